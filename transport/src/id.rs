@@ -1,0 +1,123 @@
+//! Identifiers: each is its own type, so that a rank is never taken for a sequence.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Where a process sends from and is reached at: (address, port) names a member on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint(pub SocketAddr);
+
+/// Position of a member in its view, by age: 0 is the oldest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Rank(pub u16);
+
+/// Number of a block in its sender's stream: the first block of a view is 0, and it never wraps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Seq(pub u64);
+
+/// A group by name: CRC32C of it, the same at every member.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u32);
+
+/// One life of a group, drawn from its creator's boot id: a restarted group of the same name is another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct GroupInstance(pub u32);
+
+/// Number of a view of one group instance; views only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ViewNumber(pub u32);
+
+/// One life of a process: random at start, so that a restarted process is a new incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BootId(pub u64);
+
+impl Seq {
+    /// The sequence `count` blocks later.
+    #[must_use]
+    pub const fn plus(self, count: u64) -> Self {
+        Self(self.0 + count)
+    }
+
+    /// Blocks from `earlier` to here; 0 when `earlier` is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The full sequence whose low half is `low` and that lies nearest to `self`.
+    ///
+    /// A window is far smaller than 2^31 blocks, so the nearest candidate is the right one. Before the start of
+    /// the stream there is nothing: the result is `None` when the nearest candidate would be negative.
+    #[must_use]
+    pub const fn nearest(self, low: u32) -> Option<Self> {
+        let ahead = low.wrapping_sub(self.0 as u32).cast_signed() as i64;
+        match self.0.checked_add_signed(ahead) {
+            Some(seq) => Some(Self(seq)),
+            None => None,
+        }
+    }
+}
+
+impl GroupId {
+    /// The id of the group called `name`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self(crc32c::crc32c(name.as_bytes()))
+    }
+}
+
+impl BootId {
+    /// The instance of a group that this incarnation creates; never 0, which means "not known yet".
+    #[must_use]
+    pub fn instance(self) -> GroupInstance {
+        GroupInstance(crc32c::crc32c(&self.0.to_le_bytes()).max(1))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+macro_rules! shown_as {
+    ($($name:ident: $form:literal),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $form, self.0)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $form, self.0)
+            }
+        }
+    )*};
+}
+shown_as!(Rank: "r{}", Seq: "#{}", GroupId: "g{:08x}", GroupInstance: "i{:08x}", ViewNumber: "v{}", BootId: "b{:016x}");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_recovers_the_high_half_on_both_sides_of_a_wrap() {
+        let near = Seq(0x1_0000_0005);
+        assert_eq!(near.nearest(0xffff_fffe), Some(Seq(0xffff_fffe)));
+        assert_eq!(near.nearest(7), Some(Seq(0x1_0000_0007)));
+        assert_eq!(Seq(3).nearest(0), Some(Seq(0)));
+        assert_eq!(Seq(3).nearest(u32::MAX), None);
+    }
+
+    #[test]
+    fn names_give_distinct_groups_and_instances_are_never_zero() {
+        assert_ne!(GroupId::of("ticks"), GroupId::of("orders"));
+        assert!((0..10_000).all(|boot| BootId(boot).instance().0 != 0));
+    }
+}

@@ -1,0 +1,164 @@
+//! A medium carries blocks between endpoints: the only place that does IO.
+//!
+//! Media lose, duplicate and reorder; they never block a caller that asked to send or receive, and never deliver what
+//! a process sent back to itself. One [conformance suite](conformance) holds for all of them.
+
+use crate::id::Endpoint;
+use crate::log::{RxBlock, RxPool};
+use crate::protocol::Target;
+use std::time::Duration;
+
+/// Batches of received blocks in, transmits out.
+pub trait Medium {
+    /// What this medium can do; fixed from its opening on.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// The endpoint that everything is sent from and that reaches this process.
+    fn local(&self) -> Endpoint;
+
+    /// Starts to receive what is sent to `fan_out`, and names it for [`send`](Self::send).
+    ///
+    /// # Errors
+    /// When the address cannot be used; the message names it.
+    fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError>;
+
+    /// Appends up to about `quota` datagrams to `inbox`, as blocks in `pool`, without waiting.
+    ///
+    /// Returns how many datagrams were taken from the network, 0 when there were none.
+    ///
+    /// # Errors
+    /// Only when the medium is broken for good; losses are counted, not reported.
+    fn receive(
+        &mut self,
+        pool: &mut RxPool,
+        inbox: &mut Vec<Arrival>,
+        sockets: Sockets,
+        quota: usize,
+    ) -> Result<usize, MediumError>;
+
+    /// Sends `run` as blocks of `segment` bytes, the last of them possibly shorter, without waiting.
+    ///
+    /// The caller keeps within [`Capabilities::max_run_blocks`] and [`Capabilities::max_run_bytes`].
+    ///
+    /// # Errors
+    /// Only when the medium is broken for good. What the network refuses is lost, and counted.
+    fn send(&mut self, to: Target, run: &[u8], segment: usize) -> Result<Sent, MediumError>;
+
+    /// Waits until something can be received, at most for `limit`.
+    fn wait(&mut self, limit: Duration);
+
+    /// What happened so far.
+    fn counters(&self) -> MediumCounters;
+}
+
+/// A destination that several members listen to; an index into the medium's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Channel(pub u16);
+
+/// How one send reaches all members of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FanOut {
+    /// One datagram to a multicast address and port.
+    Multicast(Endpoint),
+    /// One datagram to each of the other members.
+    Unicast(Vec<Endpoint>),
+}
+
+/// One received block and who sent it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The endpoint it came from.
+    pub from: Endpoint,
+    /// The block; whoever takes the arrival owes it to the pool.
+    pub block: RxBlock,
+}
+
+/// Which sockets are worth a look in this cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sockets {
+    /// Only those that data comes by.
+    Data,
+    /// The control socket as well.
+    All,
+}
+
+/// What became of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way (or was lost by the network, which is the same to a sender).
+    Done,
+    /// The socket's send buffer is full: nothing was sent, try again in a later cycle.
+    Busy,
+}
+
+/// What a medium can do, as probed when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Name for reports, for example `udp`.
+    pub name: &'static str,
+    /// The largest block that travels whole, bytes.
+    pub max_block: usize,
+    /// Whether [`FanOut::Multicast`] works.
+    pub multicast: bool,
+    /// The most blocks that one send carries; 1 without segmentation offload.
+    pub max_run_blocks: usize,
+    /// The most bytes that one send carries.
+    pub max_run_bytes: usize,
+    /// Whether received runs arrive in one buffer.
+    pub coalesces: bool,
+    /// The receive buffer that the network keeps for this process, in true-size bytes (see [`true_size`]).
+    pub receive_buffer: usize,
+}
+
+/// What a medium counted since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MediumCounters {
+    /// Datagrams (coalesced buffers count once) taken from the network.
+    pub received_datagrams: u64,
+    /// Blocks in them.
+    pub received_blocks: u64,
+    /// Send calls that carried something.
+    pub sends: u64,
+    /// Blocks in them.
+    pub sent_blocks: u64,
+    /// Sends that the network refused; their blocks are lost.
+    pub send_errors: u64,
+    /// Datagrams that were longer than the buffer, and were dropped.
+    pub truncated: u64,
+    /// Buffers that the kernel dropped because this process was too slow.
+    pub overflow: u64,
+    /// Blocks or whole buffers dropped on purpose.
+    pub injected: u64,
+    /// Blocks dropped because the receive pool had no place for them.
+    pub pool_exhausted: u64,
+}
+
+/// A medium that cannot be opened or has broken.
+#[derive(Debug, thiserror::Error)]
+pub enum MediumError {
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted, with the address or value.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The configuration asks for what this medium or machine does not have.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// Bytes that the kernel charges a receive buffer for one datagram of `len` bytes of payload.
+///
+/// A small upper bound of `skb->truesize` as measured over loopback on Linux 6.x: an sk_buff and its shared info around
+/// a power-of-two buffer, or pages beyond that.
+#[must_use]
+pub const fn true_size(len: usize) -> usize {
+    match len {
+        0..=192 => 832,
+        193..=1600 => 2_304,
+        1601..=3600 => 4_352,
+        _ => len + 2_048,
+    }
+}
