@@ -1,0 +1,385 @@
+//! Control frames: unsequenced, exempt from every window, in a block's trailer or in a block of their own.
+//!
+//! ```text
+//! +---------------+---------------+---------------+---------------
+//! |     type      |           length              | body ...
+//! +---------------+---------------+---------------+---------------
+//! heartbeat  next u64 | stable u64
+//! status     (rank u16 | received u64 | delivered u64)*
+//! nak        origin u16 | attempt u8 | (from u64 | count u32)*
+//! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
+//! ```
+
+use super::{Malformed, u16_at, u32_at, u64_at};
+use crate::id::{BootId, Rank, Seq};
+
+/// The most ranges that one NAK carries: what fits in the smallest block that we allow.
+pub const MAX_NAK_RANGES: usize = 32;
+/// The most entries that one status frame carries, likewise.
+pub const MAX_STATUS_ENTRIES: usize = 20;
+
+const TYPE_HEARTBEAT: u8 = 1;
+const TYPE_STATUS: u8 = 2;
+const TYPE_NAK: u8 = 3;
+const TYPE_SETUP: u8 = 4;
+const HEAD: usize = 3;
+const HEARTBEAT_LEN: usize = 16;
+const STATUS_ENTRY_LEN: usize = 18;
+const NAK_HEAD: usize = 3;
+const NAK_RANGE_LEN: usize = 12;
+const SETUP_LEN: usize = 41;
+const SETUP_COMPLETE: u8 = 1;
+const SETUP_COALESCES: u8 = 2;
+
+/// How far a sender has come: found by it, the loss of the last blocks is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The sequence after the last block sent.
+    pub next: Seq,
+    /// Everything before it is held by all members, and may be freed by those who have delivered it.
+    pub stable: Seq,
+}
+
+/// How far I have come in the stream of one sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusEntry {
+    /// The sender.
+    pub rank: Rank,
+    /// I have received and hold everything before it.
+    pub received: Seq,
+    /// My application has been handed everything before it.
+    pub delivered: Seq,
+}
+
+/// What is missing from one sender's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nak<'a> {
+    /// Whose stream.
+    pub origin: Rank,
+    /// How often this was asked for before.
+    pub attempt: u8,
+    /// Which blocks.
+    pub ranges: NakRanges<'a>,
+}
+
+/// Introduces a member to the others of its list before there is a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// My incarnation.
+    pub boot: BootId,
+    /// The incarnation that I know of the one whom I send this to; 0 when none.
+    pub seen: BootId,
+    /// The first sequence of my stream.
+    pub start: Seq,
+    /// My receive buffer in true-size bytes.
+    pub receive_buffer: u32,
+    /// Blocks of my send window.
+    pub window: u32,
+    /// Bytes of my blocks.
+    pub block: u16,
+    /// Length of my member list.
+    pub members: u16,
+    /// CRC32C of my member list.
+    pub list: u32,
+    /// What else is to be known.
+    pub flags: SetupFlags,
+}
+
+/// The yes-or-no part of a [`Setup`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SetupFlags {
+    /// I have heard every member of my list.
+    pub complete: bool,
+    /// I receive coalesced runs in one buffer.
+    pub coalesces: bool,
+}
+
+/// The entries of a status frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusEntries<'a>(&'a [u8]);
+
+/// The ranges of a NAK: (first sequence, count).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NakRanges<'a>(&'a [u8]);
+
+/// How far its sender has come in the others' streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status<'a> {
+    /// One for each stream of which there is news.
+    pub entries: StatusEntries<'a>,
+}
+
+/// Any control frame, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control<'a> {
+    /// See [`Heartbeat`].
+    Heartbeat(Heartbeat),
+    /// See [`Status`].
+    Status(Status<'a>),
+    /// See [`Nak`].
+    Nak(Nak<'a>),
+    /// See [`Setup`].
+    Setup(Setup),
+}
+
+/// Walks control frames.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlFrames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> ControlFrames<'a> {
+    /// Over the trailer of a block.
+    #[must_use]
+    pub fn new(trailer: &'a [u8]) -> Self {
+        Self { rest: trailer }
+    }
+
+    /// The next frame, if there is one.
+    ///
+    /// # Errors
+    /// When it does not fit, or is of an unknown type or length.
+    pub fn next_frame(&mut self) -> Result<Option<Control<'a>>, Malformed> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let (head, rest) = self.rest.split_first_chunk::<HEAD>().ok_or(Malformed::Frame)?;
+        let (body, rest) = rest.split_at_checked(u16_at(head, 1) as usize).ok_or(Malformed::Frame)?;
+        self.rest = rest;
+        decode(head[0], body).map(Some)
+    }
+}
+
+fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
+    match kind {
+        TYPE_HEARTBEAT if body.len() == HEARTBEAT_LEN => {
+            let (next, stable) = (Seq(u64_at(body, 0)), Seq(u64_at(body, 8)));
+            if stable > next {
+                return Err(Malformed::Frame);
+            }
+            Ok(Control::Heartbeat(Heartbeat { next, stable }))
+        }
+        TYPE_STATUS if body.len() % STATUS_ENTRY_LEN == 0 => {
+            let entries = StatusEntries(body);
+            if entries.iter().any(|entry| entry.delivered > entry.received) {
+                return Err(Malformed::Frame);
+            }
+            Ok(Control::Status(Status { entries }))
+        }
+        TYPE_NAK if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD) % NAK_RANGE_LEN == 0 => {
+            let ranges = NakRanges(&body[NAK_HEAD..]);
+            if ranges.iter().any(|(from, count)| from.0.checked_add(u64::from(count)).is_none()) {
+                return Err(Malformed::Frame);
+            }
+            Ok(Control::Nak(Nak { origin: Rank(u16_at(body, 0)), attempt: body[2], ranges }))
+        }
+        TYPE_SETUP if body.len() == SETUP_LEN => Ok(Control::Setup(Setup {
+            boot: BootId(u64_at(body, 0)),
+            seen: BootId(u64_at(body, 8)),
+            start: Seq(u64_at(body, 16)),
+            receive_buffer: u32_at(body, 24),
+            window: u32_at(body, 28),
+            block: u16_at(body, 32),
+            members: u16_at(body, 34),
+            list: u32_at(body, 36),
+            flags: SetupFlags {
+                complete: body[40] & SETUP_COMPLETE != 0,
+                coalesces: body[40] & SETUP_COALESCES != 0,
+            },
+        })),
+        _ => Err(Malformed::Frame),
+    }
+}
+
+impl StatusEntries<'_> {
+    /// The entries, in the order of the wire.
+    pub fn iter(&self) -> impl Iterator<Item = StatusEntry> + '_ {
+        self.0.chunks_exact(STATUS_ENTRY_LEN).map(|entry| StatusEntry {
+            rank: Rank(u16_at(entry, 0)),
+            received: Seq(u64_at(entry, 2)),
+            delivered: Seq(u64_at(entry, 10)),
+        })
+    }
+}
+
+impl NakRanges<'_> {
+    /// The ranges, in the order of the wire; none of them overflows.
+    pub fn iter(&self) -> impl Iterator<Item = (Seq, u32)> + '_ {
+        self.0.chunks_exact(NAK_RANGE_LEN).map(|range| (Seq(u64_at(range, 0)), u32_at(range, 8)))
+    }
+}
+
+/// Writes control frames one after the other, as far as they fit.
+#[derive(Debug)]
+pub struct ControlWriter<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> ControlWriter<'a> {
+    /// Into the room for a trailer.
+    #[must_use]
+    pub fn new(out: &'a mut [u8]) -> Self {
+        Self { out, at: 0 }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.at
+    }
+
+    /// Writes a heartbeat; `false` when it does not fit.
+    pub fn heartbeat(&mut self, heartbeat: Heartbeat) -> bool {
+        let Some(body) = self.begin(TYPE_HEARTBEAT, HEARTBEAT_LEN) else { return false };
+        body[..8].copy_from_slice(&heartbeat.next.0.to_le_bytes());
+        body[8..].copy_from_slice(&heartbeat.stable.0.to_le_bytes());
+        true
+    }
+
+    /// Writes as many entries as fit (at most [`MAX_STATUS_ENTRIES`]) and returns how many.
+    pub fn status(&mut self, entries: impl Iterator<Item = StatusEntry>) -> usize {
+        let start = self.at;
+        let room = (self.out.len() - start).saturating_sub(HEAD) / STATUS_ENTRY_LEN;
+        let mut written = 0;
+        for entry in entries.take(room.min(MAX_STATUS_ENTRIES)) {
+            let at = start + HEAD + written * STATUS_ENTRY_LEN;
+            let out = &mut self.out[at..at + STATUS_ENTRY_LEN];
+            out[..2].copy_from_slice(&entry.rank.0.to_le_bytes());
+            out[2..10].copy_from_slice(&entry.received.0.to_le_bytes());
+            out[10..].copy_from_slice(&entry.delivered.0.to_le_bytes());
+            written += 1;
+        }
+        if written > 0 {
+            self.begin(TYPE_STATUS, written * STATUS_ENTRY_LEN).expect("the room was counted");
+        }
+        written
+    }
+
+    /// Writes a NAK with as many ranges as fit (at most [`MAX_NAK_RANGES`]) and returns how many.
+    pub fn nak(&mut self, origin: Rank, attempt: u8, ranges: impl Iterator<Item = (Seq, u32)>) -> usize {
+        let start = self.at;
+        let room = (self.out.len() - start).saturating_sub(HEAD + NAK_HEAD) / NAK_RANGE_LEN;
+        let mut written = 0;
+        for (from, count) in ranges.take(room.min(MAX_NAK_RANGES)) {
+            let at = start + HEAD + NAK_HEAD + written * NAK_RANGE_LEN;
+            self.out[at..at + 8].copy_from_slice(&from.0.to_le_bytes());
+            self.out[at + 8..at + 12].copy_from_slice(&count.to_le_bytes());
+            written += 1;
+        }
+        if written > 0 {
+            let body =
+                self.begin(TYPE_NAK, NAK_HEAD + written * NAK_RANGE_LEN).expect("the room was counted");
+            body[..2].copy_from_slice(&origin.0.to_le_bytes());
+            body[2] = attempt;
+        }
+        written
+    }
+
+    /// Writes a setup; `false` when it does not fit.
+    pub fn setup(&mut self, setup: &Setup) -> bool {
+        let Some(body) = self.begin(TYPE_SETUP, SETUP_LEN) else { return false };
+        body[..8].copy_from_slice(&setup.boot.0.to_le_bytes());
+        body[8..16].copy_from_slice(&setup.seen.0.to_le_bytes());
+        body[16..24].copy_from_slice(&setup.start.0.to_le_bytes());
+        body[24..28].copy_from_slice(&setup.receive_buffer.to_le_bytes());
+        body[28..32].copy_from_slice(&setup.window.to_le_bytes());
+        body[32..34].copy_from_slice(&setup.block.to_le_bytes());
+        body[34..36].copy_from_slice(&setup.members.to_le_bytes());
+        body[36..40].copy_from_slice(&setup.list.to_le_bytes());
+        let complete = if setup.flags.complete { SETUP_COMPLETE } else { 0 };
+        let coalesces = if setup.flags.coalesces { SETUP_COALESCES } else { 0 };
+        body[40] = complete | coalesces;
+        true
+    }
+
+    fn begin(&mut self, kind: u8, len: usize) -> Option<&mut [u8]> {
+        let frame = self.out.get_mut(self.at..self.at + HEAD + len)?;
+        self.at += HEAD + len;
+        frame[0] = kind;
+        frame[1..HEAD].copy_from_slice(&(len as u16).to_le_bytes());
+        Some(&mut frame[HEAD..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_vectors() {
+        let mut out = [0; 64];
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.heartbeat(Heartbeat { next: Seq(0x0102), stable: Seq(3) }));
+        assert_eq!(writer.written(), 19);
+        assert_eq!(&out[..19], b"\x01\x10\0\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
+        let mut writer = ControlWriter::new(&mut out);
+        assert_eq!(writer.nak(Rank(7), 2, [(Seq(9), 4)].into_iter()), 1);
+        assert_eq!(&out[..18], b"\x03\x0f\0\x07\0\x02\x09\0\0\0\0\0\0\0\x04\0\0\0");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut out = [0; 400];
+        let heartbeat = Heartbeat { next: Seq(u64::MAX), stable: Seq(5) };
+        let entries = [1, 2].map(|at| StatusEntry {
+            rank: Rank(at),
+            received: Seq(90),
+            delivered: Seq(80 + u64::from(at)),
+        });
+        let setup = Setup {
+            boot: BootId(1),
+            seen: BootId(2),
+            start: Seq(3),
+            receive_buffer: 4,
+            window: 5,
+            block: 6,
+            members: 7,
+            list: 8,
+            flags: SetupFlags { complete: true, coalesces: false },
+        };
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.heartbeat(heartbeat));
+        assert_eq!(writer.status(entries.into_iter()), 2);
+        assert_eq!(writer.nak(Rank(3), 1, [(Seq(4), 5), (Seq(40), 50)].into_iter()), 2);
+        assert!(writer.setup(&setup));
+        let written = writer.written();
+        let mut frames = ControlFrames::new(&out[..written]);
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Heartbeat(heartbeat))));
+        let Ok(Some(Control::Status(status))) = frames.next_frame() else { panic!("a status") };
+        assert!(status.entries.iter().eq(entries));
+        let Ok(Some(Control::Nak(nak))) = frames.next_frame() else { panic!("a nak") };
+        assert_eq!((nak.origin, nak.attempt), (Rank(3), 1));
+        assert!(nak.ranges.iter().eq([(Seq(4), 5), (Seq(40), 50)]));
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Setup(setup))));
+        assert_eq!(frames.next_frame(), Ok(None));
+    }
+
+    #[test]
+    fn frames_that_do_not_fit_are_not_begun() {
+        let entry = StatusEntry { rank: Rank(1), received: Seq(1), delivered: Seq(1) };
+        for room in 0..80 {
+            let mut out = vec![0; room];
+            let mut writer = ControlWriter::new(&mut out);
+            let fitted = writer.status(std::iter::repeat_n(entry, 9));
+            assert_eq!(fitted, room.saturating_sub(HEAD) / STATUS_ENTRY_LEN);
+            writer.heartbeat(Heartbeat { next: Seq(1), stable: Seq(1) });
+            writer.nak(Rank(1), 0, [(Seq(1), 1)].into_iter());
+            let written = writer.written();
+            let mut frames = ControlFrames::new(&out[..written]);
+            while frames.next_frame().expect("only whole frames").is_some() {}
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let mut out = [0; 64];
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.heartbeat(Heartbeat { next: Seq(3), stable: Seq(4) }));
+        assert_eq!(writer.nak(Rank(1), 0, [(Seq(u64::MAX), 2)].into_iter()), 1);
+        let written = writer.written();
+        let mut frames = ControlFrames::new(&out[..written]);
+        assert_eq!(frames.next_frame(), Err(Malformed::Frame));
+        assert_eq!(frames.next_frame(), Err(Malformed::Frame));
+    }
+}
