@@ -5,6 +5,7 @@
 //! 64 KiB. The memory is taken once, at the start.
 
 use memmap2::{Advice, MmapMut};
+use std::num::NonZeroU32;
 
 /// Bytes of a slab: more than any UDP payload.
 const SLAB: usize = 1 << 16;
@@ -25,7 +26,8 @@ pub struct PoolConfig {
 #[must_use = "a block that is dropped is never given back to the pool"]
 pub struct RxBlock {
     at: u32,
-    len: u32,
+    /// Never 0, so that an empty slot of a window costs no extra word.
+    len: NonZeroU32,
 }
 
 /// A slab that a datagram is being received into.
@@ -111,19 +113,17 @@ impl RxPool {
         self.free_slabs.push(landing.slab);
     }
 
-    /// A block with a copy of `bytes`, or `None` when there is no place for it.
+    /// A block with a copy of `bytes`, or `None` when there is no place for it, or nothing to copy.
     pub fn insert(&mut self, bytes: &[u8]) -> Option<RxBlock> {
-        if bytes.len() > self.stride {
-            self.exhausted += 1;
-            return None;
-        }
-        let Some(stride) = self.free_strides.pop() else {
+        let len = NonZeroU32::new(index(bytes.len()))?;
+        let place = if bytes.len() <= self.stride { self.free_strides.pop() } else { None };
+        let Some(stride) = place else {
             self.exhausted += 1;
             return None;
         };
         let at = self.stride_at(stride);
         self.memory[at..at + bytes.len()].copy_from_slice(bytes);
-        Some(RxBlock { at: index(at), len: index(bytes.len()) })
+        Some(RxBlock { at: index(at), len })
     }
 
     /// The bytes of a block.
@@ -131,18 +131,18 @@ impl RxPool {
     #[inline]
     pub fn bytes(&self, block: &RxBlock) -> &[u8] {
         let at = block.at as usize;
-        &self.memory[at..at + block.len as usize]
+        &self.memory[at..at + block.len.get() as usize]
     }
 
     /// The bytes of a block, to be altered (a fault medium does).
     pub fn bytes_mut(&mut self, block: &RxBlock) -> &mut [u8] {
         let at = block.at as usize;
-        &mut self.memory[at..at + block.len as usize]
+        &mut self.memory[at..at + block.len.get() as usize]
     }
 
-    /// Shortens a block to its first `len` bytes.
+    /// Shortens a block to its first `len` bytes, at least one (a fault medium does).
     pub fn truncate(&mut self, block: &mut RxBlock, len: usize) {
-        block.len = block.len.min(index(len));
+        block.len = block.len.min(nonzero(len.max(1)));
     }
 
     /// Gives a block back.
@@ -191,7 +191,7 @@ impl RxPool {
         let mut kept = 0;
         for start in (0..len).step_by(segment) {
             kept += 1;
-            each(RxBlock { at: index(base + start), len: index(segment.min(len - start)) });
+            each(RxBlock { at: index(base + start), len: nonzero(segment.min(len - start)) });
         }
         self.held[landing.slab as usize] = kept;
     }
@@ -207,7 +207,7 @@ impl RxPool {
             };
             let at = self.stride_at(stride);
             self.memory.copy_within(base + start..base + start + size, at);
-            each(RxBlock { at: index(at), len: index(size) });
+            each(RxBlock { at: index(at), len: nonzero(size) });
         }
         self.free_slabs.push(landing.slab);
     }
@@ -226,6 +226,13 @@ impl RxPool {
 const fn index(at: usize) -> u32 {
     at as u32
 }
+
+/// The length of a block that is walked: never empty.
+const fn nonzero(len: usize) -> NonZeroU32 {
+    NonZeroU32::new(index(len)).expect("a block has at least one byte")
+}
+
+const _: () = assert!(size_of::<Option<RxBlock>>() == 8);
 
 #[cfg(test)]
 mod tests {

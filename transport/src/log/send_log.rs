@@ -1,0 +1,281 @@
+//! The sender's log: a ring of blocks of one stride, claimed and written in place.
+//!
+//! It is batch buffer, send buffer and retransmission buffer at once. Blocks are numbered from the start of the view:
+//!
+//! ```text
+//!   oldest ............ open
+//!   | sealed, retained  | being written |  free
+//! ```
+//! Consecutive full blocks lie next to each other, so that one segmentation-offload send carries a run of them.
+
+use crate::id::Seq;
+use crate::wire::{ControlWriter, HEADER_LEN, Header, NO_FIRST, Part, frame_len, write_frame};
+use memmap2::{Advice, MmapMut};
+
+/// A ring of blocks. It knows nothing of windows: its owner asks [`is_writable`](Self::is_writable) first.
+#[derive(Debug)]
+pub struct SendLog {
+    memory: MmapMut,
+    stride: usize,
+    mask: u64,
+    sealed: Vec<Sealed>,
+    template: Header,
+    check_payload: bool,
+    oldest: Seq,
+    open: Seq,
+    /// Write position in the open block, and where its data must end: what follows is reserved for the trailer.
+    at: usize,
+    limit: usize,
+    first: u16,
+}
+
+/// What is remembered of a sealed block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sealed {
+    /// Bytes that count.
+    used: u16,
+    /// Its padding is zeroed, so that it may stand in the middle of a run.
+    full: bool,
+}
+
+impl SendLog {
+    /// An empty log of `blocks` blocks (a power of two) of `stride` bytes, whose headers follow `template`.
+    ///
+    /// # Errors
+    /// When the system has not that much memory.
+    pub fn new(blocks: usize, stride: usize, template: Header, check_payload: bool) -> std::io::Result<Self> {
+        assert!(blocks.is_power_of_two() && stride > HEADER_LEN && u16::try_from(stride).is_ok());
+        let memory = MmapMut::map_anon(blocks * stride)?;
+        // Advice only: without huge pages everything works, slower.
+        let _ = memory.advise(Advice::HugePage);
+        Ok(Self {
+            memory,
+            stride,
+            mask: blocks as u64 - 1,
+            sealed: vec![Sealed::default(); blocks],
+            template,
+            check_payload,
+            oldest: Seq(0),
+            open: Seq(0),
+            at: HEADER_LEN,
+            limit: stride,
+            first: NO_FIRST,
+        })
+    }
+
+    /// The oldest block that is retained; equal to [`open`](Self::open) when there is none.
+    #[must_use]
+    pub fn oldest(&self) -> Seq {
+        self.oldest
+    }
+
+    /// The block that is being written: everything before it is sealed.
+    #[must_use]
+    pub fn open(&self) -> Seq {
+        self.open
+    }
+
+    /// Blocks that the ring has.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// Whether a message has been written into the open block.
+    #[must_use]
+    pub fn is_open_empty(&self) -> bool {
+        self.at == HEADER_LEN
+    }
+
+    /// Whether the open block has its place in the ring, or still waits for the oldest one to be released.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.open.since(self.oldest) <= self.mask
+    }
+
+    /// Bytes that frames may still take in the open block.
+    #[must_use]
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.limit - self.at
+    }
+
+    /// The most bytes that frames can take in one block.
+    #[must_use]
+    pub fn block_room(&self) -> usize {
+        self.stride - HEADER_LEN
+    }
+
+    /// Bytes of a block.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Keeps `bytes` of the open block free for its trailer; only before anything is written into it.
+    pub fn reserve(&mut self, bytes: usize) {
+        debug_assert!(self.is_open_empty());
+        self.limit = self.stride - bytes;
+    }
+
+    /// Claims a frame in the open block and returns the place for its payload.
+    ///
+    /// # Panics
+    /// When it does not fit: the owner looks at [`room`](Self::room) first.
+    #[inline]
+    pub fn claim(&mut self, part: Part, len: usize) -> &mut [u8] {
+        debug_assert!(self.is_writable());
+        if self.first == NO_FIRST && matches!(part, Part::Whole | Part::First { .. }) {
+            self.first = self.at as u16;
+        }
+        let start = self.slot(self.open) * self.stride + self.at;
+        let frame = frame_len(part, len);
+        self.at += frame;
+        assert!(self.at <= self.limit, "a frame was claimed that does not fit");
+        write_frame(&mut self.memory[start..start + frame], part, len)
+    }
+
+    /// Closes the open block with the control frames that `trailer` writes into the room that is left.
+    ///
+    /// A `full` block may be followed by others in one run: its padding is zeroed, nothing old leaves the process in it.
+    pub fn seal(&mut self, full: bool, trailer: impl FnOnce(&mut ControlWriter<'_>)) {
+        debug_assert!(!self.is_open_empty() && self.is_writable());
+        let slot = self.slot(self.open);
+        let block = &mut self.memory[slot * self.stride..(slot + 1) * self.stride];
+        let mut writer = ControlWriter::new(&mut block[self.at..]);
+        trailer(&mut writer);
+        let used = self.at + writer.written();
+        if full {
+            block[used..].fill(0);
+        }
+        let header =
+            Header { seq: self.open.0 as u32, first: self.first, trailer: self.at as u16, used: used as u16, ..self.template };
+        header.encode(block, self.check_payload);
+        self.sealed[slot] = Sealed { used: used as u16, full };
+        self.open = self.open.plus(1);
+        (self.at, self.limit, self.first) = (HEADER_LEN, self.stride, NO_FIRST);
+    }
+
+    /// How many blocks from `first` on, before `end`, one send can carry: contiguous in the ring, all but the last full.
+    #[must_use]
+    pub fn run_len(&self, first: Seq, end: Seq, max_blocks: usize, max_bytes: usize) -> u32 {
+        debug_assert!(self.oldest <= first && first < end && end <= self.open);
+        let slot = self.slot(first);
+        let contiguous = self.sealed.len() - slot;
+        let limit = contiguous.min(max_blocks).min(max_bytes / self.stride).min(end.since(first) as usize).max(1);
+        let full = self.sealed[slot..slot + limit - 1].iter().take_while(|block| block.full).count();
+        full as u32 + 1
+    }
+
+    /// The bytes of a run as measured by [`run_len`](Self::run_len), or nothing when it has been released meanwhile.
+    #[must_use]
+    pub fn run(&self, first: Seq, count: u32) -> &[u8] {
+        if first < self.oldest {
+            return &[];
+        }
+        let slot = self.slot(first);
+        let last = slot + count as usize - 1;
+        &self.memory[slot * self.stride..last * self.stride + self.sealed[last].used as usize]
+    }
+
+    /// Bytes of one block that count.
+    #[must_use]
+    pub fn used(&self, seq: Seq) -> usize {
+        self.sealed[self.slot(seq)].used as usize
+    }
+
+    /// Frees every block before `to`.
+    pub fn release(&mut self, to: Seq) {
+        debug_assert!(to <= self.open);
+        self.oldest = self.oldest.max(to);
+    }
+
+    fn slot(&self, seq: Seq) -> usize {
+        (seq.0 & self.mask) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{GroupId, GroupInstance, Rank, ViewNumber};
+    use crate::wire::{DataFrames, Kind};
+
+    fn log(blocks: usize, stride: usize) -> SendLog {
+        let template = Header::new(Kind::Data, GroupId(1), GroupInstance(2), ViewNumber(3), Rank(4));
+        SendLog::new(blocks, stride, template, false).unwrap()
+    }
+
+    fn put(log: &mut SendLog, bytes: &[u8]) {
+        log.claim(Part::Whole, bytes.len()).copy_from_slice(bytes);
+    }
+
+    #[test]
+    fn messages_are_read_back_from_the_run_they_were_written_into() {
+        let mut log = log(8, 128);
+        for block in 0..3u8 {
+            put(&mut log, &[block; 40]);
+            put(&mut log, &[block; 40]);
+            log.seal(block < 2, |_| ());
+        }
+        assert_eq!(log.run_len(Seq(0), log.open(), 64, 65_000), 3);
+        let run = log.run(Seq(0), 3);
+        assert_eq!(run.len(), 2 * 128 + 32 + 2 * 42);
+        for (at, block) in run.chunks(128).enumerate() {
+            let header = Header::decode(block).unwrap();
+            assert_eq!((header.seq, header.first), (at as u32, 32));
+            let mut frames = DataFrames::new(header.data(block));
+            for _ in 0..2 {
+                assert_eq!(frames.next_frame().unwrap().unwrap().bytes, [at as u8; 40]);
+            }
+            assert!(frames.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_a_short_block_at_the_end_of_the_ring_and_at_every_limit() {
+        let mut log = log(4, 128);
+        for block in 0..4 {
+            put(&mut log, &[1; 80]);
+            log.seal(block != 1, |_| ());
+        }
+        assert!(!log.is_writable());
+        assert_eq!(log.run_len(Seq(0), Seq(4), 64, 65_000), 2, "block 1 is short");
+        assert_eq!(log.run_len(Seq(0), Seq(4), 1, 65_000), 1);
+        assert_eq!(log.run_len(Seq(2), Seq(4), 64, 128), 1);
+        log.release(Seq(3));
+        for _ in 0..2 {
+            put(&mut log, &[1; 80]);
+            log.seal(true, |_| ());
+        }
+        assert_eq!(log.run_len(Seq(3), Seq(6), 64, 65_000), 1, "the ring ends after block 3");
+        assert_eq!(log.run_len(Seq(4), Seq(6), 64, 65_000), 2);
+        assert!(log.run(Seq(2), 1).is_empty(), "released");
+    }
+
+    #[test]
+    fn padding_carries_nothing_of_an_earlier_lap() {
+        let mut log = log(1, 256);
+        put(&mut log, &[0xee; 200]);
+        log.seal(true, |_| ());
+        log.release(Seq(1));
+        put(&mut log, &[1; 10]);
+        log.seal(true, |_| ());
+        assert!(!log.memory.contains(&0xee));
+    }
+
+    #[test]
+    fn a_reserve_is_kept_for_the_trailer() {
+        let mut log = log(2, 128);
+        log.reserve(19);
+        assert_eq!(log.room(), 128 - 32 - 19);
+        let room = log.room();
+        put(&mut log, &vec![5; room - 2]);
+        log.seal(true, |writer| {
+            let heartbeat = crate::wire::Heartbeat { next: Seq(1), stable: Seq(0) };
+            assert!(writer.heartbeat(heartbeat));
+        });
+        assert_eq!(log.used(Seq(0)), 128);
+        assert_eq!(log.room(), log.block_room());
+    }
+}
