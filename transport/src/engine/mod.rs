@@ -1,1 +1,7 @@
-//! To come.
+//! The engine: the only code that reads a clock, drives a medium and waits.
+
+mod cycle;
+mod idle;
+
+pub use cycle::{Cycle, CycleCounters};
+pub use idle::Idle;

@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn out_of_order_blocks_wait_and_gaps_are_ranges() {
         let (mut pool, mut window) = (pool(), ReceiveWindow::new(16, Seq(100)));
-        let mut put = |window: &mut ReceiveWindow, seq| window.insert(Seq(seq), pool.insert(&[seq as u8]).unwrap());
+        let mut put =
+            |window: &mut ReceiveWindow, seq| window.insert(Seq(seq), pool.insert(&[seq as u8]).unwrap());
         assert_eq!(put(&mut window, 100), Insert::InOrder);
         assert_eq!(put(&mut window, 103), Insert::OutOfOrder);
         assert_eq!(put(&mut window, 106), Insert::OutOfOrder);

@@ -39,11 +39,18 @@ struct Sealed {
 }
 
 impl SendLog {
-    /// An empty log of `blocks` blocks (a power of two) of `stride` bytes, whose headers follow `template`.
+    /// An empty log of `blocks` blocks (a power of two) of `stride` bytes, numbered from `start` on, whose headers follow
+    /// `template`.
     ///
     /// # Errors
     /// When the system has not that much memory.
-    pub fn new(blocks: usize, stride: usize, template: Header, check_payload: bool) -> std::io::Result<Self> {
+    pub fn new(
+        blocks: usize,
+        stride: usize,
+        start: Seq,
+        template: Header,
+        check_payload: bool,
+    ) -> std::io::Result<Self> {
         assert!(blocks.is_power_of_two() && stride > HEADER_LEN && u16::try_from(stride).is_ok());
         let memory = MmapMut::map_anon(blocks * stride)?;
         // Advice only: without huge pages everything works, slower.
@@ -55,8 +62,8 @@ impl SendLog {
             sealed: vec![Sealed::default(); blocks],
             template,
             check_payload,
-            oldest: Seq(0),
-            open: Seq(0),
+            oldest: start,
+            open: start,
             at: HEADER_LEN,
             limit: stride,
             first: NO_FIRST,
@@ -148,8 +155,13 @@ impl SendLog {
         if full {
             block[used..].fill(0);
         }
-        let header =
-            Header { seq: self.open.0 as u32, first: self.first, trailer: self.at as u16, used: used as u16, ..self.template };
+        let header = Header {
+            seq: self.open.0 as u32,
+            first: self.first,
+            trailer: self.at as u16,
+            used: used as u16,
+            ..self.template
+        };
         header.encode(block, self.check_payload);
         self.sealed[slot] = Sealed { used: used as u16, full };
         self.open = self.open.plus(1);
@@ -162,7 +174,8 @@ impl SendLog {
         debug_assert!(self.oldest <= first && first < end && end <= self.open);
         let slot = self.slot(first);
         let contiguous = self.sealed.len() - slot;
-        let limit = contiguous.min(max_blocks).min(max_bytes / self.stride).min(end.since(first) as usize).max(1);
+        let limit =
+            contiguous.min(max_blocks).min(max_bytes / self.stride).min(end.since(first) as usize).max(1);
         let full = self.sealed[slot..slot + limit - 1].iter().take_while(|block| block.full).count();
         full as u32 + 1
     }
@@ -199,11 +212,11 @@ impl SendLog {
 mod tests {
     use super::*;
     use crate::id::{GroupId, GroupInstance, Rank, ViewNumber};
-    use crate::wire::{DataFrames, Kind};
+    use crate::wire::{DataFrames, HEARTBEAT_FRAME_LEN, Kind};
 
     fn log(blocks: usize, stride: usize) -> SendLog {
         let template = Header::new(Kind::Data, GroupId(1), GroupInstance(2), ViewNumber(3), Rank(4));
-        SendLog::new(blocks, stride, template, false).unwrap()
+        SendLog::new(blocks, stride, Seq(0), template, false).unwrap()
     }
 
     fn put(log: &mut SendLog, bytes: &[u8]) {
@@ -267,12 +280,12 @@ mod tests {
     #[test]
     fn a_reserve_is_kept_for_the_trailer() {
         let mut log = log(2, 128);
-        log.reserve(19);
-        assert_eq!(log.room(), 128 - 32 - 19);
+        log.reserve(HEARTBEAT_FRAME_LEN);
+        assert_eq!(log.room(), 128 - 32 - HEARTBEAT_FRAME_LEN);
         let room = log.room();
         put(&mut log, &vec![5; room - 2]);
         log.seal(true, |writer| {
-            let heartbeat = crate::wire::Heartbeat { next: Seq(1), stable: Seq(0) };
+            let heartbeat = crate::wire::Heartbeat { next: Seq(1), stable: Seq(0), delivered: Seq(0) };
             assert!(writer.heartbeat(heartbeat));
         });
         assert_eq!(log.used(Seq(0)), 128);

@@ -1,1 +1,102 @@
-//! To come.
+//! Reliable FIFO streams from each member of a fixed list to all others, as one pure state machine.
+//!
+//! Every member numbers its blocks; receivers detect gaps as ranges, ask for them with [NAKs](nak), and acknowledge
+//! what they hold; the sender [repairs](retransmit) from its log, finds lost tails by heartbeats, and is bounded by its
+//! [window](flow). [`Session`] composes it all and is what the engine drives.
+
+mod control;
+mod flow;
+mod message;
+mod nak;
+mod retransmit;
+mod sender;
+mod session;
+mod stream;
+
+pub use flow::Refused;
+pub use message::{Message, Parts};
+pub use sender::{RunLimits, Sender, max_message};
+pub use session::{Entry, Event, Member, Session, SessionConfig};
+
+/// Sizes and times of the reliable layer. Times are nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Blocks that a sender may have in its log, not yet delivered by all: a power of two.
+    pub window: usize,
+    /// The longest that an ack waits for a data block to ride in.
+    pub ack_delay_ns: u64,
+    /// With several receivers, a NAK waits a random time up to this, so that one of them asks for all.
+    pub nak_delay_ns: u64,
+    /// A NAK that was not answered is repeated after this time, doubled for each repetition.
+    pub nak_retry_ns: u64,
+    /// The longest time between two repetitions of a NAK.
+    pub nak_retry_max_ns: u64,
+    /// A block is not sent again within this time of its last repair.
+    pub repair_holdoff_ns: u64,
+    /// The first heartbeat after the last block, doubled for each further one while something is not acknowledged.
+    pub heartbeat_ns: u64,
+    /// The longest time between two heartbeats, and their distance when all is acknowledged.
+    pub heartbeat_max_ns: u64,
+    /// Whether checksums cover the payload too.
+    pub check_payload: bool,
+}
+
+/// What a session counted since its view began. Counts of blocks, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionCounters {
+    /// Messages handed to the application.
+    pub delivered: u64,
+    /// Blocks that filled a gap: they came as repairs, or late.
+    pub repaired: u64,
+    /// Blocks sent again on request.
+    pub repairs_sent: u64,
+    /// Blocks that had come before.
+    pub duplicates: u64,
+    /// Blocks beyond the window: their sender does not keep to it.
+    pub beyond: u64,
+    /// Out-of-order blocks refused because receive memory ran short; they are repaired later.
+    pub refused_low: u64,
+    /// Blocks that are no blocks of ours.
+    pub malformed_blocks: u64,
+    /// Those of them whose checksum was wrong.
+    pub wrong_checksums: u64,
+    /// Frames that could not be read in blocks that could.
+    pub malformed_frames: u64,
+    /// Blocks of another group, instance or view.
+    pub foreign: u64,
+    /// Blocks from endpoints that are no members, or claim another's rank.
+    pub strangers: u64,
+    /// NAKs sent.
+    pub naks_sent: u64,
+    /// NAKs heard.
+    pub naks_received: u64,
+    /// Acks sent in blocks of their own.
+    pub acks_sent: u64,
+}
+
+impl Tuning {
+    /// For processes of one host.
+    #[must_use]
+    pub const fn loopback() -> Self {
+        Self {
+            window: 2048,
+            ack_delay_ns: 200_000,
+            nak_delay_ns: 100_000,
+            nak_retry_ns: 2_000_000,
+            nak_retry_max_ns: 64_000_000,
+            repair_holdoff_ns: 500_000,
+            heartbeat_ns: 1_000_000,
+            heartbeat_max_ns: 100_000_000,
+            check_payload: false,
+        }
+    }
+}
+
+const _: () = {
+    let tuning = Tuning::loopback();
+    assert!(tuning.window.is_power_of_two());
+    // An ack comes before a heartbeat asks for it, a repair has its time before the NAK is repeated.
+    assert!(tuning.ack_delay_ns < tuning.heartbeat_ns);
+    assert!(tuning.repair_holdoff_ns < tuning.nak_retry_ns);
+    assert!(tuning.heartbeat_ns < tuning.heartbeat_max_ns && tuning.nak_retry_ns < tuning.nak_retry_max_ns);
+};

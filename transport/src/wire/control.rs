@@ -4,7 +4,7 @@
 //! +---------------+---------------+---------------+---------------
 //! |     type      |           length              | body ...
 //! +---------------+---------------+---------------+---------------
-//! heartbeat  next u64 | stable u64
+//! heartbeat  next u64 | stable u64 | delivered u64
 //! status     (rank u16 | received u64 | delivered u64)*
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
@@ -23,7 +23,9 @@ const TYPE_STATUS: u8 = 2;
 const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
 const HEAD: usize = 3;
-const HEARTBEAT_LEN: usize = 16;
+const HEARTBEAT_LEN: usize = 24;
+/// Bytes that a heartbeat takes in a trailer.
+pub const HEARTBEAT_FRAME_LEN: usize = HEAD + HEARTBEAT_LEN;
 const STATUS_ENTRY_LEN: usize = 18;
 const NAK_HEAD: usize = 3;
 const NAK_RANGE_LEN: usize = 12;
@@ -38,6 +40,8 @@ pub struct Heartbeat {
     pub next: Seq,
     /// Everything before it is held by all members, and may be freed by those who have delivered it.
     pub stable: Seq,
+    /// Everything before it has been delivered by all members, as far as the sender knows.
+    pub delivered: Seq,
 }
 
 /// How far I have come in the stream of one sender.
@@ -153,11 +157,12 @@ impl<'a> ControlFrames<'a> {
 fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
     match kind {
         TYPE_HEARTBEAT if body.len() == HEARTBEAT_LEN => {
-            let (next, stable) = (Seq(u64_at(body, 0)), Seq(u64_at(body, 8)));
-            if stable > next {
+            let (next, stable, delivered) =
+                (Seq(u64_at(body, 0)), Seq(u64_at(body, 8)), Seq(u64_at(body, 16)));
+            if stable > next || delivered > stable {
                 return Err(Malformed::Frame);
             }
-            Ok(Control::Heartbeat(Heartbeat { next, stable }))
+            Ok(Control::Heartbeat(Heartbeat { next, stable, delivered }))
         }
         TYPE_STATUS if body.len() % STATUS_ENTRY_LEN == 0 => {
             let entries = StatusEntries(body);
@@ -233,7 +238,8 @@ impl<'a> ControlWriter<'a> {
     pub fn heartbeat(&mut self, heartbeat: Heartbeat) -> bool {
         let Some(body) = self.begin(TYPE_HEARTBEAT, HEARTBEAT_LEN) else { return false };
         body[..8].copy_from_slice(&heartbeat.next.0.to_le_bytes());
-        body[8..].copy_from_slice(&heartbeat.stable.0.to_le_bytes());
+        body[8..16].copy_from_slice(&heartbeat.stable.0.to_le_bytes());
+        body[16..].copy_from_slice(&heartbeat.delivered.0.to_le_bytes());
         true
     }
 
@@ -310,9 +316,10 @@ mod tests {
     fn golden_vectors() {
         let mut out = [0; 64];
         let mut writer = ControlWriter::new(&mut out);
-        assert!(writer.heartbeat(Heartbeat { next: Seq(0x0102), stable: Seq(3) }));
-        assert_eq!(writer.written(), 19);
-        assert_eq!(&out[..19], b"\x01\x10\0\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
+        assert!(writer.heartbeat(Heartbeat { next: Seq(0x0102), stable: Seq(3), delivered: Seq(2) }));
+        assert_eq!(writer.written(), HEARTBEAT_FRAME_LEN);
+        assert_eq!(&out[..19], b"\x01\x18\0\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
+        assert_eq!(&out[19..27], b"\x02\0\0\0\0\0\0\0");
         let mut writer = ControlWriter::new(&mut out);
         assert_eq!(writer.nak(Rank(7), 2, [(Seq(9), 4)].into_iter()), 1);
         assert_eq!(&out[..18], b"\x03\x0f\0\x07\0\x02\x09\0\0\0\0\0\0\0\x04\0\0\0");
@@ -321,7 +328,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut out = [0; 400];
-        let heartbeat = Heartbeat { next: Seq(u64::MAX), stable: Seq(5) };
+        let heartbeat = Heartbeat { next: Seq(u64::MAX), stable: Seq(5), delivered: Seq(4) };
         let entries = [1, 2].map(|at| StatusEntry {
             rank: Rank(at),
             received: Seq(90),
@@ -363,7 +370,7 @@ mod tests {
             let mut writer = ControlWriter::new(&mut out);
             let fitted = writer.status(std::iter::repeat_n(entry, 9));
             assert_eq!(fitted, room.saturating_sub(HEAD) / STATUS_ENTRY_LEN);
-            writer.heartbeat(Heartbeat { next: Seq(1), stable: Seq(1) });
+            writer.heartbeat(Heartbeat { next: Seq(1), stable: Seq(1), delivered: Seq(1) });
             writer.nak(Rank(1), 0, [(Seq(1), 1)].into_iter());
             let written = writer.written();
             let mut frames = ControlFrames::new(&out[..written]);
@@ -375,7 +382,7 @@ mod tests {
     fn contradictions_are_refused() {
         let mut out = [0; 64];
         let mut writer = ControlWriter::new(&mut out);
-        assert!(writer.heartbeat(Heartbeat { next: Seq(3), stable: Seq(4) }));
+        assert!(writer.heartbeat(Heartbeat { next: Seq(3), stable: Seq(4), delivered: Seq(4) }));
         assert_eq!(writer.nak(Rank(1), 0, [(Seq(u64::MAX), 2)].into_iter()), 1);
         let written = writer.written();
         let mut frames = ControlFrames::new(&out[..written]);

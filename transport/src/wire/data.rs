@@ -101,6 +101,12 @@ impl<'a> DataFrames<'a> {
         Self { rest: data }
     }
 
+    /// Bytes that are left.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -191,6 +191,20 @@ impl Header {
         &block[HEADER_LEN..self.trailer as usize]
     }
 
+    /// The data frames of a block that was decoded before, without a second check; of any other bytes, nothing harmful.
+    #[must_use]
+    #[inline]
+    pub fn data_of_checked(block: &[u8]) -> &[u8] {
+        let Ok((raw, _)) = Raw::ref_from_prefix(block) else { return &[] };
+        block.get(HEADER_LEN..raw.trailer.get() as usize).unwrap_or(&[])
+    }
+
+    /// Where the first message begins in a block that was decoded before, or [`NO_FIRST`].
+    #[must_use]
+    pub fn first_of_checked(block: &[u8]) -> u16 {
+        Raw::ref_from_prefix(block).map_or(NO_FIRST, |(raw, _)| raw.first.get())
+    }
+
     /// The control frames of a block that this header was decoded from.
     #[must_use]
     pub fn control<'a>(&self, block: &'a [u8]) -> &'a [u8] {

@@ -43,7 +43,7 @@ fn sound_block(rng: &mut fastrand::Rng, block: &mut [u8]) -> Header {
     write_frame(&mut block[HEADER_LEN..], Part::Whole, len).fill(1);
     let trailer = HEADER_LEN + frame_len(Part::Whole, len);
     let mut writer = ControlWriter::new(&mut block[trailer..]);
-    writer.heartbeat(Heartbeat { next: Seq(rng.u64(..)), stable: Seq(0) });
+    writer.heartbeat(Heartbeat { next: Seq(rng.u64(..)), stable: Seq(0), delivered: Seq(0) });
     writer.nak(Rank(2), 0, [(Seq(1), 1), (Seq(5), 2)].into_iter());
     (header.first, header.trailer) = (HEADER_LEN as u16, trailer as u16);
     header.used = (trailer + writer.written()) as u16;

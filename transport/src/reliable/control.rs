@@ -1,0 +1,70 @@
+//! Control blocks that wait to be sent, composed in slots that were taken at the start.
+
+use crate::id::Seq;
+use crate::protocol::Target;
+use crate::wire::{
+    ControlWriter, HEADER_LEN, HEARTBEAT_FRAME_LEN, Header, MAX_NAK_RANGES, MAX_STATUS_ENTRIES,
+};
+
+/// Control blocks that may wait; what is beyond is dropped, since a timer will say it again.
+const SLOTS: usize = 64;
+/// Bytes of a control block: enough for the largest status or NAK beside a heartbeat.
+const SLOT_LEN: usize = 512;
+const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + 3 + MAX_STATUS_ENTRIES * 18 <= SLOT_LEN);
+const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= SLOT_LEN);
+
+/// A ring of control blocks.
+#[derive(Debug)]
+pub(super) struct ControlQueue {
+    slots: Vec<Slot>,
+    /// Slots composed and taken so far.
+    composed: usize,
+    taken: usize,
+    template: Header,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    to: Option<Target>,
+    len: usize,
+    bytes: [u8; SLOT_LEN],
+}
+
+impl ControlQueue {
+    pub(super) fn new(template: Header) -> Self {
+        let slots = vec![Slot { to: None, len: 0, bytes: [0; SLOT_LEN] }; SLOTS];
+        Self { slots, composed: 0, taken: 0, template }
+    }
+
+    /// Composes one block to `to` with what `write` puts into it; `false` when the queue is full.
+    pub(super) fn push(&mut self, to: Target, next: Seq, write: impl FnOnce(&mut ControlWriter<'_>)) -> bool {
+        // The slot that was taken last may still be on its way: it is not reused before the next is taken.
+        if self.composed + 1 - self.taken >= SLOTS {
+            return false;
+        }
+        let slot = &mut self.slots[self.composed % SLOTS];
+        let mut writer = ControlWriter::new(&mut slot.bytes[HEADER_LEN..]);
+        write(&mut writer);
+        slot.len = HEADER_LEN + writer.written();
+        slot.to = Some(to);
+        let header = Header { seq: next.0 as u32, used: slot.len as u16, ..self.template };
+        header.encode(&mut slot.bytes, true);
+        self.composed += 1;
+        true
+    }
+
+    /// The next block to send: its destination and slot.
+    pub(super) fn take(&mut self) -> Option<(Target, u16)> {
+        if self.taken == self.composed {
+            return None;
+        }
+        let at = self.taken % SLOTS;
+        self.taken += 1;
+        self.slots[at].to.map(|to| (to, at as u16))
+    }
+
+    pub(super) fn bytes(&self, slot: u16) -> &[u8] {
+        let slot = &self.slots[slot as usize];
+        &slot.bytes[..slot.len]
+    }
+}

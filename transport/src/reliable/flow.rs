@@ -1,0 +1,231 @@
+//! The sender's window: who has acknowledged what, and how much may be under way.
+//!
+//! Two bounds hold. The *log* is bounded in blocks: a block is kept until every other member has delivered it, and when
+//! the log is full `cast` is refused with the name of whoever holds it. What is *under way* is bounded in true-size
+//! bytes: sent and not yet known to be received by all, it must fit in the smallest receive buffer, or the kernel drops it.
+
+use crate::id::{Rank, Seq};
+use crate::medium::true_size;
+use crate::time::Instant;
+use std::time::Duration;
+
+/// Why a cast was not accepted. Nothing of it was sent; the caller may try again, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The window is full.
+    #[error("the window is full: {held_by} has not delivered the oldest block, for {age:?} now")]
+    Full {
+        /// The member that has delivered least.
+        held_by: Rank,
+        /// How long the oldest block has been waited for.
+        age: Duration,
+    },
+    /// The message can never fit: it is longer than half the window.
+    #[error("a message of {len} bytes exceeds the limit of {limit}, half the window")]
+    TooLarge {
+        /// Bytes of the message.
+        len: usize,
+        /// The most bytes that a message may have.
+        limit: usize,
+    },
+    /// There is no view yet to send it in.
+    #[error("no view is installed yet")]
+    NoView,
+}
+
+/// What the other members have said of my stream, and what is under way to them.
+#[derive(Debug)]
+pub(super) struct Flow {
+    me: Rank,
+    acks: Vec<Ack>,
+    /// Minimum over the other members: all hold, and all have delivered, everything before it.
+    stable: Seq,
+    delivered: Seq,
+    start: Seq,
+    slowest: Rank,
+    moved_at: Instant,
+    /// True-size bytes sent up to and including each block, by ring slot, and in all.
+    charged: Vec<u64>,
+    total: u64,
+    /// The most true-size bytes under way, before they are shared with other senders.
+    limit: u64,
+    /// Whether every receiver takes a run in one buffer, or at least one is charged block by block.
+    coalesced: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ack {
+    received: Seq,
+    delivered: Seq,
+}
+
+impl Flow {
+    /// For a log of `capacity` blocks, sent by `me` to the other `members - 1`, the smallest of whose receive buffers takes
+    /// `receive_buffer` true-size bytes.
+    pub(super) fn new(
+        me: Rank,
+        members: usize,
+        capacity: usize,
+        start: Seq,
+        receive_buffer: usize,
+        coalesced: bool,
+    ) -> Self {
+        let slowest = Rank(u16::from(me.0 == 0));
+        Self {
+            me,
+            acks: vec![Ack { received: start, delivered: start }; members],
+            stable: start,
+            delivered: start,
+            start,
+            slowest,
+            moved_at: Instant::default(),
+            charged: vec![0; capacity],
+            total: 0,
+            // A quarter stays free for repairs, control and what the model of true sizes does not see.
+            limit: receive_buffer as u64 * 3 / 4,
+            coalesced,
+        }
+    }
+
+    /// All other members hold everything before it.
+    pub(super) fn stable(&self) -> Seq {
+        self.stable
+    }
+
+    /// All other members have delivered everything before it.
+    pub(super) fn delivered(&self) -> Seq {
+        self.delivered
+    }
+
+    /// What one member has received contiguously.
+    pub(super) fn received_by(&self, rank: Rank) -> Seq {
+        self.acks[rank.0 as usize].received
+    }
+
+    /// Takes an ack of `rank`; acks are monotone, an old one changes nothing. `sent` bounds what can be true.
+    ///
+    /// Returns whether stability or delivery moved.
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        rank: Rank,
+        received: Seq,
+        delivered: Seq,
+        sent: Seq,
+    ) -> bool {
+        if received > sent || rank == self.me {
+            return false;
+        }
+        let Some(ack) = self.acks.get_mut(rank.0 as usize) else { return false };
+        let before = *ack;
+        ack.received = ack.received.max(received);
+        ack.delivered = ack.delivered.max(delivered);
+        // Only the member that held a minimum back can move it.
+        if before.received != self.stable && before.delivered != self.delivered {
+            return false;
+        }
+        self.recompute(now, sent)
+    }
+
+    /// Alone in the view: what is sent is at once received by all others.
+    pub(super) fn settle_alone(&mut self, now: Instant, sent: Seq) -> bool {
+        self.acks.len() == 1 && self.recompute(now, sent)
+    }
+
+    /// Charges a run that is about to be sent, the last of whose blocks has `last_bytes` bytes.
+    pub(super) fn charge(&mut self, first: Seq, count: u32, stride: usize, last_bytes: usize) {
+        let mask = self.charged.len() as u64 - 1;
+        let size = self.run_size(count, stride, last_bytes);
+        for at in 0..u64::from(count) {
+            self.charged[(first.plus(at).0 & mask) as usize] = self.total + size;
+        }
+        self.total += size;
+    }
+
+    /// How many more true-size bytes may be sent, when `senders` share the receivers' buffers.
+    ///
+    /// At least one run may always be under way, whatever its size.
+    pub(super) fn allowance(&self, senders: usize) -> u64 {
+        let under_way = self.total - self.received_charge();
+        if under_way == 0 { u64::MAX } else { (self.limit / senders.max(1) as u64).saturating_sub(under_way) }
+    }
+
+    /// True-size bytes that a run costs the receiver that is charged most.
+    pub(super) fn run_size(&self, count: u32, stride: usize, last_bytes: usize) -> u64 {
+        let full = count as usize - 1;
+        let size = if self.coalesced {
+            true_size(full * stride + last_bytes)
+        } else {
+            full * true_size(stride) + true_size(last_bytes)
+        };
+        size as u64
+    }
+
+    /// The refusal of a cast for which the log has no room.
+    pub(super) fn full(&self, now: Instant) -> Refused {
+        Refused::Full { held_by: self.slowest, age: now.since(self.moved_at) }
+    }
+
+    /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.moved_at = now;
+    }
+
+    fn received_charge(&self) -> u64 {
+        let mask = self.charged.len() as u64 - 1;
+        if self.stable == self.start { 0 } else { self.charged[((self.stable.0 - 1) & mask) as usize] }
+    }
+
+    fn recompute(&mut self, now: Instant, sent: Seq) -> bool {
+        let others = || self.acks.iter().enumerate().filter(|(rank, _)| *rank != self.me.0 as usize);
+        let stable = others().map(|(_, ack)| ack.received).min().unwrap_or(sent);
+        let (delivered, slowest) =
+            others().map(|(rank, ack)| (ack.delivered, Rank(rank as u16))).min().unwrap_or((sent, self.me));
+        let moved = stable > self.stable || delivered > self.delivered;
+        if delivered > self.delivered {
+            self.moved_at = now;
+        }
+        (self.stable, self.delivered, self.slowest) = (stable, delivered, slowest);
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_member_sets_the_pace_and_is_named() {
+        let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
+        assert!(!flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10)), "rank 2 still holds");
+        assert!(flow.on_ack(Instant(7), Rank(2), Seq(8), Seq(4), Seq(10)));
+        assert_eq!((flow.stable(), flow.delivered()), (Seq(8), Seq(4)));
+        assert_eq!(flow.full(Instant(17)), Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) });
+    }
+
+    #[test]
+    fn old_and_impossible_acks_change_nothing() {
+        let mut flow = Flow::new(Rank(0), 2, 16, Seq(0), 1 << 20, true);
+        assert!(flow.on_ack(Instant(1), Rank(1), Seq(5), Seq(5), Seq(5)));
+        assert!(!flow.on_ack(Instant(2), Rank(1), Seq(3), Seq(2), Seq(5)), "old");
+        assert!(!flow.on_ack(Instant(2), Rank(1), Seq(6), Seq(6), Seq(5)), "never sent");
+        assert!(!flow.on_ack(Instant(2), Rank(0), Seq(5), Seq(5), Seq(5)), "my own");
+        assert!(!flow.on_ack(Instant(2), Rank(9), Seq(5), Seq(5), Seq(5)), "no member");
+        assert_eq!(flow.stable(), Seq(5));
+    }
+
+    #[test]
+    fn what_is_under_way_is_charged_by_true_size_until_all_have_it() {
+        let mut flow = Flow::new(Rank(1), 2, 64, Seq(0), 4 * 100_000, true);
+        assert_eq!(flow.allowance(1), u64::MAX, "one run is always allowed");
+        flow.charge(Seq(0), 46, 1408, 1408);
+        let run = true_size(46 * 1408) as u64;
+        assert_eq!(flow.allowance(1), 300_000 - run);
+        assert_eq!(flow.allowance(3), 100_000 - run);
+        flow.on_ack(Instant(1), Rank(0), Seq(45), Seq(0), Seq(46));
+        assert_eq!(flow.allowance(1), u64::MAX, "its buffer has been taken from the socket");
+        let mut plain = Flow::new(Rank(1), 2, 64, Seq(0), 400_000, false);
+        plain.charge(Seq(0), 46, 1408, 100);
+        assert_eq!(plain.allowance(1), 300_000 - 45 * 2_304 - 832);
+    }
+}

@@ -1,0 +1,128 @@
+//! A message as it is handed to the application: borrowed from the receive buffers, whole or in parts.
+
+use crate::id::{Rank, Seq};
+use crate::log::{ReceiveWindow, RxPool};
+use crate::wire::{DataFrame, DataFrames, Header, Part};
+use std::cell::{Cell, OnceCell};
+use std::fmt;
+
+/// One delivered message. It lives as long as the handler runs: copy what is to stay.
+pub struct Message<'a> {
+    from: Rank,
+    len: usize,
+    parts: Parts<'a>,
+    /// Where [`bytes`](Self::bytes) puts the parts of a fragmented message together, once.
+    scratch: Cell<Option<&'a mut Vec<u8>>>,
+    whole: OnceCell<&'a [u8]>,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn whole(from: Rank, bytes: &'a [u8]) -> Self {
+        let parts = Parts { next: Some(bytes), rest: None };
+        Self { from, len: bytes.len(), parts, scratch: Cell::new(None), whole: OnceCell::from(bytes) }
+    }
+
+    pub(super) fn fragmented(from: Rank, len: usize, parts: Parts<'a>, scratch: &'a mut Vec<u8>) -> Self {
+        Self { from, len, parts, scratch: Cell::new(Some(scratch)), whole: OnceCell::new() }
+    }
+
+    /// Who cast it.
+    #[must_use]
+    pub fn from(&self) -> Rank {
+        self.from
+    }
+
+    /// Bytes of it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The message in one piece. One that came in several blocks is put together by the first call; [`parts`](Self::parts)
+    /// spares that copy.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.whole.get_or_init(|| {
+            let scratch =
+                self.scratch.take().expect("a message in parts has a scratch buffer until it is whole");
+            scratch.clear();
+            self.parts().for_each(|part| scratch.extend_from_slice(part));
+            scratch
+        })
+    }
+
+    /// The message as it lies in the receive buffers: one slice for each block.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'a> {
+        self.parts.clone()
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("from", &self.from).field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// The slices of a message, in order.
+#[derive(Debug, Clone)]
+pub struct Parts<'a> {
+    next: Option<&'a [u8]>,
+    rest: Option<Rest<'a>>,
+}
+
+/// The blocks after the first: each begins with a part.
+#[derive(Debug, Clone, Copy)]
+struct Rest<'a> {
+    window: &'a ReceiveWindow,
+    pool: &'a RxPool,
+    at: Seq,
+    last: Seq,
+}
+
+impl<'a> Parts<'a> {
+    /// `first`, and what the blocks `from..=last` begin with; the caller has checked that they do.
+    pub(super) fn over(
+        first: &'a [u8],
+        window: &'a ReceiveWindow,
+        pool: &'a RxPool,
+        from: Seq,
+        last: Seq,
+    ) -> Self {
+        Self { next: Some(first), rest: Some(Rest { window, pool, at: from, last }) }
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let part = self.next.take()?;
+        if let Some(rest) = &mut self.rest
+            && rest.at <= rest.last
+        {
+            self.next = continuation(rest.window, rest.pool, rest.at).map(|(frame, _)| frame.bytes);
+            rest.at = rest.at.plus(1);
+        }
+        Some(part)
+    }
+}
+
+/// The frame that a held block begins with, if it continues a message, and the data bytes that it takes.
+pub(super) fn continuation<'a>(
+    window: &'a ReceiveWindow,
+    pool: &'a RxPool,
+    seq: Seq,
+) -> Option<(DataFrame<'a>, usize)> {
+    let data = Header::data_of_checked(pool.bytes(window.get(seq)?));
+    let mut frames = DataFrames::new(data);
+    let frame = frames.next_frame().ok()??;
+    matches!(frame.part, Part::Middle | Part::Last).then_some((frame, data.len() - frames.remaining()))
+}

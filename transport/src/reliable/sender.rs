@@ -1,0 +1,335 @@
+//! The sending half of a session: messages are claimed in place, blocks sealed, runs cut, repairs answered.
+//!
+//! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
+
+use super::flow::{Flow, Refused};
+use super::retransmit::Retransmit;
+use super::session::SessionConfig;
+use crate::id::{Rank, Seq};
+use crate::log::SendLog;
+use crate::time::Instant;
+use crate::wire::{
+    ControlWriter, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part,
+    StatusEntry, frame_len,
+};
+
+/// A message's first part is not begun in less room than this: a block of its own is better.
+const MIN_FRAGMENT: usize = 64;
+
+/// One member's own stream: log, window and repairs.
+#[derive(Debug)]
+pub struct Sender {
+    log: SendLog,
+    flow: Flow,
+    retransmit: Retransmit,
+    window: u64,
+    max_message: usize,
+    limits: RunLimits,
+    /// Everything before it has been handed to the medium at least once.
+    sent: Seq,
+    last_sent_at: Instant,
+    /// The stability that the receivers were last told of.
+    announced: Heartbeat,
+    /// Senders that share the receivers' buffers, this one included.
+    senders: usize,
+    now: Instant,
+}
+
+/// What one send can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl Sender {
+    pub(super) fn new(config: &SessionConfig) -> std::io::Result<Self> {
+        let me = &config.members[config.me.0 as usize];
+        let template = Header::new(Kind::Data, config.group, config.instance, config.view, config.me);
+        let tuning = &config.tuning;
+        let log = SendLog::new(me.window, config.block, me.start, template, tuning.check_payload)?;
+        let others = || config.members.iter().enumerate().filter(|(rank, _)| *rank != config.me.0 as usize);
+        let receive_buffer =
+            others().map(|(_, member)| member.receive_buffer).min().unwrap_or(usize::MAX / 4);
+        let coalesced = others().all(|(_, member)| member.coalesces);
+        let flow = Flow::new(config.me, config.members.len(), me.window, me.start, receive_buffer, coalesced);
+        // A run never takes more than a quarter of the smallest receive buffer.
+        let quarter = (receive_buffer / 4).max(config.block);
+        let limits = RunLimits { blocks: config.limits.blocks, bytes: config.limits.bytes.min(quarter) };
+        Ok(Self {
+            max_message: max_message(me.window, config.block),
+            flow,
+            retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
+            window: me.window as u64,
+            limits,
+            sent: me.start,
+            last_sent_at: Instant::default(),
+            announced: Heartbeat { next: me.start, stable: me.start, delivered: me.start },
+            senders: 1,
+            now: Instant::default(),
+            log,
+        })
+    }
+
+    /// Casts one message: copies it into the log, where it waits for the end of the duty cycle at the latest.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] when the window is full, [`Refused::TooLarge`] beyond half of it. Nothing of it is sent then.
+    #[inline]
+    pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
+        if frame_len(Part::Whole, message.len()) > self.log.block_room() {
+            return self.cast_fragments(message);
+        }
+        self.claim(message.len())?.copy_from_slice(message);
+        Ok(())
+    }
+
+    /// Claims a message of `len` bytes, to be written in place; `len` is at most [`max_claim`](Self::max_claim).
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
+        let frame = frame_len(Part::Whole, len);
+        if frame > self.log.room() || self.log.is_open_empty() {
+            self.make_room(frame)?;
+        }
+        Ok(self.log.claim(Part::Whole, len))
+    }
+
+    /// The most bytes that can be claimed in place: what fits in one block.
+    #[must_use]
+    pub fn max_claim(&self) -> usize {
+        self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD
+    }
+
+    /// The most bytes that a message may have.
+    #[must_use]
+    pub fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Whether every other member has delivered everything that was cast.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.log.is_open_empty() && self.flow.delivered() == self.log.open()
+    }
+
+    /// Blocks that were sent again.
+    #[must_use]
+    pub fn repairs(&self) -> u64 {
+        self.retransmit.repairs()
+    }
+
+    /// What one member has received contiguously.
+    #[must_use]
+    pub fn received_by(&self, rank: Rank) -> Seq {
+        self.flow.received_by(rank)
+    }
+
+    /// Everything before it is held by every member.
+    #[must_use]
+    pub fn stable(&self) -> Seq {
+        self.flow.stable()
+    }
+
+    pub(super) fn begin_cycle(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(super) fn set_senders(&mut self, senders: usize) {
+        self.senders = senders;
+    }
+
+    pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
+        if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
+            self.log.release(self.flow.delivered());
+        }
+    }
+
+    pub(super) fn on_nak(&mut self, ranges: NakRanges<'_>) {
+        for (first, count) in ranges.iter() {
+            self.retransmit.request(self.now, first, count, self.log.oldest(), self.sent);
+        }
+    }
+
+    /// Whether a message has been written into a block that is not sealed.
+    pub(super) fn has_open(&self) -> bool {
+        !self.log.is_open_empty()
+    }
+
+    /// Whether the open block, once sealed, could be sent in this cycle: else it stays open, and fills up.
+    pub(super) fn may_send_open(&self) -> bool {
+        let unsent = self.log.open().since(self.sent) as u32;
+        let size = self.flow.run_size(unsent + 1, self.log.stride(), self.log.stride() - self.log.room());
+        size <= self.flow.allowance(self.senders)
+    }
+
+    /// Seals the open block with my acks in its trailer, and returns how many of them fitted.
+    pub(super) fn seal_open(&mut self, acks: impl Iterator<Item = StatusEntry>) -> usize {
+        let mut written = 0;
+        self.seal(false, |writer| written = writer.status(acks));
+        written
+    }
+
+    /// Where my stream stands, for a heartbeat.
+    pub(super) fn heartbeat(&mut self) -> Heartbeat {
+        self.announced = self.position(self.sent);
+        self.announced
+    }
+
+    /// Whether some member may not have received or delivered everything that was sent.
+    pub(super) fn is_waiting_for_acks(&self) -> bool {
+        self.flow.delivered() < self.sent
+    }
+
+    /// Whether the receivers do not know yet how far my stream is stable.
+    pub(super) fn has_news(&self) -> bool {
+        self.announced.stable < self.flow.stable() || self.announced.delivered < self.flow.delivered()
+    }
+
+    /// When the last new block or heartbeat was sent.
+    pub(super) fn last_sent_at(&self) -> Instant {
+        self.last_sent_at
+    }
+
+    pub(super) fn heartbeat_sent(&mut self, now: Instant) {
+        self.last_sent_at = now;
+    }
+
+    /// Whether an ack would let me go on at once.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.log.open() > self.sent || !self.log.is_writable()
+    }
+
+    /// The next run of repairs, if there is one.
+    pub(super) fn next_repair(&mut self) -> Option<(Seq, u32)> {
+        let (log, limits, sent) = (&self.log, self.limits, self.sent);
+        self.retransmit
+            .next(log.oldest(), |first, end| log.run_len(first, end.min(sent), limits.blocks, limits.bytes))
+    }
+
+    /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
+    pub(super) fn next_new(&mut self) -> Option<(Seq, u32)> {
+        if self.sent == self.log.open() {
+            return None;
+        }
+        let first = self.sent;
+        let stride = self.log.stride();
+        let mut count = self.log.run_len(first, self.log.open(), self.limits.blocks, self.limits.bytes);
+        let allowance = self.flow.allowance(self.senders);
+        while self.flow.run_size(count, stride, self.log.used(first.plus(u64::from(count) - 1))) > allowance {
+            if count == 1 {
+                return None;
+            }
+            count /= 2;
+        }
+        self.flow.charge(first, count, stride, self.log.used(first.plus(u64::from(count) - 1)));
+        if !self.is_waiting_for_acks() {
+            self.flow.begin(self.now);
+        }
+        self.sent = first.plus(u64::from(count));
+        self.last_sent_at = self.now;
+        if self.flow.settle_alone(self.now, self.sent) {
+            self.log.release(self.flow.delivered());
+        }
+        Some((first, count))
+    }
+
+    pub(super) fn run(&self, first: Seq, count: u32) -> (&[u8], usize) {
+        (self.log.run(first, count), self.log.stride())
+    }
+
+    fn position(&self, next: Seq) -> Heartbeat {
+        Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
+    }
+
+    /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
+    #[cold]
+    fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
+        if frame > self.log.block_room() {
+            return Err(Refused::TooLarge { len: frame, limit: self.max_claim() });
+        }
+        if !self.log.is_open_empty() {
+            self.seal(true, |_| ());
+        }
+        self.open_next()?;
+        if frame > self.log.room() {
+            self.log.reserve(0);
+        }
+        Ok(())
+    }
+
+    /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.
+    fn open_next(&mut self) -> Result<(), Refused> {
+        if self.log.open().since(self.log.oldest()) >= self.window {
+            return Err(self.flow.full(self.now));
+        }
+        self.log.reserve(if self.has_news() { HEARTBEAT_FRAME_LEN } else { 0 });
+        Ok(())
+    }
+
+    /// Seals the open block; news of stability ride in it where there is room.
+    fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
+        let seq = self.log.open();
+        let position = self.has_news().then(|| self.position(seq.plus(1)));
+        let mut told = false;
+        self.log.seal(full, |writer| {
+            acks(writer);
+            told = position.is_some_and(|position| writer.heartbeat(position));
+        });
+        if let Some(position) = position.filter(|_| told) {
+            self.announced = position;
+        }
+        self.retransmit.forget(seq);
+    }
+
+    /// Casts a message that needs several blocks: all of them, or none.
+    #[cold]
+    fn cast_fragments(&mut self, message: &[u8]) -> Result<(), Refused> {
+        if message.len() > self.max_message {
+            return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
+        }
+        // Two more than full blocks would need: the open one may have little room left, news may take some.
+        let needed = message.len() / (self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD) + 2;
+        let taken = self.log.open().since(self.log.oldest());
+        if taken + needed as u64 > self.window {
+            return Err(self.flow.full(self.now));
+        }
+        if !self.log.is_open_empty() && self.log.room() < MIN_FRAGMENT {
+            self.seal(true, |_| ());
+        }
+        let mut rest = message;
+        let mut part = Part::First { total: message.len() as u32 };
+        loop {
+            if self.log.is_open_empty() {
+                self.open_next()?;
+            }
+            let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
+            if left.is_empty() {
+                part = Part::Last;
+            }
+            self.log.claim(part, taken.len()).copy_from_slice(taken);
+            if left.is_empty() {
+                return Ok(());
+            }
+            self.seal(true, |_| ());
+            (rest, part) = (left, Part::Middle);
+        }
+    }
+}
+
+/// The most bytes that a message may have in a window of `blocks` blocks of `stride` bytes: half of it.
+#[must_use]
+pub fn max_message(blocks: usize, stride: usize) -> usize {
+    let carried = stride - crate::wire::HEADER_LEN - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD;
+    (blocks / 2).saturating_sub(2).max(1) * carried
+}
+
+/// How many of `len` bytes fit as one frame in `room`; never all of them as a first part, which has a successor.
+fn fitting(room: usize, len: usize, part: Part) -> usize {
+    let overhead = frame_len(part, room) - room;
+    (room - overhead).min(len)
+}

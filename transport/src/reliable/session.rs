@@ -1,0 +1,522 @@
+//! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
+
+use super::control::ControlQueue;
+use super::message::Message;
+use super::sender::{RunLimits, Sender};
+use super::stream::Stream;
+use super::{SessionCounters, Tuning};
+use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use crate::log::{RxBlock, RxPool};
+use crate::medium::{Channel, true_size};
+use crate::protocol::{Payload, Protocol, Target, Transmit};
+use crate::time::Instant;
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
+use std::ops::ControlFlow;
+
+/// Everything that a session is built from; a new view builds a new one.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// The group.
+    pub group: GroupId,
+    /// Its life.
+    pub instance: GroupInstance,
+    /// The view.
+    pub view: ViewNumber,
+    /// My rank in `members`.
+    pub me: Rank,
+    /// All members, by rank.
+    pub members: Vec<Member>,
+    /// What reaches all of them.
+    pub channel: Channel,
+    /// Index of the group among those of its node.
+    pub index: u16,
+    /// Bytes of a block.
+    pub block: usize,
+    /// What the medium carries in one send.
+    pub limits: RunLimits,
+    /// Sizes and times.
+    pub tuning: Tuning,
+    /// Seed of the random delays.
+    pub seed: u64,
+}
+
+/// What a session has to know of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Where it sends from.
+    pub endpoint: Endpoint,
+    /// The first sequence of its stream.
+    pub start: Seq,
+    /// Whether I take its stream from that sequence on, or from wherever it stands.
+    pub entry: Entry,
+    /// Blocks of its send window: a power of two.
+    pub window: usize,
+    /// Its receive buffer in true-size bytes.
+    pub receive_buffer: usize,
+    /// Whether it takes coalesced runs in one buffer.
+    pub coalesces: bool,
+}
+
+/// Where I enter a member's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// At its first sequence.
+    Start,
+    /// In mid-flow.
+    Live,
+}
+
+/// What a session hands to the application.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A message, in the order of its sender.
+    Deliver(Message<'a>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    sender: Sender,
+    streams: Vec<Option<Stream>>,
+    /// Ranks whose streams may have something to deliver, and those of which there is something to acknowledge.
+    ready: RankSet,
+    news: RankSet,
+    heard: RankSet,
+    control: ControlQueue,
+    timers: [Option<Instant>; TIMERS],
+    heartbeat_wait_ns: u64,
+    rng: fastrand::Rng,
+    counters: SessionCounters,
+}
+
+/// The session's timers: each is an index into a fixed table.
+#[derive(Debug, Clone, Copy)]
+enum Timer {
+    Nak,
+    Ack,
+    Heartbeat,
+}
+const TIMERS: usize = 3;
+
+impl Session {
+    /// Starts the view that `config` describes.
+    ///
+    /// # Errors
+    /// When the system has not the memory for the log.
+    ///
+    /// # Panics
+    /// When `me` is no rank of `members`.
+    pub fn new(config: SessionConfig) -> std::io::Result<Self> {
+        let sender = Sender::new(&config)?;
+        let members = config.members.len();
+        let streams = (0..members).map(|rank| Self::stream(&config, Rank(rank as u16))).collect();
+        let template = Header::new(Kind::Control, config.group, config.instance, config.view, config.me);
+        Ok(Self {
+            sender,
+            streams,
+            ready: RankSet::new(members),
+            news: RankSet::new(members),
+            heard: RankSet::new(members),
+            control: ControlQueue::new(template),
+            timers: [None, None, Some(Instant::default())],
+            heartbeat_wait_ns: config.tuning.heartbeat_ns,
+            rng: fastrand::Rng::with_seed(config.seed),
+            counters: SessionCounters::default(),
+            config,
+        })
+    }
+
+    /// My own stream, to cast into.
+    pub fn sender(&mut self) -> &mut Sender {
+        &mut self.sender
+    }
+
+    /// My own stream.
+    #[must_use]
+    pub fn sent(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> SessionCounters {
+        SessionCounters { repairs_sent: self.sender.repairs(), ..self.counters }
+    }
+
+    /// What this session was built from.
+    #[must_use]
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// Gives every held block back to the pool.
+    pub fn clear(&mut self, pool: &mut RxPool) {
+        self.streams.iter_mut().flatten().for_each(|stream| stream.clear(pool));
+    }
+
+    /// Takes a block whose header was decoded already; otherwise as [`Protocol::handle_datagram`].
+    pub fn handle_block(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        header: &Header,
+        block: RxBlock,
+        pool: &mut RxPool,
+    ) {
+        self.sender.begin_cycle(now);
+        let ours = header.group == self.config.group
+            && header.instance == self.config.instance
+            && header.view == self.config.view;
+        if !ours {
+            self.counters.foreign += 1;
+            return pool.release(block);
+        }
+        let known = self.config.members.get(header.rank.0 as usize);
+        let is_sender = known.is_some_and(|member| member.endpoint == from) && header.rank != self.config.me;
+        // Any holder may repair: data counts by its header, whichever member it comes from.
+        let is_repair = header.kind == Kind::Data
+            && header.rank != self.config.me
+            && known.is_some()
+            && self.is_member(from);
+        if !is_sender && !is_repair {
+            self.counters.strangers += 1;
+            return pool.release(block);
+        }
+        self.handle_control(now, header, header.control(pool.bytes(&block)));
+        match header.kind {
+            Kind::Data => self.handle_data(now, header, block, pool),
+            Kind::Control | Kind::Setup => pool.release(block),
+        }
+    }
+
+    fn handle_data(&mut self, now: Instant, header: &Header, block: RxBlock, pool: &mut RxPool) {
+        let Some(stream) = &mut self.streams[header.rank.0 as usize] else { return pool.release(block) };
+        let Some(seq) = header.seq_near(stream.near()) else {
+            self.counters.foreign += 1;
+            return pool.release(block);
+        };
+        stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
+        if stream.is_ready() {
+            self.ready.insert(header.rank);
+        }
+        let nak = stream.nak_timeout();
+        self.news.insert(header.rank);
+        self.arm(Timer::Nak, nak);
+        if self.heard.insert(header.rank) {
+            self.sender.set_senders(1 + self.heard.len());
+        }
+    }
+
+    fn handle_control(&mut self, now: Instant, header: &Header, trailer: &[u8]) {
+        let mut frames = ControlFrames::new(trailer);
+        loop {
+            match frames.next_frame() {
+                Ok(None) => return,
+                Ok(Some(Control::Heartbeat(heartbeat))) => self.handle_heartbeat(now, header.rank, heartbeat),
+                Ok(Some(Control::Status(status))) => {
+                    let mine = status.entries.iter().filter(|entry| entry.rank == self.config.me);
+                    mine.for_each(|entry| self.sender.on_status(header.rank, entry));
+                }
+                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
+                // The handshake is over.
+                Ok(Some(Control::Setup(_))) => {}
+                Err(_) => {
+                    self.counters.malformed_frames += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_heartbeat(&mut self, now: Instant, rank: Rank, heartbeat: Heartbeat) {
+        let Some(stream) = &mut self.streams[rank.0 as usize] else { return };
+        stream.on_heartbeat(now, heartbeat, &mut self.rng);
+        let nak = stream.nak_timeout();
+        // Also frees what has become stable, once it is delivered.
+        self.ready.insert(rank);
+        self.news.insert(rank);
+        self.arm(Timer::Nak, nak);
+    }
+
+    fn handle_nak(&mut self, now: Instant, nak: Nak<'_>) {
+        self.counters.naks_received += 1;
+        if nak.origin == self.config.me {
+            self.sender.on_nak(nak.ranges);
+        } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
+            stream.on_nak_heard(now, nak.ranges);
+        }
+    }
+
+    /// Sends the NAKs that are due, and finds the next time to look.
+    fn send_naks(&mut self, now: Instant) {
+        self.timers[Timer::Nak as usize] = None;
+        for rank in 0..self.streams.len() {
+            let Some(stream) = &mut self.streams[rank] else { continue };
+            if let Some(ask) = stream.nak_due(now) {
+                let origin = Rank(rank as u16);
+                // A single receiver asks the sender alone; several listen to each other.
+                let to = match self.config.members.len() {
+                    0..=2 => Target::One(self.config.members[rank].endpoint),
+                    _ => Target::Channel(self.config.channel),
+                };
+                let mut asked_to = ask.to;
+                self.control.push(to, Seq(0), |writer| {
+                    let written = writer.nak(origin, ask.attempt, stream.missing(ask));
+                    if let Some((first, _)) = stream.missing(ask).nth(written) {
+                        asked_to = first;
+                    }
+                });
+                stream.nak_sent(now, asked_to);
+                self.counters.naks_sent += 1;
+            }
+            let next = stream.nak_timeout();
+            self.arm(Timer::Nak, next);
+        }
+    }
+
+    /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
+    fn send_heartbeat(&mut self, now: Instant) {
+        let tuning = &self.config.tuning;
+        let waiting = self.sender.is_waiting_for_acks();
+        let wait_ns = match (waiting, self.sender.has_news()) {
+            (true, _) => self.heartbeat_wait_ns,
+            (false, true) => tuning.heartbeat_ns,
+            (false, false) => tuning.heartbeat_max_ns,
+        };
+        let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
+        if due <= now {
+            let heartbeat = self.sender.heartbeat();
+            let to = Target::Channel(self.config.channel);
+            self.control.push(to, heartbeat.next, |writer| {
+                writer.heartbeat(heartbeat);
+            });
+            self.sender.heartbeat_sent(now);
+            self.heartbeat_wait_ns = (wait_ns * 2).min(tuning.heartbeat_max_ns);
+            due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
+        }
+        self.timers[Timer::Heartbeat as usize] = Some(due);
+    }
+
+    /// Sends the acks that can wait no longer, and finds the next time to look.
+    fn send_acks(&mut self, now: Instant) {
+        let mut next = None;
+        let (mut due_ranks, mut last) = (0, Rank(0));
+        for rank in self.news.iter() {
+            let Some(stream) = &mut self.streams[rank.0 as usize] else { continue };
+            match stream.update_ack(now) {
+                Some(due) if due <= now => (due_ranks, last) = (due_ranks + 1, rank),
+                Some(due) => next = Some(next.map_or(due, |before: Instant| before.min(due))),
+                None => {}
+            }
+        }
+        self.timers[Timer::Ack as usize] = next;
+        if due_ranks == 0 {
+            self.news.retain(|rank| {
+                self.streams[rank.0 as usize].as_mut().is_some_and(|s| s.update_ack(now).is_some())
+            });
+            return;
+        }
+        let to = match due_ranks {
+            1 => Target::One(self.config.members[last.0 as usize].endpoint),
+            _ => Target::Channel(self.config.channel),
+        };
+        let only = (due_ranks == 1).then_some(last);
+        let (streams, mut written) = (&self.streams, 0);
+        let told = |rank: &Rank| only.is_none_or(|only| only == *rank);
+        let queued = self.control.push(to, Seq(0), |writer| {
+            let entries = self.news.iter().filter(told).filter_map(|rank| streams[rank.0 as usize].as_ref());
+            written = writer.status(entries.map(Stream::status));
+        });
+        if queued {
+            self.counters.acks_sent += 1;
+            self.reported(written, only);
+        }
+    }
+
+    /// The first `count` streams of which there was news (or the `only` one) have been acknowledged.
+    fn reported(&mut self, count: usize, only: Option<Rank>) {
+        let (streams, mut left) = (&mut self.streams, count);
+        self.news.retain(|rank| {
+            if left == 0 || only.is_some_and(|only| only != rank) {
+                return true;
+            }
+            left -= 1;
+            if let Some(stream) = &mut streams[rank.0 as usize] {
+                stream.reported();
+            }
+            false
+        });
+    }
+
+    fn arm(&mut self, timer: Timer, at: Option<Instant>) {
+        let entry = &mut self.timers[timer as usize];
+        if let Some(at) = at {
+            *entry = Some(entry.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    fn is_due(&self, timer: Timer, now: Instant) -> bool {
+        self.timers[timer as usize].is_some_and(|due| due <= now)
+    }
+
+    fn is_member(&self, endpoint: Endpoint) -> bool {
+        self.config.members.iter().any(|member| member.endpoint == endpoint)
+    }
+
+    fn stream(config: &SessionConfig, rank: Rank) -> Option<Stream> {
+        if rank == config.me {
+            return None;
+        }
+        let member = &config.members[rank.0 as usize];
+        let mine = &config.members[config.me.0 as usize];
+        // Often enough that neither the sender's window nor my receive buffer runs full between two acks.
+        let buffered = mine.receive_buffer / 4 / true_size(config.block);
+        let ack_every = (member.window / 8).min(buffered).max(1) as u64;
+        let receivers = config.members.len() - 1;
+        Some(Stream::new(rank, member, receivers, ack_every, &config.tuning))
+    }
+}
+
+impl Protocol for Session {
+    type Event<'a> = Event<'a>;
+    type Caster<'a> = Sender;
+
+    fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
+        match Header::decode(pool.bytes(&block)) {
+            Ok(header) => self.handle_block(now, from, &header, block, pool),
+            Err(error) => {
+                self.counters.malformed(error);
+                pool.release(block);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, _pool: &mut RxPool) {
+        self.sender.begin_cycle(now);
+        if self.is_due(Timer::Nak, now) {
+            self.send_naks(now);
+        }
+        if self.is_due(Timer::Heartbeat, now) {
+            self.send_heartbeat(now);
+        }
+    }
+
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Sender, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut delivered = 0;
+        let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
+        let mut broke = false;
+        self.ready.retain(|rank| {
+            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| !broke) else { return true };
+            let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
+            broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
+            stream.release(pool);
+            broke
+        });
+        self.counters.delivered += delivered as u64;
+        delivered
+    }
+
+    fn seal(&mut self, now: Instant) {
+        if self.sender.has_open() && self.sender.may_send_open() {
+            let streams = &self.streams;
+            let news =
+                self.news.iter().filter_map(|rank| streams[rank.0 as usize].as_ref()).map(Stream::status);
+            let written = self.sender.seal_open(news);
+            self.reported(written, None);
+        }
+        if !self.news.is_empty() {
+            self.send_acks(now);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let group = self.config.index;
+        if let Some((to, slot)) = self.control.take() {
+            return Some(Transmit { to, group, payload: Payload::Control { slot } });
+        }
+        let run = self.sender.next_repair().or_else(|| {
+            let run = self.sender.next_new()?;
+            self.heartbeat_wait_ns = self.config.tuning.heartbeat_ns;
+            self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
+            Some(run)
+        });
+        let (first, count) = run?;
+        Some(Transmit {
+            to: Target::Channel(self.config.channel),
+            group,
+            payload: Payload::Log { first, count },
+        })
+    }
+
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {
+        match transmit.payload {
+            Payload::Log { first, count } => self.sender.run(first, count),
+            Payload::Control { slot } => {
+                let bytes = self.control.bytes(slot);
+                (bytes, bytes.len())
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.iter().flatten().min().copied()
+    }
+
+    fn awaits_control(&self) -> bool {
+        self.timers[Timer::Nak as usize].is_some() || self.sender.is_blocked()
+    }
+}
+
+/// A set of ranks that is walked in the order of insertion.
+#[derive(Debug)]
+struct RankSet {
+    order: Vec<Rank>,
+    contains: Vec<bool>,
+}
+
+impl RankSet {
+    fn new(members: usize) -> Self {
+        Self { order: Vec::with_capacity(members), contains: vec![false; members] }
+    }
+
+    /// Whether it was not in the set before.
+    fn insert(&mut self, rank: Rank) -> bool {
+        let contained = std::mem::replace(&mut self.contains[rank.0 as usize], true);
+        if !contained {
+            self.order.push(rank);
+        }
+        !contained
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(Rank) -> bool) {
+        let contains = &mut self.contains;
+        self.order.retain(|&rank| {
+            let kept = keep(rank);
+            contains[rank.0 as usize] = kept;
+            kept
+        });
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.order.iter().copied()
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+impl SessionCounters {
+    fn malformed(&mut self, error: Malformed) {
+        self.malformed_blocks += 1;
+        self.wrong_checksums += u64::from(error == Malformed::Checksum);
+    }
+}

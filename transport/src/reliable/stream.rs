@@ -1,0 +1,362 @@
+//! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
+
+use super::message::{Message, Parts, continuation};
+use super::nak::{Ask, NakTiming};
+use super::session::{Entry, Member};
+use super::{SessionCounters, Tuning};
+use crate::id::{Rank, Seq};
+use crate::log::{Insert, ReceiveWindow, RxBlock, RxPool};
+use crate::time::Instant;
+use crate::wire::{DataFrames, HEADER_LEN, Header, Heartbeat, NO_FIRST, NakRanges, Part, StatusEntry};
+use std::ops::ControlFlow;
+
+/// One sender's stream as this process receives it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    origin: Rank,
+    window: ReceiveWindow,
+    /// Blocks before it are known to exist.
+    highest: Seq,
+    cursor: Cursor,
+    /// A stream that starts in mid-flow has not begun.
+    waiting: bool,
+    /// Everything before it is held by all.
+    stable: Seq,
+    reported: StatusEntry,
+    ack_due: Option<Instant>,
+    ack_every: u64,
+    ack_delay_ns: u64,
+    nak: NakTiming,
+    scratch: Vec<u8>,
+}
+
+/// The next frame to be delivered.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    seq: Seq,
+    /// Offset in the block's data.
+    at: usize,
+    /// Looking for the first message that begins, in a stream that starts in mid-flow.
+    seeking: bool,
+    /// The message at the cursor cannot be whole before blocks up to here have come.
+    wait_until: Seq,
+}
+
+impl Stream {
+    /// The stream of `member`, which has `receivers` receivers; an ack is sent at least every `ack_every` blocks.
+    pub(super) fn new(
+        origin: Rank,
+        member: &Member,
+        receivers: usize,
+        ack_every: u64,
+        tuning: &Tuning,
+    ) -> Self {
+        let (seq, waiting) = (member.start, member.entry == Entry::Live);
+        Self {
+            origin,
+            window: ReceiveWindow::new(member.window, seq),
+            highest: seq,
+            cursor: Cursor { seq, at: 0, seeking: waiting, wait_until: seq },
+            waiting,
+            stable: seq,
+            reported: StatusEntry { rank: origin, received: seq, delivered: seq },
+            ack_due: None,
+            ack_every,
+            ack_delay_ns: tuning.ack_delay_ns,
+            nak: NakTiming::new(tuning, receivers, seq),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The sequence that low halves on the wire are completed with.
+    pub(super) fn near(&self) -> Seq {
+        self.highest
+    }
+
+    /// Takes a data block; one that is not wanted goes back to the pool.
+    pub(super) fn on_block(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        block: RxBlock,
+        pool: &mut RxPool,
+        rng: &mut fastrand::Rng,
+        counters: &mut SessionCounters,
+    ) {
+        if self.waiting {
+            return pool.release(block);
+        }
+        self.release_implied(seq, pool);
+        if pool.is_low() && seq != self.window.next() && self.window.wants(seq) {
+            counters.refused_low += 1;
+            pool.release(block);
+        } else {
+            match self.window.insert(seq, block) {
+                Insert::InOrder | Insert::OutOfOrder => counters.repaired += u64::from(seq < self.highest),
+                Insert::Duplicate(block) => {
+                    counters.duplicates += 1;
+                    pool.release(block);
+                }
+                Insert::Beyond(block) => {
+                    counters.beyond += 1;
+                    return pool.release(block);
+                }
+            }
+        }
+        self.highest = self.highest.max(seq.plus(1)).min(self.window.base().plus(self.window.capacity()));
+        self.nak.update(now, self.window.next(), self.highest, rng);
+    }
+
+    /// Takes a heartbeat of the sender: it tells of lost tails, of stability, and asks for an ack when it does not know mine.
+    pub(super) fn on_heartbeat(&mut self, now: Instant, heartbeat: Heartbeat, rng: &mut fastrand::Rng) {
+        if self.waiting {
+            self.begin_at(heartbeat.next);
+        }
+        self.stable = self.stable.max(heartbeat.stable);
+        let reach = self.window.base().plus(self.window.capacity());
+        self.highest = self.highest.max(heartbeat.next.min(reach));
+        self.nak.update(now, self.window.next(), self.highest, rng);
+        let sender_is_behind = heartbeat.stable < self.window.next() || heartbeat.delivered < self.cursor.seq;
+        if sender_is_behind && self.ack_due.is_none() {
+            self.ack_due = Some(now.plus_ns(self.ack_delay_ns));
+        }
+    }
+
+    /// Another receiver was heard asking: if that covers all that I would ask for, the answer will serve me too.
+    pub(super) fn on_nak_heard(&mut self, now: Instant, ranges: NakRanges<'_>) {
+        let Some(fresh) = self.nak.fresh_from(self.window.next()) else { return };
+        let covered = self.window.missing(fresh, self.highest).all(|(first, count)| {
+            let end = first.plus(u64::from(count));
+            ranges.iter().any(|(from, asked)| from <= first && end <= from.plus(u64::from(asked)))
+        });
+        if covered {
+            self.nak.asked(now, self.window.next(), self.highest);
+        }
+    }
+
+    /// What is to be asked for now.
+    pub(super) fn nak_due(&mut self, now: Instant) -> Option<Ask> {
+        self.nak.due(now, self.window.next(), self.highest)
+    }
+
+    /// The ranges that are missing in what is to be asked for.
+    pub(super) fn missing(&self, ask: Ask) -> impl Iterator<Item = (Seq, u32)> {
+        self.window.missing(ask.from, ask.to)
+    }
+
+    /// A NAK was sent that covers everything missing before `to`.
+    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq) {
+        self.nak.asked(now, self.window.next(), to);
+    }
+
+    /// When [`nak_due`](Self::nak_due) wants to be asked.
+    pub(super) fn nak_timeout(&self) -> Option<Instant> {
+        self.nak.timeout()
+    }
+
+    /// Whether there is something that was not acknowledged yet, or whose ack was asked for again; starts its timer.
+    pub(super) fn update_ack(&mut self, now: Instant) -> Option<Instant> {
+        let status = self.status();
+        if status != self.reported {
+            let due = if status.received.since(self.reported.received) >= self.ack_every {
+                now
+            } else {
+                now.plus_ns(self.ack_delay_ns)
+            };
+            self.ack_due = Some(self.ack_due.map_or(due, |before| before.min(due)));
+        }
+        self.ack_due
+    }
+
+    /// How far I have come.
+    pub(super) fn status(&self) -> StatusEntry {
+        StatusEntry { rank: self.origin, received: self.window.next(), delivered: self.cursor.seq }
+    }
+
+    /// The present [`status`](Self::status) was sent.
+    pub(super) fn reported(&mut self) {
+        self.reported = self.status();
+        self.ack_due = None;
+    }
+
+    /// Whether anything may be delivered.
+    pub(super) fn is_ready(&self) -> bool {
+        self.cursor.seq < self.window.next() && self.cursor.wait_until < self.window.next()
+    }
+
+    /// Hands every message that is whole to `handler`, in order, until it breaks; adds to `delivered` what it consumed.
+    pub(super) fn deliver<H>(
+        &mut self,
+        pool: &RxPool,
+        counters: &mut SessionCounters,
+        delivered: &mut usize,
+        handler: &mut H,
+    ) -> ControlFlow<()>
+    where
+        H: FnMut(Message<'_>) -> ControlFlow<()>,
+    {
+        while self.is_ready() {
+            match self.deliver_block(pool, delivered, handler) {
+                Step::Done => self.next_block(),
+                Step::Malformed => {
+                    counters.malformed_frames += 1;
+                    self.next_block();
+                }
+                Step::Fragmented { last, at } => (self.cursor.seq, self.cursor.at) = (last, at),
+                Step::Waits => break,
+                Step::Broke => return ControlFlow::Break(()),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Delivers what is whole in the block at the cursor.
+    fn deliver_block<H>(&mut self, pool: &RxPool, delivered: &mut usize, handler: &mut H) -> Step
+    where
+        H: FnMut(Message<'_>) -> ControlFlow<()>,
+    {
+        let bytes = pool.bytes(self.window.get(self.cursor.seq).expect("everything before `next` is held"));
+        if self.cursor.seeking {
+            match Header::first_of_checked(bytes) {
+                NO_FIRST => return Step::Done,
+                first => (self.cursor.at, self.cursor.seeking) = (first as usize - HEADER_LEN, false),
+            }
+        }
+        let data = Header::data_of_checked(bytes);
+        let mut frames = DataFrames::new(data.get(self.cursor.at..).unwrap_or(&[]));
+        loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Step::Done,
+                Err(_) => return Step::Malformed,
+            };
+            match frame.part {
+                Part::Whole => {
+                    if handler(Message::whole(self.origin, frame.bytes)).is_break() {
+                        return Step::Broke;
+                    }
+                    *delivered += 1;
+                }
+                Part::First { total } => {
+                    return self.deliver_fragmented(pool, frame.bytes, total, delivered, handler);
+                }
+                // Its beginning was not received, or was malformed.
+                Part::Middle | Part::Last => {}
+            }
+            self.cursor.at = data.len() - frames.remaining();
+        }
+    }
+
+    /// Delivers the message of `total` bytes that begins with `first` at the cursor, when all of it is there.
+    fn deliver_fragmented<H>(
+        &mut self,
+        pool: &RxPool,
+        first: &[u8],
+        total: u32,
+        delivered: &mut usize,
+        handler: &mut H,
+    ) -> Step
+    where
+        H: FnMut(Message<'_>) -> ControlFlow<()>,
+    {
+        match extent(&self.window, pool, self.cursor.seq, total as usize, first.len()) {
+            Extent::Incomplete { wait_until } => {
+                self.cursor.wait_until = wait_until;
+                Step::Waits
+            }
+            Extent::Malformed => Step::Malformed,
+            Extent::Whole { last, at } => {
+                let parts = Parts::over(first, &self.window, pool, self.cursor.seq.plus(1), last);
+                let message = Message::fragmented(self.origin, total as usize, parts, &mut self.scratch);
+                if handler(message).is_break() {
+                    return Step::Broke;
+                }
+                *delivered += 1;
+                Step::Fragmented { last, at }
+            }
+        }
+    }
+
+    /// Frees what is delivered here and held by all.
+    pub(super) fn release(&mut self, pool: &mut RxPool) {
+        let to = self.stable.min(self.cursor.seq);
+        if to > self.window.base() {
+            self.window.release(to, pool);
+        }
+    }
+
+    /// Gives everything back to the pool.
+    pub(super) fn clear(&mut self, pool: &mut RxPool) {
+        self.window.clear(pool);
+    }
+
+    /// A sender has at most `capacity` blocks that not all have delivered: block `seq` tells that those a whole window
+    /// before it are stable.
+    fn release_implied(&mut self, seq: Seq, pool: &mut RxPool) {
+        if seq.since(self.window.base()) >= self.window.capacity() {
+            let implied = Seq(seq.0 + 1 - self.window.capacity());
+            self.stable = self.stable.max(implied);
+            self.release(pool);
+        }
+    }
+
+    fn begin_at(&mut self, seq: Seq) {
+        self.window = ReceiveWindow::new(self.window.capacity() as usize, seq);
+        (self.highest, self.stable, self.waiting) = (seq, seq, false);
+        self.cursor = Cursor { seq, at: 0, seeking: true, wait_until: seq };
+        self.reported = StatusEntry { rank: self.origin, received: seq, delivered: seq };
+        self.nak.restart(seq);
+    }
+
+    fn next_block(&mut self) {
+        (self.cursor.seq, self.cursor.at) = (self.cursor.seq.plus(1), 0);
+    }
+}
+
+/// What became of the block at the cursor.
+enum Step {
+    /// All its messages are delivered.
+    Done,
+    /// What is left of it cannot be read: its sender is at fault.
+    Malformed,
+    /// A message was delivered that ends in block `last`, at offset `at` of its data.
+    Fragmented { last: Seq, at: usize },
+    /// The message at the cursor is not whole yet.
+    Waits,
+    /// The handler broke: the message at the cursor is not consumed.
+    Broke,
+}
+
+/// How far a fragmented message reaches.
+enum Extent {
+    /// It ends in block `last`, whose next frame begins at offset `at` of its data.
+    Whole { last: Seq, at: usize },
+    /// It cannot be whole before the block `wait_until` has come.
+    Incomplete { wait_until: Seq },
+    /// The blocks that follow do not continue it.
+    Malformed,
+}
+
+/// Looks for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
+fn extent(window: &ReceiveWindow, pool: &RxPool, first: Seq, total: usize, mut have: usize) -> Extent {
+    // Its sender refuses what exceeds half the window: more is a lie that would be waited for in vain.
+    if total > window.capacity() as usize * pool.stride() {
+        return Extent::Malformed;
+    }
+    let mut seq = first;
+    loop {
+        seq = seq.plus(1);
+        if seq >= window.next() {
+            // A block carries less than a stride of it.
+            let blocks = total.saturating_sub(have) / pool.stride();
+            return Extent::Incomplete { wait_until: seq.plus(blocks as u64) };
+        }
+        let Some((frame, at)) = continuation(window, pool, seq) else { return Extent::Malformed };
+        have += frame.bytes.len();
+        match frame.part {
+            Part::Last if have == total => return Extent::Whole { last: seq, at },
+            Part::Middle if have < total => {}
+            _ => return Extent::Malformed,
+        }
+    }
+}
