@@ -1,1 +1,10 @@
+//! Who is in the group. For now the members are a list that all were given; agreement on views comes on top of it.
+//!
+//! **This crate reads no clock, draws no randomness, starts no thread and does no IO.**
+#![forbid(unsafe_code)]
 
+mod group;
+mod handshake;
+
+pub use group::{Caster, Event, Group, GroupConfig, ListError};
+pub use handshake::Conflict;

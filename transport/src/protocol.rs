@@ -60,7 +60,7 @@ pub struct Transmit {
     pub payload: Payload,
 }
 
-/// The three origins of bytes on the wire.
+/// The origins of bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
     /// A run of consecutive blocks of my own log, contiguous in memory.
@@ -72,6 +72,11 @@ pub enum Payload {
     },
     /// One control block that was composed in a slot of the protocol.
     Control {
+        /// The slot.
+        slot: u16,
+    },
+    /// One block of the handshake that comes before a view, likewise.
+    Setup {
         /// The slot.
         slot: u16,
     },

@@ -1,6 +1,6 @@
 //! Control blocks that wait to be sent, composed in slots that were taken at the start.
 
-use crate::id::Seq;
+use crate::id::{GroupInstance, Seq};
 use crate::protocol::Target;
 use crate::wire::{
     ControlWriter, HEADER_LEN, HEARTBEAT_FRAME_LEN, Header, MAX_NAK_RANGES, MAX_STATUS_ENTRIES,
@@ -15,7 +15,7 @@ const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= SLOT_LEN);
 
 /// A ring of control blocks.
 #[derive(Debug)]
-pub(super) struct ControlQueue {
+pub struct ControlQueue {
     slots: Vec<Slot>,
     /// Slots composed and taken so far.
     composed: usize,
@@ -31,13 +31,20 @@ struct Slot {
 }
 
 impl ControlQueue {
-    pub(super) fn new(template: Header) -> Self {
+    /// An empty queue of blocks whose headers follow `template`.
+    #[must_use]
+    pub fn new(template: Header) -> Self {
         let slots = vec![Slot { to: None, len: 0, bytes: [0; SLOT_LEN] }; SLOTS];
         Self { slots, composed: 0, taken: 0, template }
     }
 
+    /// Blocks composed from here on belong to this instance.
+    pub fn set_instance(&mut self, instance: GroupInstance) {
+        self.template.instance = instance;
+    }
+
     /// Composes one block to `to` with what `write` puts into it; `false` when the queue is full.
-    pub(super) fn push(&mut self, to: Target, next: Seq, write: impl FnOnce(&mut ControlWriter<'_>)) -> bool {
+    pub fn push(&mut self, to: Target, next: Seq, write: impl FnOnce(&mut ControlWriter<'_>)) -> bool {
         // The slot that was taken last may still be on its way: it is not reused before the next is taken.
         if self.composed + 1 - self.taken >= SLOTS {
             return false;
@@ -54,7 +61,7 @@ impl ControlQueue {
     }
 
     /// The next block to send: its destination and slot.
-    pub(super) fn take(&mut self) -> Option<(Target, u16)> {
+    pub fn take(&mut self) -> Option<(Target, u16)> {
         if self.taken == self.composed {
             return None;
         }
@@ -63,7 +70,9 @@ impl ControlQueue {
         self.slots[at].to.map(|to| (to, at as u16))
     }
 
-    pub(super) fn bytes(&self, slot: u16) -> &[u8] {
+    /// The block in a slot that was taken, until the next one is.
+    #[must_use]
+    pub fn bytes(&self, slot: u16) -> &[u8] {
         let slot = &self.slots[slot as usize];
         &slot.bytes[..slot.len]
     }

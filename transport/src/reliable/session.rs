@@ -455,6 +455,8 @@ impl Protocol for Session {
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {
         match transmit.payload {
             Payload::Log { first, count } => self.sender.run(first, count),
+            // A session has no handshake.
+            Payload::Setup { .. } => (&[], 1),
             Payload::Control { slot } => {
                 let bytes = self.control.bytes(slot);
                 (bytes, bytes.len())

@@ -1,0 +1,351 @@
+//! One group of a static list of members: the handshake first, then one view with its reliable streams.
+
+use crate::handshake::{Conflict, Handshake};
+use sistrum_ordering::{BootId, Endpoint, GroupId, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::medium::Channel;
+use sistrum_transport::protocol::{Payload, Protocol, Transmit};
+use sistrum_transport::reliable::{
+    self, Entry, Member, Message, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters, Tuning,
+};
+use sistrum_transport::time::Instant;
+use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
+use std::ops::ControlFlow;
+
+/// A view number is never 0: that is what a handshake has.
+const FIRST_VIEW: ViewNumber = ViewNumber(1);
+/// Ranks are 16 bits on the wire; memory per member ends long before.
+const MAX_MEMBERS: usize = 1024;
+
+/// What a group is built from.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// Its name.
+    pub name: String,
+    /// All members, in the order of their ranks: the same list everywhere.
+    pub members: Vec<Endpoint>,
+    /// Which of them I am.
+    pub local: Endpoint,
+    /// My incarnation.
+    pub boot: BootId,
+    /// What reaches all of them.
+    pub channel: Channel,
+    /// Index of the group among those of its node.
+    pub index: u16,
+    /// Bytes of a block.
+    pub block: usize,
+    /// What the medium carries in one send.
+    pub limits: RunLimits,
+    /// My receive buffer in true-size bytes.
+    pub receive_buffer: usize,
+    /// Whether I take coalesced runs in one buffer.
+    pub coalesces: bool,
+    /// Sizes and times.
+    pub tuning: Tuning,
+    /// Seed of the random delays.
+    pub seed: u64,
+}
+
+/// A list that no group can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// I am not in it.
+    #[error("members: {0}, this process itself, is not in the list")]
+    NotListed(Endpoint),
+    /// Somebody is in it twice.
+    #[error("members: {0} stands in the list twice")]
+    Twice(Endpoint),
+    /// It is too long.
+    #[error("members: a list of {0} members is longer than the limit of {MAX_MEMBERS}")]
+    TooLong(usize),
+}
+
+/// What a group hands to the application.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A view was installed: casts are possible from here on.
+    View(&'a View),
+    /// A message.
+    Deliver(Message<'a>),
+    /// A member of the list cannot be in one group with me, for this reason. Said once for each.
+    Conflict(Endpoint, Conflict),
+}
+
+/// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
+#[derive(Debug)]
+pub struct Caster<'a>(Option<&'a mut Sender>);
+
+impl Caster<'_> {
+    /// Casts one message.
+    ///
+    /// # Errors
+    /// As [`Sender::cast`], and [`Refused::NoView`].
+    #[inline]
+    pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.cast(message)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Group {
+    config: GroupConfig,
+    id: GroupId,
+    handshake: Handshake,
+    running: Option<Running>,
+    conflicts: Vec<(Endpoint, Conflict)>,
+    conflicts_told: usize,
+    early: u64,
+}
+
+/// What there is from the first view on.
+#[derive(Debug)]
+struct Running {
+    view: View,
+    told: bool,
+    session: Session,
+}
+
+impl Group {
+    /// Starts the handshake with the others of the list.
+    ///
+    /// # Errors
+    /// When the list cannot be a group's.
+    pub fn new(config: GroupConfig) -> Result<Self, ListError> {
+        let members = &config.members;
+        if members.len() > MAX_MEMBERS {
+            return Err(ListError::TooLong(members.len()));
+        }
+        if let Some(at) = (1..members.len()).find(|&at| members[..at].contains(&members[at])) {
+            return Err(ListError::Twice(members[at]));
+        }
+        let me = members.iter().position(|member| *member == config.local);
+        let me = Rank(me.ok_or(ListError::NotListed(config.local))? as u16);
+        let id = GroupId::of(&config.name);
+        let setup = Setup {
+            boot: config.boot,
+            seen: BootId(0),
+            start: Seq(0),
+            receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
+            window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
+            block: config.block as u16,
+            members: members.len() as u16,
+            list: list_digest(members),
+            flags: SetupFlags { complete: false, coalesces: config.coalesces },
+        };
+        Ok(Self {
+            id,
+            handshake: Handshake::new(id, members.clone(), me, setup),
+            config,
+            running: None,
+            conflicts: Vec::new(),
+            conflicts_told: 0,
+            early: 0,
+        })
+    }
+
+    /// Its id, that of its name.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// The view, once there is one.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        self.running.as_ref().map(|running| &running.view)
+    }
+
+    /// My stream, to cast into.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view.
+    #[inline]
+    pub fn sender(&mut self) -> Result<&mut Sender, Refused> {
+        Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
+    }
+
+    /// Whether every other member has delivered everything that I cast.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.session.sent().is_settled())
+    }
+
+    /// What happened so far; blocks that came before the view count as foreign.
+    #[must_use]
+    pub fn counters(&self) -> SessionCounters {
+        let counters = self.running.as_ref().map(|running| running.session.counters()).unwrap_or_default();
+        SessionCounters { foreign: counters.foreign + self.early, ..counters }
+    }
+
+    /// Takes a block whose header was decoded already, and that is of this group.
+    pub fn handle_block(&mut self, now: Instant, from: Endpoint, header: &Header, block: RxBlock, pool: &mut RxPool) {
+        if header.kind == Kind::Setup {
+            self.handle_setup(from, header, pool.bytes(&block));
+            return pool.release(block);
+        }
+        match &mut self.running {
+            Some(running) => running.session.handle_block(now, from, header, block, pool),
+            None => {
+                self.early += 1;
+                pool.release(block);
+            }
+        }
+    }
+
+    fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
+        if self.handshake.members().get(header.rank.0 as usize) != Some(&from) || from == self.config.local {
+            // A stranger, or a list in another order: the latter names itself by its list when its own rank is right.
+            self.early += 1;
+            return;
+        }
+        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else { return };
+        match self.handshake.on_setup(header, &setup) {
+            Ok(true) => self.install(),
+            Ok(false) => {}
+            Err(conflict) => {
+                if !self.conflicts.contains(&(from, conflict)) {
+                    self.conflicts.push((from, conflict));
+                }
+            }
+        }
+    }
+
+    /// Builds the view and its streams from what all have said.
+    fn install(&mut self) {
+        let config = &self.config;
+        let instance = self.handshake.instance();
+        let setups = (0..config.members.len()).map(|rank| self.handshake.heard(Rank(rank as u16)).expect("all were heard"));
+        let (view_members, members): (Vec<_>, Vec<_>) = config
+            .members
+            .iter()
+            .zip(setups)
+            .map(|(&endpoint, setup)| (ViewMember { endpoint, boot: setup.boot }, stream_member(endpoint, setup)))
+            .unzip();
+        let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
+        let me = config.members.iter().position(|member| *member == config.local).expect("checked at the start");
+        let view = View::new(id, view_members, Rank(me as u16));
+        let session = Session::new(SessionConfig {
+            group: self.id,
+            instance,
+            view: FIRST_VIEW,
+            me: view.me(),
+            members,
+            channel: config.channel,
+            index: config.index,
+            block: config.block,
+            limits: config.limits,
+            tuning: config.tuning,
+            seed: config.seed,
+        });
+        let session = session.expect("the memory of a log is there");
+        self.running = Some(Running { view, told: false, session });
+    }
+}
+
+impl Protocol for Group {
+    type Event<'a> = Event<'a>;
+    type Caster<'a> = Caster<'a>;
+
+    fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
+        match Header::decode(pool.bytes(&block)) {
+            Ok(header) if header.group == self.id => self.handle_block(now, from, &header, block, pool),
+            _ => {
+                self.early += 1;
+                pool.release(block);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        match &mut self.running {
+            Some(running) => running.session.handle_timeout(now, pool),
+            None => self.handshake.on_timeout(now),
+        }
+        // Alone in the list, there is nobody to hear.
+        if self.running.is_none() && self.handshake.is_complete() {
+            self.install();
+        }
+    }
+
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut events = 0;
+        while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
+            let sender = self.running.as_mut().map(|running| running.session.sender());
+            if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
+                return events;
+            }
+            self.conflicts_told += 1;
+            events += 1;
+        }
+        let Some(running) = &mut self.running else { return events };
+        if !running.told {
+            let caster = &mut Caster(Some(running.session.sender()));
+            if handler(caster, Event::View(&running.view)).is_break() {
+                return events;
+            }
+            running.told = true;
+            events += 1;
+        }
+        events
+            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| match event {
+                reliable::Event::Deliver(message) => handler(&mut Caster(Some(sender)), Event::Deliver(message)),
+            })
+    }
+
+    fn seal(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            running.session.seal(now);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if let Some((to, slot)) = self.handshake.take() {
+            return Some(Transmit { to, group: self.config.index, payload: Payload::Setup { slot } });
+        }
+        self.running.as_mut()?.session.poll_transmit(now)
+    }
+
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
+        match (transmit.payload, &self.running) {
+            (Payload::Setup { slot }, _) => {
+                let bytes = self.handshake.bytes(slot);
+                (bytes, bytes.len())
+            }
+            (_, Some(running)) => running.session.transmit_bytes(transmit, pool),
+            (_, None) => (&[], 1),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match &self.running {
+            Some(running) => running.session.poll_timeout(),
+            None => self.handshake.timeout(),
+        }
+    }
+
+    fn awaits_control(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.session.awaits_control())
+    }
+}
+
+fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
+    Member {
+        endpoint,
+        start: setup.start,
+        entry: Entry::Start,
+        window: (setup.window as usize).next_power_of_two(),
+        receive_buffer: setup.receive_buffer as usize,
+        coalesces: setup.flags.coalesces,
+    }
+}
+
+/// The same for the same list in the same order.
+fn list_digest(members: &[Endpoint]) -> u32 {
+    let text: Vec<String> = members.iter().map(Endpoint::to_string).collect();
+    GroupId::of(&text.join(" ")).0
+}

@@ -1,0 +1,275 @@
+//! The handshake of a static list: everybody introduces himself to everybody until all know all.
+//!
+//! What is exchanged is what the streams need to know before the first block: incarnation, first sequence, window, block size
+//! and receive buffer. The creator (rank 0) also names the instance of the group. A member that has heard all installs the
+//! view, and from then on only answers those who have not heard it.
+
+use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
+use sistrum_transport::protocol::Target;
+use sistrum_transport::reliable::ControlQueue;
+use sistrum_transport::time::Instant;
+use sistrum_transport::wire::{Header, Kind, Setup};
+
+/// The first introduction is repeated after this time, and then at doubled distances.
+const FIRST_WAIT_NS: u64 = 2_000_000;
+/// The longest distance between two introductions.
+const MAX_WAIT_NS: u64 = 50_000_000;
+
+/// Why a member's introduction was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// It was given another list of members.
+    #[error("its member list differs from mine ({theirs} members, mine has {mine}): give all the same list, in one order")]
+    List {
+        /// Members in its list.
+        theirs: u16,
+        /// Members in mine.
+        mine: u16,
+    },
+    /// Its blocks are of another size.
+    #[error("its blocks have {theirs} bytes, mine have {mine}: set the same block_size everywhere")]
+    BlockSize {
+        /// Bytes of its blocks.
+        theirs: u16,
+        /// Bytes of mine.
+        mine: u16,
+    },
+    /// The group runs with an earlier incarnation of me; with a static list nobody can come back.
+    #[error("the group runs with an earlier incarnation of this process: restart all members")]
+    Superseded,
+}
+
+/// One member's introductions.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    mine: Setup,
+    me: Rank,
+    members: Vec<Endpoint>,
+    heard: Vec<Option<Setup>>,
+    instance: GroupInstance,
+    next_due: Instant,
+    wait_ns: u64,
+    queue: ControlQueue,
+}
+
+impl Handshake {
+    /// Of the member `me` of `members`, with what it says of itself.
+    pub(crate) fn new(group: GroupId, members: Vec<Endpoint>, me: Rank, mine: Setup) -> Self {
+        // Only the creator knows the instance from the start; the others learn it from him.
+        let instance = if me == Rank(0) { mine.boot.instance() } else { GroupInstance::default() };
+        let mut heard = vec![None; members.len()];
+        heard[me.0 as usize] = Some(mine);
+        Self {
+            queue: ControlQueue::new(Header::new(Kind::Setup, group, instance, ViewNumber(0), me)),
+            mine,
+            me,
+            members,
+            heard,
+            instance,
+            next_due: Instant::default(),
+            wait_ns: FIRST_WAIT_NS,
+        }
+    }
+
+    /// Takes an introduction. Returns whether it completed the handshake.
+    ///
+    /// # Errors
+    /// What stands against it; it is not recorded then.
+    pub(crate) fn on_setup(&mut self, header: &Header, setup: &Setup) -> Result<bool, Conflict> {
+        if setup.list != self.mine.list || setup.members != self.mine.members {
+            return Err(Conflict::List { theirs: setup.members, mine: self.mine.members });
+        }
+        if setup.block != self.mine.block {
+            return Err(Conflict::BlockSize { theirs: setup.block, mine: self.mine.block });
+        }
+        if setup.flags.complete && setup.seen != BootId(0) && setup.seen != self.mine.boot {
+            return Err(Conflict::Superseded);
+        }
+        let was_complete = self.is_complete();
+        // Once the view is there, a member is who it was when the view was formed.
+        if !was_complete {
+            self.heard[header.rank.0 as usize] = Some(*setup);
+            if header.rank == Rank(0) {
+                self.instance = header.instance;
+            }
+        }
+        let completed = self.is_complete() && !was_complete;
+        if completed {
+            // Those who wait for nobody but me learn it at once.
+            self.introduce_to_all();
+        } else if was_complete && !setup.flags.complete {
+            self.introduce_to(header.rank);
+        }
+        Ok(completed)
+    }
+
+    /// Introduces me again where that is due.
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.is_complete() || now < self.next_due {
+            return;
+        }
+        self.introduce_to_all();
+        self.next_due = now.plus_ns(self.wait_ns);
+        self.wait_ns = (self.wait_ns * 2).min(MAX_WAIT_NS);
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        (!self.is_complete()).then_some(self.next_due)
+    }
+
+    /// Whether all have been heard.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.instance != GroupInstance::default() && self.heard.iter().all(Option::is_some)
+    }
+
+    /// The instance of the group, once the creator has been heard.
+    pub(crate) fn instance(&self) -> GroupInstance {
+        self.instance
+    }
+
+    /// What a member has said of itself.
+    pub(crate) fn heard(&self, rank: Rank) -> Option<&Setup> {
+        self.heard.get(rank.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn members(&self) -> &[Endpoint] {
+        &self.members
+    }
+
+    pub(crate) fn take(&mut self) -> Option<(Target, u16)> {
+        self.queue.take()
+    }
+
+    pub(crate) fn bytes(&self, slot: u16) -> &[u8] {
+        self.queue.bytes(slot)
+    }
+
+    fn introduce_to_all(&mut self) {
+        for rank in (0..self.members.len() as u16).map(Rank) {
+            if rank != self.me {
+                self.introduce_to(rank);
+            }
+        }
+    }
+
+    fn introduce_to(&mut self, rank: Rank) {
+        let seen = self.heard(rank).map_or(BootId(0), |setup| setup.boot);
+        let mut setup = Setup { seen, ..self.mine };
+        setup.flags.complete = self.is_complete();
+        let to = Target::One(self.members[rank.0 as usize]);
+        self.queue.set_instance(self.instance);
+        self.queue.push(to, setup.start, |writer| {
+            writer.setup(&setup);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sistrum_ordering::Seq;
+    use sistrum_transport::wire::{Control, ControlFrames, SetupFlags};
+
+    fn endpoints(count: u16) -> Vec<Endpoint> {
+        (0..count).map(|at| Endpoint(([127, 0, 0, 1], 1000 + at).into())).collect()
+    }
+
+    fn handshake(rank: u16, boot: u64) -> Handshake {
+        let mine = Setup {
+            boot: BootId(boot),
+            seen: BootId(0),
+            start: Seq(0),
+            receive_buffer: 1,
+            window: 16,
+            block: 1408,
+            members: 3,
+            list: 7,
+            flags: SetupFlags::default(),
+        };
+        Handshake::new(GroupId(1), endpoints(3), Rank(rank), mine)
+    }
+
+    /// Passes everything that waits to those it is for, except to `deaf`; returns the ranks that completed.
+    fn exchange(all: &mut [Handshake], deaf: Option<usize>) -> Vec<u16> {
+        let mut completed = Vec::new();
+        loop {
+            let mut passed = Vec::new();
+            for handshake in all.iter_mut() {
+                while let Some((to, slot)) = handshake.take() {
+                    passed.push((to, handshake.bytes(slot).to_vec()));
+                }
+            }
+            if passed.is_empty() {
+                return completed;
+            }
+            for (to, bytes) in passed {
+                let header = Header::decode(&bytes).unwrap();
+                let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else {
+                    panic!("only setups are sent");
+                };
+                let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
+                if deaf != Some(to) && all[to].on_setup(&header, &setup).unwrap() {
+                    completed.push(to as u16);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_complete_and_agree_on_the_instance_whoever_is_first() {
+        let mut all: Vec<_> = (0..3).map(|rank| handshake(rank, 100 + u64::from(rank))).collect();
+        all[2].on_timeout(Instant(0));
+        assert!(exchange(&mut all, None).is_empty(), "two have not spoken");
+        all[1].on_timeout(Instant(0));
+        all[0].on_timeout(Instant(0));
+        let mut completed = exchange(&mut all, None);
+        // The one that spoke before the others listened to it is heard at its next introduction at the latest.
+        all.iter_mut().for_each(|handshake| handshake.on_timeout(Instant(MAX_WAIT_NS)));
+        completed.extend(exchange(&mut all, None));
+        completed.sort_unstable();
+        assert_eq!(completed, [0, 1, 2]);
+        assert!(all.iter().all(|handshake| handshake.instance() == BootId(100).instance()));
+    }
+
+    #[test]
+    fn who_was_deaf_is_answered_later() {
+        let mut all: Vec<_> = (0..3).map(|rank| handshake(rank, 100 + u64::from(rank))).collect();
+        all.iter_mut().for_each(|handshake| handshake.on_timeout(Instant(0)));
+        assert_eq!(exchange(&mut all, Some(1)), [2, 0]);
+        assert_eq!(all[0].timeout(), None);
+        all[1].on_timeout(Instant(FIRST_WAIT_NS));
+        assert_eq!(exchange(&mut all, None), [1]);
+    }
+
+    #[test]
+    fn a_restarted_member_learns_that_it_is_superseded() {
+        let mut all: Vec<_> = (0..3).map(|rank| handshake(rank, 100 + u64::from(rank))).collect();
+        all.iter_mut().for_each(|handshake| handshake.on_timeout(Instant(0)));
+        exchange(&mut all, None);
+        let mut restarted = handshake(1, 999);
+        restarted.on_timeout(Instant(0));
+        while let Some((to, slot)) = restarted.take() {
+            let bytes = restarted.bytes(slot).to_vec();
+            let header = Header::decode(&bytes).unwrap();
+            let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else { panic!() };
+            let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
+            assert_eq!(all[to].on_setup(&header, &setup), Ok(false));
+        }
+        assert_eq!(all[0].heard(Rank(1)).unwrap().boot, BootId(101), "the view keeps who it was formed with");
+        let (_, slot) = all[0].take().expect("an answer");
+        let bytes = all[0].bytes(slot).to_vec();
+        let header = Header::decode(&bytes).unwrap();
+        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else { panic!() };
+        assert_eq!(restarted.on_setup(&header, &setup), Err(Conflict::Superseded));
+    }
+
+    #[test]
+    fn another_list_or_block_size_is_a_conflict() {
+        let mut here = handshake(0, 1);
+        let header = Header::new(Kind::Setup, GroupId(1), GroupInstance(0), ViewNumber(0), Rank(1));
+        let list = Setup { list: 8, ..here.mine };
+        assert_eq!(here.on_setup(&header, &list), Err(Conflict::List { theirs: 3, mine: 3 }));
+        let block = Setup { block: 512, ..here.mine };
+        assert_eq!(here.on_setup(&header, &block), Err(Conflict::BlockSize { theirs: 512, mine: 1408 }));
+    }
+}

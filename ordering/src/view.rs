@@ -1,0 +1,118 @@
+//! The view: who is in the group, ranked by age. A plain value that is handed to every layer.
+
+use crate::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
+use std::fmt;
+
+/// Names one view of one life of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ViewId {
+    /// The group.
+    pub group: GroupId,
+    /// Its life.
+    pub instance: GroupInstance,
+    /// The view's number in that life.
+    pub number: ViewNumber,
+}
+
+/// One member: where it is, and which incarnation of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ViewMember {
+    /// Where it sends from.
+    pub endpoint: Endpoint,
+    /// A restarted process is another member.
+    pub boot: BootId,
+}
+
+/// Members, ranked by age. A new view builds new state: nothing of the old one leaks into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    id: ViewId,
+    members: Vec<ViewMember>,
+    me: Rank,
+}
+
+impl View {
+    /// The view `id` with these members, of which I am `me`.
+    ///
+    /// # Panics
+    /// When `me` is no rank of `members` or an endpoint stands in it twice: a view that was agreed on never does.
+    #[must_use]
+    pub fn new(id: ViewId, members: Vec<ViewMember>, me: Rank) -> Self {
+        assert!((me.0 as usize) < members.len(), "a process that installs a view is in it");
+        let twice = members.iter().enumerate().any(|(at, member)| {
+            members[..at].iter().any(|other| other.endpoint == member.endpoint)
+        });
+        assert!(!twice, "a member has one rank");
+        Self { id, members, me }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> ViewId {
+        self.id
+    }
+
+    /// The members, by rank.
+    #[must_use]
+    pub fn members(&self) -> &[ViewMember] {
+        &self.members
+    }
+
+    /// My rank.
+    #[must_use]
+    pub fn me(&self) -> Rank {
+        self.me
+    }
+
+    /// The member of this rank.
+    #[must_use]
+    pub fn member(&self, rank: Rank) -> Option<&ViewMember> {
+        self.members.get(rank.0 as usize)
+    }
+
+    /// The rank of whoever sends from this endpoint.
+    #[must_use]
+    pub fn rank_of(&self, endpoint: Endpoint) -> Option<Rank> {
+        self.members.iter().position(|member| member.endpoint == endpoint).map(|rank| Rank(rank as u16))
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} members, I am {}", self.id.number, self.members.len(), self.me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(port: u16) -> ViewMember {
+        ViewMember { endpoint: Endpoint(([127, 0, 0, 1], port).into()), boot: BootId(u64::from(port)) }
+    }
+
+    fn id() -> ViewId {
+        ViewId { group: GroupId(1), instance: GroupInstance(2), number: ViewNumber(1) }
+    }
+
+    #[test]
+    fn ranks_and_endpoints_name_each_other() {
+        let view = View::new(id(), vec![member(10), member(20)], Rank(1));
+        assert_eq!(view.rank_of(member(20).endpoint), Some(Rank(1)));
+        assert_eq!(view.rank_of(member(30).endpoint), None);
+        assert_eq!(view.member(Rank(0)), Some(&member(10)));
+        assert_eq!(view.member(Rank(2)), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "is in it")]
+    fn nobody_installs_a_view_without_himself() {
+        let _ = View::new(id(), vec![member(10)], Rank(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "one rank")]
+    fn no_endpoint_has_two_ranks() {
+        let _ = View::new(id(), vec![member(10), member(10)], Rank(1));
+    }
+}
