@@ -24,8 +24,8 @@ pub struct GroupConfig {
     pub name: String,
     /// All members, in the order of their ranks: the same list everywhere.
     pub members: Vec<Endpoint>,
-    /// Which of them I am.
-    pub local: Endpoint,
+    /// Which of them I am, as [`Group::rank_in`] says.
+    pub me: Rank,
     /// My incarnation.
     pub boot: BootId,
     /// What reaches all of them.
@@ -108,20 +108,24 @@ struct Running {
 }
 
 impl Group {
-    /// Starts the handshake with the others of the list.
+    /// My rank in a list of members.
     ///
     /// # Errors
-    /// When the list cannot be a group's.
-    pub fn new(config: GroupConfig) -> Result<Self, ListError> {
-        let members = &config.members;
+    /// When the list cannot be that of a group that I am in.
+    pub fn rank_in(members: &[Endpoint], local: Endpoint) -> Result<Rank, ListError> {
         if members.len() > MAX_MEMBERS {
             return Err(ListError::TooLong(members.len()));
         }
         if let Some(at) = (1..members.len()).find(|&at| members[..at].contains(&members[at])) {
             return Err(ListError::Twice(members[at]));
         }
-        let me = members.iter().position(|member| *member == config.local);
-        let me = Rank(me.ok_or(ListError::NotListed(config.local))? as u16);
+        let me = members.iter().position(|member| *member == local);
+        Ok(Rank(me.ok_or(ListError::NotListed(local))? as u16))
+    }
+
+    /// Starts the handshake with the others of the list.
+    #[must_use]
+    pub fn new(config: GroupConfig) -> Self {
         let id = GroupId::of(&config.name);
         let setup = Setup {
             boot: config.boot,
@@ -130,19 +134,19 @@ impl Group {
             receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
             window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
             block: config.block as u16,
-            members: members.len() as u16,
-            list: list_digest(members),
+            members: config.members.len() as u16,
+            list: list_digest(&config.members),
             flags: SetupFlags { complete: false, coalesces: config.coalesces },
         };
-        Ok(Self {
+        Self {
             id,
-            handshake: Handshake::new(id, members.clone(), me, setup),
+            handshake: Handshake::new(id, config.members.clone(), config.me, setup),
             config,
             running: None,
             conflicts: Vec::new(),
             conflicts_told: 0,
             early: 0,
-        })
+        }
     }
 
     /// Its id, that of its name.
@@ -195,7 +199,7 @@ impl Group {
     }
 
     fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
-        if self.handshake.members().get(header.rank.0 as usize) != Some(&from) || from == self.config.local {
+        if self.handshake.members().get(header.rank.0 as usize) != Some(&from) || header.rank == self.config.me {
             // A stranger, or a list in another order: the latter names itself by its list when its own rank is right.
             self.early += 1;
             return;
@@ -224,8 +228,7 @@ impl Group {
             .map(|(&endpoint, setup)| (ViewMember { endpoint, boot: setup.boot }, stream_member(endpoint, setup)))
             .unzip();
         let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
-        let me = config.members.iter().position(|member| *member == config.local).expect("checked at the start");
-        let view = View::new(id, view_members, Rank(me as u16));
+        let view = View::new(id, view_members, config.me);
         let session = Session::new(SessionConfig {
             group: self.id,
             instance,

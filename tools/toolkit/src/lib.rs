@@ -1,1 +1,47 @@
+//! Process groups at the speed of a datagram.
+//!
+//! A [`Node`] is an inline engine: it does its work when you call [`Node::poll`], on your thread, and hands you events by
+//! reference. Members of a group are a list that all of them are given; each learns of the others by a handshake, and the
+//! [view](View) is the first event of a group.
+//!
+//! ```
+//! use sistrum::{Config, Event, JoinOptions, Node, Order};
+//!
+//! let mut node = Node::open(Config::loopback("prices"))?;
+//! let members = vec![node.endpoint()]; // and the endpoints of the others, in the same order everywhere
+//! let group = node.join("ticks", JoinOptions::members(members).unicast())?;
+//!
+//! let mut seen = false;
+//! while !seen {
+//!     node.poll(|cx, event| {
+//!         match event {
+//!             Event::View(view) => {
+//!                 println!("{view}");
+//!                 cx.cast(&group, Order::Fifo, b"EURUSD 1.0731")?; // replies from inside the handler
+//!                 seen = true;
+//!             }
+//!             Event::Deliver(message) => println!("{:?}: {} bytes", message.from(), message.bytes().len()),
+//!             _ => {}
+//!         }
+//!         Ok(())
+//!     })?;
+//! }
+//! # Ok::<(), sistrum::Error>(())
+//! ```
+#![forbid(unsafe_code)]
 
+mod config;
+mod error;
+mod groups;
+mod node;
+
+pub use config::{Config, Faults, JoinOptions};
+pub use error::{Error, Result};
+pub use groups::{Caster, Event, Group};
+pub use node::{Counters, Node};
+pub use sistrum_membership::{Conflict, ListError};
+pub use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Order, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+pub use sistrum_transport::engine::{CycleCounters, Idle};
+pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError};
+pub use sistrum_transport::reliable::{Message, Parts, Refused, SessionCounters, Tuning};
+pub use sistrum_transport::time::{Clock, Instant, MonotonicClock};

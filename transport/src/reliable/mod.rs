@@ -75,6 +75,27 @@ pub struct SessionCounters {
     pub acks_sent: u64,
 }
 
+impl std::iter::Sum for SessionCounters {
+    fn sum<I: Iterator<Item = Self>>(counters: I) -> Self {
+        counters.fold(Self::default(), |sum, one| Self {
+            delivered: sum.delivered + one.delivered,
+            repaired: sum.repaired + one.repaired,
+            repairs_sent: sum.repairs_sent + one.repairs_sent,
+            duplicates: sum.duplicates + one.duplicates,
+            beyond: sum.beyond + one.beyond,
+            refused_low: sum.refused_low + one.refused_low,
+            malformed_blocks: sum.malformed_blocks + one.malformed_blocks,
+            wrong_checksums: sum.wrong_checksums + one.wrong_checksums,
+            malformed_frames: sum.malformed_frames + one.malformed_frames,
+            foreign: sum.foreign + one.foreign,
+            strangers: sum.strangers + one.strangers,
+            naks_sent: sum.naks_sent + one.naks_sent,
+            naks_received: sum.naks_received + one.naks_received,
+            acks_sent: sum.acks_sent + one.acks_sent,
+        })
+    }
+}
+
 impl Tuning {
     /// For processes of one host.
     #[must_use]

@@ -1,0 +1,189 @@
+//! What a node and a group are built from. Every limit is here, and every value is checked before anything is opened.
+
+use crate::{Endpoint, Error, Idle, MediumChoice, Result, Tuning};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Bytes of a block's header, frame and IP and UDP headers: less than this is no block.
+const MIN_BLOCK: usize = 512;
+/// A block is one UDP datagram.
+const MAX_BLOCK: usize = 32 * 1024;
+/// The most blocks of a pool: what 32-bit offsets address, with room to spare.
+const MAX_POOL_BLOCKS: usize = 1 << 16;
+
+/// What a node is built from. Start from a preset and change what is to be different.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Name of the node, for reports.
+    pub name: String,
+    /// Which medium carries the blocks.
+    pub medium: MediumChoice,
+    /// Address of the interface that everything is sent and received by. Only loopback needs no key.
+    pub interface: IpAddr,
+    /// UDP port of this node; 0 lets the system choose.
+    pub port: u16,
+    /// How many routers a multicast may pass; 0 keeps it on the host.
+    pub ttl: u8,
+    /// Bytes of receive buffer to ask the system for.
+    pub receive_buffer: usize,
+    /// Bytes of a block, the unit on the wire: the same at all members.
+    pub block_size: usize,
+    /// Blocks that the receive buffers of all senders have together.
+    pub pool_blocks: usize,
+    /// Whether to use UDP segmentation offload where there is.
+    pub offload: bool,
+    /// How to wait.
+    pub idle: Idle,
+    /// Sizes and times of the reliable layer. The window shrinks where many members share the pool.
+    pub tuning: Tuning,
+    /// Losses to inject, for tests and demonstrations.
+    pub faults: Faults,
+    /// Says, in so many words, that a network is used without a key. Loopback needs no such word.
+    pub insecure: bool,
+}
+
+/// Losses to inject into what this node receives.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Faults {
+    /// Probability that a block is dropped after it was received.
+    pub block_loss: f64,
+    /// Probability that the socket filter drops a whole buffer, which may hold many blocks.
+    pub buffer_loss: f64,
+    /// Seed of the former; the kernel draws the latter.
+    pub seed: u64,
+}
+
+impl Config {
+    /// For processes of one host: nothing leaves it, and no key is needed.
+    #[must_use]
+    pub fn loopback(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            medium: MediumChoice::Auto,
+            interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            ttl: 0,
+            receive_buffer: 8 << 20,
+            block_size: 1408,
+            pool_blocks: 16 * 1024,
+            offload: true,
+            idle: Idle::Auto,
+            tuning: Tuning::loopback(),
+            faults: Faults::default(),
+            insecure: false,
+        }
+    }
+
+    /// Whether everything can be opened as it stands here.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |key, why: String| Err(Error::Config { key, why });
+        if !self.interface.is_loopback() && !self.insecure {
+            let why = format!("{} is not loopback, and there is no key yet: set insecure = true to use it", self.interface);
+            return refuse("interface", why);
+        }
+        if self.block_size < MIN_BLOCK {
+            return refuse("block_size", format!("{} bytes are too small, the least is {MIN_BLOCK}", self.block_size));
+        }
+        if self.block_size > MAX_BLOCK {
+            return refuse("block_size", format!("{} bytes are too large, the most is {MAX_BLOCK}", self.block_size));
+        }
+        if !self.tuning.window.is_power_of_two() || self.tuning.window < MIN_WINDOW {
+            let why = format!("{} is no power of two from {MIN_WINDOW} up", self.tuning.window);
+            return refuse("tuning.window", why);
+        }
+        if !(MIN_WINDOW * 2..=MAX_POOL_BLOCKS).contains(&self.pool_blocks) {
+            let why = format!("{} is not between {} and {MAX_POOL_BLOCKS}", self.pool_blocks, MIN_WINDOW * 2);
+            return refuse("pool_blocks", why);
+        }
+        for (key, loss) in [("faults.block_loss", self.faults.block_loss), ("faults.buffer_loss", self.faults.buffer_loss)] {
+            if !(0.0..=1.0).contains(&loss) {
+                return refuse(key, format!("{loss} is no probability"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Blocks of a sender's window in a group of `members`: the windows of all senders fit in three quarters of the pool.
+    pub(crate) fn window_for(&self, members: usize) -> Result<usize> {
+        let share = self.pool_blocks * 3 / 4 / members.saturating_sub(1).max(1);
+        if share < MIN_WINDOW {
+            let why = format!("{} blocks leave less than {MIN_WINDOW} for each of {members} members", self.pool_blocks);
+            return Err(Error::Config { key: "pool_blocks", why });
+        }
+        let power = 1 << share.ilog2();
+        Ok(self.tuning.window.min(power))
+    }
+}
+
+/// Less is no window: half of it has to hold a message.
+const MIN_WINDOW: usize = 8;
+
+/// Who is in a group, and how a cast reaches them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinOptions {
+    pub(crate) members: Vec<Endpoint>,
+    pub(crate) fan_out: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Multicast(Endpoint),
+    Unicast,
+}
+
+impl JoinOptions {
+    /// A static list: each member's rank is its position, and all are given the same list. By default each cast is sent to
+    /// every member by unicast.
+    #[must_use]
+    pub fn members(members: Vec<Endpoint>) -> Self {
+        Self { members, fan_out: Reach::Unicast }
+    }
+
+    /// One datagram to this multicast address and port reaches all members.
+    #[must_use]
+    pub fn multicast(mut self, group: SocketAddr) -> Self {
+        self.fan_out = Reach::Multicast(Endpoint(group));
+        self
+    }
+
+    /// One datagram to each other member: for networks without multicast.
+    #[must_use]
+    pub fn unicast(mut self) -> Self {
+        self.fan_out = Reach::Unicast;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::loopback("test");
+        change(&mut config);
+        config.check().expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_key() {
+        assert!(Config::loopback("test").check().is_ok());
+        assert!(refusal(|config| config.interface = [10, 0, 0, 1].into()).starts_with("interface: 10.0.0.1"));
+        assert!(refusal(|config| config.block_size = 32).starts_with("block_size: 32 bytes are too small"));
+        assert!(refusal(|config| config.block_size = 70_000).starts_with("block_size: 70000 bytes are too large"));
+        assert!(refusal(|config| config.tuning.window = 1000).starts_with("tuning.window: 1000"));
+        assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2"));
+        assert!(refusal(|config| config.faults.block_loss = 1.5).starts_with("faults.block_loss: 1.5"));
+        assert!(refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN"));
+    }
+
+    #[test]
+    fn windows_shrink_until_all_senders_fit_in_the_pool() {
+        let config = Config::loopback("test");
+        assert_eq!(config.window_for(2).unwrap(), 2048);
+        assert_eq!(config.window_for(9).unwrap(), 1024);
+        assert_eq!(config.window_for(65).unwrap(), 128);
+        for members in 2..1000 {
+            assert!(config.window_for(members).unwrap() * (members - 1) <= config.pool_blocks * 3 / 4);
+        }
+        assert!(config.window_for(10_000).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! All groups of a node as one protocol, and the caster that a handler replies with.
+
+use crate::{Endpoint, Conflict, GroupId, Order, Refused, Result, View};
+use sistrum_membership as membership;
+use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::protocol::{Protocol, Transmit};
+use sistrum_transport::reliable::Message;
+use sistrum_transport::time::Instant;
+use sistrum_transport::wire::Header;
+use std::ops::ControlFlow;
+
+/// A group that this node has joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Group {
+    pub(crate) index: u16,
+    pub(crate) id: GroupId,
+}
+
+impl Group {
+    /// The id of its name.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+}
+
+/// What a node hands to its application.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A view was installed: casts are possible from here on.
+    View(&'a View),
+    /// A message, borrowed: copy what is to stay.
+    Deliver(Message<'a>),
+    /// A member of the list cannot be in one group with me, for this reason. Said once for each.
+    Conflict(Endpoint, Conflict),
+}
+
+/// Casts from inside a handler, into the group of the event or any other of the node.
+#[derive(Debug)]
+pub struct Caster<'a, 'b> {
+    group: Group,
+    own: &'a mut membership::Caster<'b>,
+    before: &'a mut [membership::Group],
+    after: &'a mut [membership::Group],
+}
+
+impl Caster<'_, '_> {
+    /// The group whose event is being handled.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Casts one message, as [`Node::cast`](crate::Node::cast).
+    ///
+    /// # Errors
+    /// Likewise. When the handler passes the refusal on, its event is offered again by the next poll.
+    #[inline]
+    pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
+        match order {
+            Order::Fifo if *group == self.group => self.own.cast(message),
+            Order::Fifo => self.other(group)?.sender()?.cast(message),
+        }
+    }
+
+    #[cold]
+    fn other(&mut self, group: &Group) -> Result<&mut membership::Group, Refused> {
+        let here = self.before.len();
+        let other = match (group.index as usize).checked_sub(here + 1) {
+            Some(after) => self.after.get_mut(after),
+            None => self.before.get_mut(group.index as usize),
+        };
+        other.filter(|other| other.id() == group.id).ok_or(Refused::NoView)
+    }
+}
+
+/// The groups, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: Vec<membership::Group>,
+    /// Blocks of groups that this node is not in, and blocks that cannot be read.
+    pub(crate) unclaimed: u64,
+    pub(crate) malformed: u64,
+    /// The group whose transmits are asked for first: each gets its turn.
+    turn: usize,
+}
+
+impl Groups {
+    pub(crate) fn add(&mut self, group: membership::Group) -> Group {
+        let handle = Group { index: self.groups.len() as u16, id: group.id() };
+        self.groups.push(group);
+        handle
+    }
+
+    pub(crate) fn next_index(&self) -> u16 {
+        self.groups.len() as u16
+    }
+
+    pub(crate) fn contains(&self, id: GroupId) -> bool {
+        self.groups.iter().any(|group| group.id() == id)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, group: &Group) -> Option<&mut membership::Group> {
+        self.groups.get_mut(group.index as usize).filter(|found| found.id() == group.id)
+    }
+
+    pub(crate) fn get(&self, group: &Group) -> Option<&membership::Group> {
+        self.groups.get(group.index as usize).filter(|found| found.id() == group.id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &membership::Group> {
+        self.groups.iter()
+    }
+}
+
+
+impl Protocol for Groups {
+    type Event<'a> = Event<'a>;
+    type Caster<'a> = Caster<'a, 'a>;
+
+    fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
+        let Ok(header) = Header::decode(pool.bytes(&block)) else {
+            self.malformed += 1;
+            return pool.release(block);
+        };
+        match self.groups.iter_mut().find(|group| group.id() == header.group) {
+            Some(group) => group.handle_block(now, from, &header, block, pool),
+            None => {
+                self.unclaimed += 1;
+                pool.release(block);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        self.groups.iter_mut().for_each(|group| group.handle_timeout(now, pool));
+    }
+
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut events = 0;
+        for index in 0..self.groups.len() {
+            let (before, rest) = self.groups.split_at_mut(index);
+            let (own, after) = rest.split_first_mut().expect("the index is in the vector");
+            let group = Group { index: index as u16, id: own.id() };
+            let mut broke = false;
+            events += own.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: membership::Event<'_>| {
+                let event = match event {
+                    membership::Event::Deliver(message) => Event::Deliver(message),
+                    membership::Event::View(view) => Event::View(view),
+                    membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
+                    _ => return ControlFlow::Continue(()),
+                };
+                let mut caster = Caster { group, own: caster, before, after };
+                let flow = handler(&mut caster, event);
+                broke = flow.is_break();
+                flow
+            });
+            if broke {
+                break;
+            }
+        }
+        events
+    }
+
+    fn seal(&mut self, now: Instant) {
+        self.groups.iter_mut().for_each(|group| group.seal(now));
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let count = self.groups.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            if let Some(transmit) = self.groups[index].poll_transmit(now) {
+                self.turn = index;
+                return Some(transmit);
+            }
+        }
+        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+        None
+    }
+
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
+        self.groups[transmit.group as usize].transmit_bytes(transmit, pool)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.groups.iter().filter_map(Protocol::poll_timeout).min()
+    }
+
+    fn awaits_control(&self) -> bool {
+        self.groups.iter().any(Protocol::awaits_control)
+    }
+}

@@ -1,0 +1,221 @@
+//! A node: one engine, one medium, the groups that it has joined.
+
+use crate::config::Reach;
+use crate::groups::Groups;
+use crate::{
+    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions, MediumCounters,
+    MonotonicClock, Order, Refused, Result, SessionCounters, View,
+};
+use sistrum_membership::GroupConfig;
+use sistrum_transport::engine::Cycle;
+use sistrum_transport::log::PoolConfig;
+use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
+use sistrum_transport::reliable::{RunLimits, Tuning};
+use sistrum_transport::sys;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// An inline engine: everything happens in [`poll`](Self::poll), on the caller's thread.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    boot: BootId,
+    cycle: Cycle<Any, MonotonicClock>,
+    groups: Groups,
+    medium: String,
+}
+
+/// What happened so far in a node, all groups together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// The medium's.
+    pub medium: MediumCounters,
+    /// The engine's.
+    pub engine: CycleCounters,
+    /// The reliable layer's, summed over the groups.
+    pub session: SessionCounters,
+    /// Blocks that filled a gap.
+    pub repaired: u64,
+    /// Datagrams that are no blocks of ours.
+    pub malformed: u64,
+    /// Blocks of groups that this node is not in.
+    pub unclaimed: u64,
+}
+
+impl Node {
+    /// Opens the medium and takes all memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key, [`Error::Medium`] the address; nothing is left open.
+    pub fn open(config: Config) -> Result<Self> {
+        config.check()?;
+        let udp = UdpConfig {
+            interface: config.interface,
+            port: config.port,
+            ttl: config.ttl,
+            receive_buffer: config.receive_buffer,
+            block_size: config.block_size,
+            offload: config.offload,
+            buffer_loss: config.faults.buffer_loss,
+        };
+        let (mut any, medium) = auto::open(config.medium, udp)?;
+        if config.faults.block_loss > 0.0 {
+            let options = FaultOptions { loss: config.faults.block_loss, ..FaultOptions::default() };
+            any = any.with_faults(options, config.faults.seed);
+        }
+        let strides = config.pool_blocks;
+        // Half-full slabs are the worst that is kept whole.
+        let slabs = (strides * config.block_size * 2).div_ceil(1 << 16);
+        let pool = PoolConfig { stride: config.block_size, strides, slabs };
+        let cycle = Cycle::new(any, MonotonicClock, pool, config.idle).map_err(Error::Memory)?;
+        let boot = BootId(sys::random::seed().map_err(Error::Memory)?);
+        Ok(Self { boot, cycle, groups: Groups::default(), medium, config })
+    }
+
+    /// Where this node sends from and is reached at: what stands in member lists.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.cycle.medium().local()
+    }
+
+    /// The incarnation of this node.
+    #[must_use]
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// Which medium carries the blocks, and why.
+    #[must_use]
+    pub fn medium(&self) -> &str {
+        &self.medium
+    }
+
+    /// Joins the group `name`. Its first event is the view; casts are refused before.
+    ///
+    /// # Errors
+    /// When the list or the address cannot be; the message names it.
+    pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
+        if self.groups.contains(GroupId::of(name)) {
+            return Err(Error::Config { key: "group", why: format!("{name} was joined before, or shares its id with one that was") });
+        }
+        let local = self.endpoint();
+        let window = self.config.window_for(options.members.len())?;
+        let others = options.members.iter().copied().filter(|member| *member != local).collect();
+        let fan_out = match options.fan_out {
+            Reach::Multicast(group) => FanOut::Multicast(group),
+            Reach::Unicast => FanOut::Unicast(others),
+        };
+        let capabilities = self.cycle.medium().capabilities().clone();
+        let config = GroupConfig {
+            name: name.to_owned(),
+            me: sistrum_membership::Group::rank_in(&options.members, local)?,
+            members: options.members,
+            boot: self.boot,
+            channel: self.cycle.medium_mut().open_channel(fan_out)?,
+            index: self.groups.next_index(),
+            block: self.config.block_size,
+            limits: RunLimits { blocks: capabilities.max_run_blocks, bytes: capabilities.max_run_bytes },
+            receive_buffer: capabilities.receive_buffer,
+            coalesces: capabilities.coalesces,
+            tuning: Tuning { window, ..self.config.tuning },
+            seed: self.boot.0 ^ u64::from(GroupId::of(name).0),
+        };
+        Ok(self.groups.add(sistrum_membership::Group::new(config)))
+    }
+
+    /// Casts one message to all members of the group. It is copied into the log and sent by the next [`poll`](Self::poll).
+    ///
+    /// # Errors
+    /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
+    #[inline]
+    pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
+        match order {
+            Order::Fifo => self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast(message),
+        }
+    }
+
+    /// Casts a message of `len` bytes that `write` writes in place into the log; `len` is at most what fits in one block.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn cast_with(&mut self, group: &Group, len: usize, write: impl FnOnce(&mut [u8])) -> Result<(), Refused> {
+        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(len)?);
+        Ok(())
+    }
+
+    /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
+    ///
+    /// When the handler fails, its event is not consumed: the next poll offers it again.
+    ///
+    /// # Errors
+    /// The handler's, or the medium's when that broke for good.
+    #[inline]
+    pub fn poll<H>(&mut self, mut handler: H) -> Result<usize>
+    where
+        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> Result<()>,
+    {
+        let mut failure = None;
+        let work = self.cycle.turn(&mut self.groups, &mut |caster: &mut Caster<'_, '_>, event: Event<'_>| {
+            match handler(caster, event) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failure.map_or(Ok(work), Err)
+    }
+
+    /// One duty cycle, and when it found nothing to do, a wait as [`Config::idle`] says, for `limit` at most.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    pub fn poll_for<H>(&mut self, limit: Duration, handler: H) -> Result<usize>
+    where
+        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> Result<()>,
+    {
+        let work = self.poll(handler)?;
+        self.cycle.idle(&self.groups, work, limit);
+        Ok(work)
+    }
+
+    /// Whether every other member has delivered everything that I cast.
+    #[must_use]
+    pub fn settled(&self, group: &Group) -> bool {
+        self.groups.get(group).is_some_and(sistrum_membership::Group::is_settled)
+    }
+
+    /// The present view, once there is one.
+    #[must_use]
+    pub fn view(&self, group: &Group) -> Option<&View> {
+        self.groups.get(group)?.view()
+    }
+
+    /// The most bytes that a message to this group may have, once there is a view.
+    #[must_use]
+    pub fn max_message(&mut self, group: &Group) -> Option<usize> {
+        Some(self.groups.get_mut(group)?.sender().ok()?.max_message())
+    }
+
+    /// The clock as the last cycle read it: nanoseconds that all processes of the host share.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.cycle.now()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let session = self.groups.iter().map(sistrum_membership::Group::counters).sum::<SessionCounters>();
+        Counters {
+            medium: self.cycle.medium().counters(),
+            engine: self.cycle.counters(),
+            repaired: session.repaired,
+            malformed: self.groups.malformed + session.malformed_blocks,
+            unclaimed: self.groups.unclaimed,
+            session,
+        }
+    }
+}
