@@ -5,7 +5,9 @@
 //! pure state machines of [`reliable`]; the [`engine`] is the only code that reads a clock or touches a socket.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("sistrum runs on Linux only: it is built on Linux UDP segmentation offload and socket filters");
+compile_error!(
+    "sistrum runs on Linux only: it is built on Linux UDP segmentation offload and socket filters"
+);
 
 pub mod engine;
 pub mod id;

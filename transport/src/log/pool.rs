@@ -89,7 +89,13 @@ impl RxPool {
     /// each to `each` in order. Returns how many there were.
     ///
     /// A block for which the pool has no place, or that is longer than a stride, is dropped and counted.
-    pub fn split(&mut self, landing: Landing, len: usize, segment: usize, mut each: impl FnMut(RxBlock)) -> usize {
+    pub fn split(
+        &mut self,
+        landing: Landing,
+        len: usize,
+        segment: usize,
+        mut each: impl FnMut(RxBlock),
+    ) -> usize {
         assert!(len <= SLAB && segment > 0);
         let blocks = len.div_ceil(segment);
         if len >= SLAB / 2 && blocks > 1 && !self.free_slabs.is_empty() {
@@ -244,7 +250,9 @@ mod tests {
         let mut pool = pool();
         let mut blocks = land(&mut pool, 46 * 1408, 1408);
         assert_eq!(blocks.len(), 46);
-        assert!(blocks.iter().enumerate().all(|(at, block)| pool.bytes(block).iter().all(|&b| b == at as u8)));
+        assert!(
+            blocks.iter().enumerate().all(|(at, block)| pool.bytes(block).iter().all(|&b| b == at as u8))
+        );
         let last = blocks.pop().unwrap();
         blocks.into_iter().for_each(|block| pool.release(block));
         assert!(!pool.is_idle(0));
