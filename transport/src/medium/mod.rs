@@ -1,7 +1,19 @@
 //! A medium carries blocks between endpoints: the only place that does IO.
 //!
 //! Media lose, duplicate and reorder; they never block a caller that asked to send or receive, and never deliver what
-//! a process sent back to itself. One [conformance suite](conformance) holds for all of them.
+//! a process sent back to itself. One conformance suite (`conformance.rs`) holds for all of them.
+
+pub mod auto;
+#[cfg(test)]
+mod conformance;
+pub mod fault;
+pub mod sim;
+pub mod udp;
+
+pub use auto::{Any, MediumChoice};
+pub use fault::{Fault, FaultOptions};
+pub use sim::{Network, Sim, SimOptions};
+pub use udp::{Udp, UdpConfig};
 
 use crate::id::Endpoint;
 use crate::log::{RxBlock, RxPool};
@@ -102,7 +114,7 @@ pub struct Capabilities {
     pub multicast: bool,
     /// The most blocks that one send carries; 1 without segmentation offload.
     pub max_run_blocks: usize,
-    /// The most bytes that one send carries.
+    /// The most bytes that one send of several blocks carries; a single block may have up to `max_block`.
     pub max_run_bytes: usize,
     /// Whether received runs arrive in one buffer.
     pub coalesces: bool,
@@ -149,16 +161,23 @@ pub enum MediumError {
     Unsupported(String),
 }
 
-/// Bytes that the kernel charges a receive buffer for one datagram of `len` bytes of payload.
+/// Bytes that the kernel charges a receive buffer for one datagram or one coalesced run of `len` bytes of payload.
 ///
-/// A small upper bound of `skb->truesize` as measured over loopback on Linux 6.x: an sk_buff and its shared info around
-/// a power-of-two buffer, or pages beyond that.
+/// An upper bound of `skb->truesize` as measured over loopback on Linux 6.18: an sk_buff and its shared info around a
+/// power-of-two buffer or, for runs and beyond 16 KiB, beside pages. The bounds leave a few bytes for longer link headers.
 #[must_use]
 pub const fn true_size(len: usize) -> usize {
     match len {
-        0..=192 => 832,
-        193..=1600 => 2_304,
-        1601..=3600 => 4_352,
-        _ => len + 2_048,
+        0..=192 => 192 + 832,
+        193..=448 => 1_280,
+        449..=640 => len + 832,
+        641..=1_408 => 2_304,
+        1_409..=1_664 => len + 896,
+        1_665..=3_456 => 4_352,
+        3_457..=3_712 => len + 896,
+        3_713..=7_552 => 8_448,
+        7_553..=7_808 => len + 896,
+        7_809..=15_616 => 16_640,
+        _ => len + 1_024,
     }
 }

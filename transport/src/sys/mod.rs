@@ -1,4 +1,8 @@
 //! All unsafe system code, one file per facility. Everything else in the house is safe Rust.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clock;
+pub mod interface;
+pub mod message;
+pub mod socket;

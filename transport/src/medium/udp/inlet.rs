@@ -1,0 +1,117 @@
+//! The receiving half: sockets are drained into the pool, and what went missing on the way is counted.
+
+use crate::log::{Landing, RxPool};
+use crate::medium::{Arrival, MediumCounters, MediumError};
+use crate::sys::message::Received;
+use crate::sys::socket::Socket;
+use std::io;
+
+/// A socket that datagrams are received from.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    socket: Socket,
+    coalesces: bool,
+    /// Own datagrams that came back and that the filter has dropped; wraps like the kernel's count.
+    own: u32,
+}
+
+impl Inlet {
+    pub(super) fn new(socket: Socket, coalesces: bool) -> io::Result<Self> {
+        if coalesces {
+            socket.coalesce(true)?;
+        }
+        Ok(Self { socket, coalesces, own: 0 })
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Notes that `blocks` were sent in one call to a group that this socket has joined.
+    pub(super) fn expect_own(&mut self, blocks: u32) {
+        // A socket that does not coalesce gets, filters and drops every block for itself.
+        self.own = self.own.wrapping_add(if self.coalesces { 1 } else { blocks });
+    }
+
+    /// Buffers that the kernel dropped for want of space: all drops but those of own datagrams.
+    pub(super) fn overflow(&self) -> u64 {
+        let drops = self.socket.memory().map_or(self.own, |memory| memory.drops);
+        // Behind by a few while own datagrams are still on their way.
+        u64::try_from(drops.wrapping_sub(self.own).cast_signed()).unwrap_or(0)
+    }
+
+    #[inline]
+    fn receive(&self, into: &mut [u8]) -> io::Result<Option<Received>> {
+        if self.coalesces { self.socket.receive_run(into) } else { self.socket.receive_one(into) }
+    }
+}
+
+/// Where datagrams go that were taken from an inlet.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    /// The slab that the next datagram lands in; kept across empty receives.
+    landing: Option<Landing>,
+    counters: MediumCounters,
+}
+
+impl Intake {
+    /// Takes up to `quota` datagrams from `inlet`, and returns how many there were.
+    ///
+    /// It stops at the first empty answer, and does not ask once more when the quota is reached.
+    #[inline]
+    pub(super) fn drain(
+        &mut self,
+        inlet: &mut Inlet,
+        pool: &mut RxPool,
+        inbox: &mut Vec<Arrival>,
+        quota: usize,
+    ) -> Result<usize, MediumError> {
+        for taken in 0..quota {
+            // Without a slab the datagrams stay where they are: the kernel counts those that overflow.
+            let Some(landing) = self.landing.take().or_else(|| pool.land()) else { return Ok(taken) };
+            match inlet.receive(pool.landing_mut(&landing)) {
+                Ok(Some(received)) => self.accept(landing, received, pool, inbox),
+                Ok(None) => {
+                    self.landing = Some(landing);
+                    return Ok(taken);
+                }
+                Err(source) => {
+                    self.landing = Some(landing);
+                    survive(source)?;
+                }
+            }
+        }
+        Ok(quota)
+    }
+
+    pub(super) fn counters(&self) -> MediumCounters {
+        self.counters
+    }
+
+    fn accept(&mut self, landing: Landing, received: Received, pool: &mut RxPool, inbox: &mut Vec<Arrival>) {
+        let Received { len, from, segment, truncated } = received;
+        self.counters.received_datagrams += 1;
+        let segment = segment.unwrap_or(len);
+        if len == 0 || truncated || segment > pool.stride() {
+            // Empty: the filter's injected loss (or a stranger's datagram, which is as worthless).
+            self.counters.injected += u64::from(len == 0);
+            self.counters.truncated += u64::from(len != 0);
+            self.landing = Some(landing);
+            return;
+        }
+        let exhausted = pool.exhausted();
+        let blocks = pool.split(landing, len, segment, |block| inbox.push(Arrival { from, block }));
+        self.counters.received_blocks += blocks as u64;
+        self.counters.pool_exhausted += pool.exhausted() - exhausted;
+    }
+}
+
+/// An error of a receive tells of an earlier datagram's fate, unless the socket itself is unusable.
+fn survive(source: io::Error) -> Result<(), MediumError> {
+    match source.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EINVAL | libc::EOPNOTSUPP) => {
+            Err(MediumError::System { what: "cannot receive from a UDP socket".to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

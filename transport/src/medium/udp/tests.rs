@@ -1,0 +1,318 @@
+//! Tests over real sockets: 127.0.0.1 and groups of 239.255.0.0/16 with TTL 0 only.
+
+use super::*;
+use crate::log::PoolConfig;
+use crate::medium::conformance::{Cluster, conforms};
+use crate::medium::{Fault, FaultOptions};
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+/// A group that no other test uses: its address and port come from the process id and a count.
+fn fresh_group() -> Endpoint {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: the count only has to be different each time.
+    let id = (std::process::id() << 8).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+    let [_, page, high, low] = id.to_be_bytes();
+    Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, high, low), 20_000 + u16::from(page))))
+}
+
+/// Clusters over real sockets.
+struct UdpCluster {
+    offload: bool,
+    group: Endpoint,
+    multicast: bool,
+}
+
+impl UdpCluster {
+    fn new(offload: bool, multicast: bool) -> Self {
+        Self { offload, group: fresh_group(), multicast }
+    }
+}
+
+impl Cluster for UdpCluster {
+    type Medium = Udp;
+
+    fn endpoint(&mut self) -> Udp {
+        Udp::open(UdpConfig { offload: self.offload, ..UdpConfig::default() }).unwrap()
+    }
+
+    fn fan_out(&self, all: &[Endpoint]) -> FanOut {
+        if self.multicast { FanOut::Multicast(self.group) } else { FanOut::Unicast(all.to_vec()) }
+    }
+
+    fn neighbour(&self) -> Self {
+        let port = self.group.0.port();
+        let group = Endpoint(SocketAddr::new(fresh_group().0.ip(), port));
+        Self { group, ..*self }
+    }
+
+    fn stranger(&mut self, member: Endpoint, channel: &FanOut) -> bool {
+        let stranger = socket2::Socket::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+        stranger.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        stranger.set_multicast_ttl_v4(0).unwrap();
+        stranger.send_to(&[], &member.0.into()).unwrap();
+        if let FanOut::Multicast(group) = channel {
+            stranger.send_to(&[], &group.0.into()).unwrap();
+        }
+        true
+    }
+}
+
+/// The same inside a fault medium that injects nothing.
+struct Faultless(UdpCluster);
+
+impl Cluster for Faultless {
+    type Medium = Fault<Udp>;
+
+    fn endpoint(&mut self) -> Fault<Udp> {
+        // A rate that is not zero, so that blocks take the way of faults, and that never strikes.
+        Fault::new(self.0.endpoint(), FaultOptions { loss: f64::MIN_POSITIVE, ..FaultOptions::default() }, 1)
+    }
+
+    fn fan_out(&self, all: &[Endpoint]) -> FanOut {
+        self.0.fan_out(all)
+    }
+
+    fn neighbour(&self) -> Self {
+        Self(self.0.neighbour())
+    }
+
+    fn stranger(&mut self, member: Endpoint, channel: &FanOut) -> bool {
+        self.0.stranger(member, channel)
+    }
+}
+
+#[test]
+fn multicast_with_offload_conforms() {
+    if has_offload() {
+        conforms(|| UdpCluster::new(true, true));
+    }
+}
+
+#[test]
+fn multicast_without_offload_conforms() {
+    conforms(|| UdpCluster::new(false, true));
+}
+
+#[test]
+fn unicast_with_offload_conforms() {
+    if has_offload() {
+        conforms(|| UdpCluster::new(true, false));
+    }
+}
+
+#[test]
+fn unicast_without_offload_conforms() {
+    conforms(|| UdpCluster::new(false, false));
+}
+
+#[test]
+fn faults_of_zero_conform() {
+    conforms(|| Faultless(UdpCluster::new(true, true)));
+}
+
+/// Two members of one fresh group.
+fn pair(config: &UdpConfig) -> [(Udp, Channel, RxPool); 2] {
+    let group = fresh_group();
+    [0, 1].map(|_| {
+        let mut udp = Udp::open(config.clone()).unwrap();
+        let channel = udp.open_channel(FanOut::Multicast(group)).unwrap();
+        (udp, channel, RxPool::new(PoolConfig { stride: 1408, strides: 4096, slabs: 2 }).unwrap())
+    })
+}
+
+/// Takes and releases everything that is there; returns how many blocks that was.
+fn drain(udp: &mut Udp, pool: &mut RxPool) -> u64 {
+    let (mut inbox, mut blocks) = (Vec::new(), 0);
+    while udp.receive(pool, &mut inbox, Sockets::All, 64).unwrap() > 0 {
+        blocks += inbox.len() as u64;
+        inbox.drain(..).for_each(|arrival| pool.release(arrival.block));
+    }
+    blocks
+}
+
+/// Blocks that a send carries: several where offload is on.
+fn run_blocks(udp: &Udp) -> usize {
+    udp.capabilities().max_run_blocks.min(20)
+}
+
+#[test]
+fn injected_loss_and_overflow_are_told_apart_exactly() {
+    for offload in [true, false] {
+        let config =
+            UdpConfig { offload, buffer_loss: 0.25, receive_buffer: 1 << 17, ..UdpConfig::default() };
+        let [(mut sender, channel, _), (mut reader, back, mut pool)] = pair(&config);
+        let blocks = run_blocks(&sender);
+        // The reader sends too: its own datagrams are neither loss nor overflow.
+        let mut sent = 0;
+        for _ in 0..4_000 {
+            sender.send(Target::Channel(channel), &vec![7; blocks * 100], 100).unwrap();
+            reader.send(Target::Channel(back), &vec![8; blocks * 100], 100).unwrap();
+            sent += 1;
+            if sent % 16 == 0 && sent <= 2_000 {
+                drain(&mut reader, &mut pool);
+            }
+        }
+        let got = drain(&mut reader, &mut pool);
+        let counters = reader.counters();
+        assert!(got > 0 && counters.overflow > 0, "2000 unread sends must overflow: {counters:?}");
+        assert_eq!(counters.received_datagrams + counters.overflow, sent, "{counters:?}");
+        assert_eq!(counters.received_datagrams - counters.injected, counters.received_blocks / blocks as u64);
+        let taken = counters.received_datagrams;
+        assert!((taken / 5..taken * 3 / 10).contains(&counters.injected), "a quarter is lost: {counters:?}");
+    }
+}
+
+#[test]
+fn certain_loss_loses_everything_and_nothing_overflows() {
+    let [(mut sender, channel, _), (mut reader, _, mut pool)] =
+        pair(&UdpConfig { buffer_loss: 1.0, ..UdpConfig::default() });
+    for _ in 0..100 {
+        sender.send(Target::Channel(channel), b"gone", 4).unwrap();
+    }
+    assert_eq!(drain(&mut reader, &mut pool), 0);
+    assert_eq!((reader.counters().injected, reader.counters().overflow), (100, 0));
+}
+
+#[test]
+fn true_size_bounds_what_the_kernel_charges() {
+    let [(mut sender, channel, _), (mut reader, _, mut pool)] = pair(&UdpConfig::default());
+    let sizes =
+        (0..2_048).chain((2_048..65_508).step_by(64)).chain([3_712, 3_713, 7_808, 16_000, 16_001, 65_507]);
+    for len in sizes {
+        charges_at_most(&mut sender, channel, &reader, len, len.max(1));
+        drain(&mut reader, &mut pool);
+    }
+    for segment in [100, 512, 1_000, 1_408] {
+        for blocks in (2..=run_blocks(&sender)).step_by(3) {
+            charges_at_most(&mut sender, channel, &reader, segment * blocks - 7, segment);
+            drain(&mut reader, &mut pool);
+        }
+    }
+}
+
+fn charges_at_most(sender: &mut Udp, channel: Channel, reader: &Udp, len: usize, segment: usize) {
+    sender.send(Target::Channel(channel), &vec![0; len], segment).unwrap();
+    let charged = reader.data[0].socket().memory().unwrap().charged;
+    let estimate = true_size(len);
+    assert!(charged > 0, "{len} bytes did not arrive");
+    assert!(estimate >= charged, "{len} bytes are charged {charged}, more than the estimated {estimate}");
+    assert!(estimate * 10 <= charged * 22, "{len} bytes are charged {charged}, far less than {estimate}");
+}
+
+#[test]
+fn four_of_the_largest_runs_fit_the_smallest_usual_buffer() {
+    // What SO_RCVBUF yields with the common default of rmem_max.
+    let config = UdpConfig { receive_buffer: 212_992, ..UdpConfig::default() };
+    let [(mut sender, channel, _), (mut reader, _, mut pool)] = pair(&config);
+    let Capabilities { receive_buffer, max_run_bytes, max_run_blocks, .. } = *sender.capabilities();
+    assert_eq!(receive_buffer, 425_984);
+    let segment = max_run_bytes.div_ceil(max_run_blocks).min(1_408);
+    let len = max_run_bytes.min(segment * max_run_blocks);
+    for _ in 0..4 {
+        sender.send(Target::Channel(channel), &vec![0; len], segment).unwrap();
+    }
+    let got = drain(&mut reader, &mut pool);
+    assert_eq!(got, 4 * len.div_ceil(segment) as u64, "{:?}", reader.counters());
+    assert_eq!(reader.counters().overflow, 0);
+    let datagrams = reader.counters().received_datagrams;
+    assert_eq!(datagrams, 4, "the largest run must not be segmented on its way");
+}
+
+#[test]
+fn a_group_opened_twice_is_one_channel() {
+    let [(mut sender, channel, _), (mut reader, _, mut pool)] = pair(&UdpConfig::default());
+    let Route::Group { destinations, .. } = &reader.routes[0] else { panic!("a group") };
+    let group = destinations[0].endpoint();
+    assert_eq!(reader.open_channel(FanOut::Multicast(group)).unwrap(), Channel(0));
+    sender.send(Target::Channel(channel), b"once", 4).unwrap();
+    assert_eq!(drain(&mut reader, &mut pool), 1);
+}
+
+#[test]
+fn a_send_to_where_nobody_is_harms_nothing() {
+    let mut udp = Udp::open(UdpConfig::default()).unwrap();
+    let gone = Udp::open(UdpConfig::default()).unwrap().local();
+    for _ in 0..3 {
+        assert_eq!(udp.send(Target::One(gone), b"hello?", 6).unwrap(), Sent::Done);
+    }
+    // Nothing routes from 127.0.0.1 to another network: refused, lost, counted.
+    let elsewhere = Endpoint("203.0.113.1:9".parse().unwrap());
+    assert_eq!(udp.send(Target::One(elsewhere), b"x", 1).unwrap(), Sent::Done);
+    let six = Endpoint("[::1]:9".parse().unwrap());
+    assert_eq!(udp.send(Target::One(six), b"x", 1).unwrap(), Sent::Done);
+    assert_eq!(udp.counters().send_errors, 2);
+}
+
+#[test]
+fn a_wait_ends_when_data_comes_or_at_its_limit() {
+    let [(mut sender, channel, _), (mut reader, _, _)] = pair(&UdpConfig::default());
+    let start = Instant::now();
+    reader.wait(Duration::from_millis(20));
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    sender.send(Target::Channel(channel), b"wake", 4).unwrap();
+    let start = Instant::now();
+    reader.wait(Duration::from_secs(60));
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+fn refusal(config: UdpConfig) -> String {
+    let error = Udp::open(config).expect_err("it must not open");
+    match error {
+        MediumError::System { what, source } => format!("{what}: {source}"),
+        MediumError::Unsupported(what) => what,
+    }
+}
+
+#[test]
+fn refusals_name_the_address_and_the_numbers() {
+    let taken = Udp::open(UdpConfig::default()).unwrap();
+    let port = taken.local().0.port();
+    let used = refusal(UdpConfig { port, ..UdpConfig::default() });
+    assert!(used.contains(&format!("bind UDP 127.0.0.1:{port}")) && used.contains("in use"), "{used}");
+
+    let interface = "203.0.113.7".parse().unwrap();
+    let unknown = refusal(UdpConfig { interface, ..UdpConfig::default() });
+    assert_eq!(unknown, "no network interface of this host has the address 203.0.113.7");
+
+    let six = refusal(UdpConfig { interface: "::1".parse().unwrap(), ..UdpConfig::default() });
+    assert!(six.contains("::1") && six.contains("IPv4"), "{six}");
+
+    let large = refusal(UdpConfig { block_size: 65_508, ..UdpConfig::default() });
+    assert!(large.contains("65508") && large.contains("65507"), "{large}");
+}
+
+#[test]
+fn blocks_that_do_not_fit_the_interface_are_refused() {
+    let config = UdpConfig { block_size: 9_000, ..UdpConfig::default() };
+    let interface =
+        interface::Interface { name: "eth7".to_owned(), address: Ipv4Addr::new(10, 0, 0, 7), mtu: 1_500 };
+    let error = probe::fits(&config, &interface).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "interface eth7 (10.0.0.7) carries packets of 1500 bytes, a block of 9000 bytes needs 9028"
+    );
+}
+
+#[test]
+fn channels_that_cannot_be_are_refused() {
+    let mut udp = Udp::open(UdpConfig::default()).unwrap();
+    for group in ["127.0.0.1:7", "239.255.1.1:0", "[ff02::1]:7"] {
+        let refused = udp.open_channel(FanOut::Multicast(Endpoint(group.parse().unwrap()))).unwrap_err();
+        assert!(refused.to_string().contains(group), "{refused}");
+    }
+}
+
+/// Whether this kernel segments; says so aloud when not, and fails where everything must be tested.
+fn has_offload() -> bool {
+    if probe::segments() > 1 {
+        return true;
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "CI must run on a kernel with UDP_SEGMENT and UDP_GRO"
+    );
+    eprintln!("SKIP: this kernel has no UDP segmentation offload");
+    false
+}
