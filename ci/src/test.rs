@@ -3,7 +3,7 @@
 use crate::step::{Report, Tally, cargo, run as run_command};
 use crate::{shown, syscalls, tidy};
 use anyhow::{Context as _, Result, ensure};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 /// All steps, in order.
@@ -45,18 +45,18 @@ fn tests(report: &mut Report, kind: &[&str]) -> Result<()> {
     println!("    $ {line}");
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo does not start")?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let counted = pass_through(BufReader::new(output), &mut report.tests);
+    let counted = pass_through(BufReader::new(output), std::io::stdout(), &mut report.tests);
     let status = child.wait()?;
     counted?;
     ensure!(status.success(), "`{line}` ended with {status}");
     Ok(())
 }
 
-/// Copies `output` to ours, line by line, and adds up the results that it reports.
-fn pass_through(mut output: impl BufRead, tests: &mut Tally) -> Result<()> {
+/// Copies `output`, line by line, and adds up the results that it reports.
+fn pass_through(mut output: impl BufRead, mut to: impl Write, tests: &mut Tally) -> Result<()> {
     let mut line = Vec::new();
     while output.read_until(b'\n', &mut line)? > 0 {
-        std::io::stdout().write_all(&line)?;
+        to.write_all(&line)?;
         if let Some(tally) = result(&String::from_utf8_lossy(&line)) {
             tests.passed += tally.passed;
             tests.failed += tally.failed;
@@ -92,7 +92,9 @@ mod tests {
             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s\n\
             test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
         let mut tests = Tally::default();
-        pass_through(output.as_bytes(), &mut tests).unwrap();
+        let mut copy = Vec::new();
+        pass_through(output.as_bytes(), &mut copy, &mut tests).unwrap();
+        assert_eq!(copy, output.as_bytes());
         assert_eq!(tests, Tally { passed: 8, failed: 2, ignored: 1 });
     }
 
