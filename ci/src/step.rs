@@ -72,7 +72,7 @@ impl Report {
     pub(crate) fn finish(&self) {
         println!();
         for (name, elapsed, ok) in &self.done {
-            println!("{:6} {name:14} {:>9}", if *ok { "ok" } else { "FAILED" }, seconds(*elapsed));
+            println!("{:6} {name:28} {:>9}", if *ok { "ok" } else { "FAILED" }, seconds(*elapsed));
         }
         for line in &self.skipped {
             println!("{line}");
@@ -96,7 +96,9 @@ pub(crate) fn cargo() -> Command {
 /// When it does not start, or ends with any status but 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = crate::shown(command);
-    println!("    $ {line}");
+    let set = command.get_envs().filter_map(|(name, value)| Some((name.display(), value?.display())));
+    let set: String = set.map(|(name, value)| format!("{name}=\"{value}\" ")).collect();
+    println!("    $ {set}{line}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => bail!("`{line}` ended with {status}"),

@@ -11,6 +11,8 @@ pub(crate) mod trace;
 use crate::bounded;
 use crate::step::{Report, cargo};
 use anyhow::{Context as _, Result, ensure};
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -85,15 +87,23 @@ fn executable(messages: &str) -> Option<PathBuf> {
 
 /// Runs a member under strace. Returns its calls between the markers.
 fn member(program: &Path, args: &[&str]) -> Result<Calls> {
-    let file = program.with_file_name(format!("sistrum-member-{}.strace", std::process::id()));
+    let beside = |kind| program.with_file_name(format!("sistrum-member-{}.{kind}", std::process::id()));
+    let (trace_file, errors_file) = (beside("strace"), beside("stderr"));
+    // Its standard error has the markers; a file keeps them off the screen.
+    let errors =
+        File::create(&errors_file).with_context(|| format!("cannot make {}", errors_file.display()))?;
     let mut command = Command::new("strace");
-    command.args(["-f", "-e", "trace=all", "-o"]).arg(&file).arg(program).arg("member").args(args);
-    let outcome = bounded::run(&mut command, LIMIT, &AtomicBool::new(false));
-    let text = std::fs::read(&file);
-    let _ = std::fs::remove_file(&file);
+    command.args(["-f", "-e", "trace=all", "-o"]).arg(&trace_file).arg(program).arg("member").args(args);
+    let outcome = bounded::run(command.stderr(errors), LIMIT, &AtomicBool::new(false));
+    let trace = fs::read(&trace_file);
+    let errors = fs::read(&errors_file);
+    let _ = (fs::remove_file(&trace_file), fs::remove_file(&errors_file));
+    if outcome.is_err() {
+        std::io::stderr().write_all(&errors.unwrap_or_default())?;
+    }
     outcome?;
-    let text = text.with_context(|| format!("strace left no {}", file.display()))?;
-    trace::between_markers(&String::from_utf8_lossy(&text))
+    let trace = trace.with_context(|| format!("strace left no {}", trace_file.display()))?;
+    trace::between_markers(&String::from_utf8_lossy(&trace))
 }
 
 #[cfg(test)]
