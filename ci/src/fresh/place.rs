@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The parts of a toolchain that compile; its documentation is more than half of its size.
 const TOOLCHAIN: [&str; 4] = ["bin", "etc", "lib", "libexec"];
@@ -153,8 +154,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.keep {
             println!("kept: {}", self.root.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.root) {
-            eprintln!("cargo ci: cannot remove {}: {error}", self.root.display());
+            return;
+        }
+        // A process that was killed may still be about to write its last file.
+        for attempt in 1.. {
+            match fs::remove_dir_all(&self.root) {
+                Ok(()) => return,
+                Err(_) if attempt < 10 => std::thread::sleep(Duration::from_millis(200)),
+                Err(error) => return eprintln!("cargo ci: cannot remove {}: {error}", self.root.display()),
+            }
         }
     }
 }
