@@ -1,1 +1,92 @@
-fn main() {}
+//! Everything that must pass, as one command: `cargo ci test`.
+//!
+//! Each subcommand is one file. They share [`step`] (named steps, elapsed time, loud skips) and [`bounded`] (a command that
+//! cannot run for ever and leaves no process behind).
+
+mod bounded;
+mod fresh;
+#[cfg(feature = "member")]
+mod member;
+mod step;
+mod syscalls;
+mod test;
+mod tidy;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+/// Everything that must pass.
+#[derive(Parser)]
+#[command(name = "cargo ci", bin_name = "cargo ci")]
+enum Ci {
+    /// Formatting, lints, all tests, documentation, tidy and syscalls: what every change must pass.
+    Test,
+    /// The promises of the documents that can be checked by reading the source.
+    Tidy,
+    /// The README's commands in a clean clone, as an ordinary user, with io_uring forbidden.
+    Fresh(fresh::Options),
+    /// A member under strace: nothing but IO and the idle strategy's own calls.
+    Syscalls,
+    /// Runs a command with io_uring forbidden.
+    #[command(hide = true)]
+    Forbidden {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Two members in one thread, for strace to look at.
+    #[cfg(feature = "member")]
+    #[command(hide = true)]
+    Member(member::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Ci::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo ci: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(ci: Ci) -> Result<()> {
+    match ci {
+        Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
+        #[cfg(feature = "member")]
+        Ci::Member(options) => return member::run(&options),
+        Ci::Test | Ci::Tidy | Ci::Fresh(_) | Ci::Syscalls => go_to_the_root()?,
+    }
+    let mut report = step::Report::start();
+    let outcome = match ci {
+        Ci::Test => test::run(&mut report),
+        Ci::Tidy => report.step("tidy", |_| tidy::check(".".as_ref())),
+        Ci::Fresh(options) => fresh::run(&mut report, &options),
+        Ci::Syscalls => syscalls::run(&mut report),
+        #[cfg(feature = "member")]
+        Ci::Member(_) => unreachable!("handled above"),
+        Ci::Forbidden { .. } => unreachable!("handled above"),
+    };
+    report.finish();
+    outcome
+}
+
+/// All paths of this crate are relative to the root of the workspace, wherever in it the command was given.
+fn go_to_the_root() -> Result<()> {
+    let output = step::cargo()
+        .args(["locate-project", "--workspace", "--message-format", "plain"])
+        .output()
+        .context("cargo does not start")?;
+    let manifest = String::from_utf8(output.stdout).context("the path of the workspace is not UTF-8")?;
+    let root = std::path::Path::new(manifest.trim()).parent().context("no workspace here")?;
+    std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))
+}
+
+/// A command as a person would type it.
+fn shown(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,149 @@
+//! Named steps: what ran, how long it took, what was skipped and why.
+//!
+//! A skip is never silent: it is said when it happens and again at the end, and where `CI=true` it is a failure.
+
+use anyhow::{Result, bail};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How many tests did what.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+/// What has run so far.
+#[derive(Debug)]
+pub(crate) struct Report {
+    started: Instant,
+    done: Vec<(String, Duration, bool)>,
+    skipped: Vec<String>,
+    strict: bool,
+    pub(crate) tests: Tally,
+}
+
+impl Report {
+    pub(crate) fn start() -> Self {
+        let strict = std::env::var_os("CI").is_some_and(|value| value == "true");
+        Self {
+            started: Instant::now(),
+            done: Vec::new(),
+            skipped: Vec::new(),
+            strict,
+            tests: Tally::default(),
+        }
+    }
+
+    /// Runs one step. Its failure ends the run: the caller passes it on.
+    pub(crate) fn step(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        println!("==> {name}");
+        let started = Instant::now();
+        let skips = self.skipped.len();
+        let outcome = work(self);
+        let elapsed = started.elapsed();
+        match &outcome {
+            Ok(()) if self.skipped.len() > skips => {}
+            Ok(()) => println!("    ok: {name}, {}", seconds(elapsed)),
+            Err(_) => println!("    FAILED: {name}, after {}", seconds(elapsed)),
+        }
+        if outcome.is_err() || self.skipped.len() == skips {
+            self.done.push((name.to_owned(), elapsed, outcome.is_ok()));
+        }
+        outcome.map_err(|error| error.context(format!("step `{name}` failed")))
+    }
+
+    /// Says aloud that an optional part was left out.
+    ///
+    /// # Errors
+    /// Where `CI=true`: a machine that judges must have everything.
+    pub(crate) fn optional(&mut self, name: &str, reason: &str) -> Result<()> {
+        let line = format!("SKIP {name}: {reason}");
+        if self.strict {
+            bail!("{line}; with CI=true nothing may be skipped");
+        }
+        println!("{line}");
+        self.skipped.push(line);
+        Ok(())
+    }
+
+    /// The last screen: each step with its time, the tests, and once more every skip.
+    pub(crate) fn finish(&self) {
+        println!();
+        for (name, elapsed, ok) in &self.done {
+            println!("{:6} {name:28} {:>9}", if *ok { "ok" } else { "FAILED" }, seconds(*elapsed));
+        }
+        for line in &self.skipped {
+            println!("{line}");
+        }
+        if self.tests != Tally::default() {
+            let Tally { passed, failed, ignored } = self.tests;
+            println!("tests: {passed} passed, {failed} failed, {ignored} ignored");
+        }
+        println!("total: {}", seconds(self.started.elapsed()));
+    }
+}
+
+/// The cargo that started us.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command to its end with our own output.
+///
+/// # Errors
+/// When it does not start, or ends with any status but 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = crate::shown(command);
+    let set = command.get_envs().filter_map(|(name, value)| Some((name.display(), value?.display())));
+    let set: String = set.map(|(name, value)| format!("{name}=\"{value}\" ")).collect();
+    println!("    $ {set}{line}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("`{line}` ended with {status}"),
+        Err(error) => bail!("`{line}` does not start: {error}"),
+    }
+}
+
+fn seconds(elapsed: Duration) -> String {
+    format!("{:.1} s", elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(strict: bool) -> Report {
+        Report { strict, ..Report::start() }
+    }
+
+    #[test]
+    fn a_skip_is_kept_for_the_end_and_is_no_success() {
+        let mut report = report(false);
+        report.step("lint", |report| report.optional("lint", "not installed")).unwrap();
+        assert_eq!(report.skipped, ["SKIP lint: not installed"]);
+        assert!(report.done.is_empty());
+    }
+
+    #[test]
+    fn a_judging_machine_may_not_skip() {
+        let mut report = report(true);
+        let error = report.step("lint", |report| report.optional("lint", "not installed")).unwrap_err();
+        assert!(format!("{error:#}").contains("not installed"));
+        assert!(matches!(report.done[..], [(_, _, false)]));
+    }
+
+    #[test]
+    fn a_failing_step_names_itself() {
+        let error = report(false).step("docs", |_| bail!("broken link")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "step `docs` failed: broken link");
+    }
+
+    #[test]
+    fn a_command_that_fails_or_does_not_start_is_an_error() {
+        assert!(run(&mut Command::new("true")).is_ok());
+        assert!(run(&mut Command::new("false")).is_err());
+        assert!(run(&mut Command::new("/nonexistent/program")).is_err());
+    }
+}
