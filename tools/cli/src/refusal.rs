@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
 /// Why a command did not start: one line on standard error, exit status 2, nothing half done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal(String);
@@ -30,6 +32,9 @@ impl fmt::Display for Refusal {
 impl From<clap::Error> for Refusal {
     /// clap's first paragraph is what is wrong; the usage and the tips after it are left to `--help`.
     fn from(error: clap::Error) -> Self {
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Self::new("a command is wanted, such as `sistrum demo`; `sistrum --help` lists them");
+        }
         let text = error.to_string();
         let first = text.split("\n\n").next().unwrap_or_default();
         Self::new(first.trim_start_matches("error: "))

@@ -69,9 +69,10 @@ impl Report {
     }
 
     fn table(&self, latency: &str) -> String {
-        let [p50, p99, p999] = ["p50", "p99", "p99.9"].map(|quantile| format!("{latency} {quantile} us"));
-        let head =
-            ["member", "messages", "bytes", "digest", "repaired", "dropped", "overflow", &p50, &p99, &p999];
+        let p50 = format!("{latency} us p50");
+        let head = [
+            "member", "messages", "bytes", "digest", "repaired", "dropped", "overflow", &p50, "p99", "p99.9",
+        ];
         let rows = self.members.iter().map(Row::cells);
         aligned(std::iter::once(head.map(str::to_owned)).chain(rows).collect())
     }
@@ -206,7 +207,7 @@ mod tests {
         let table = report(vec![row("s1", "0123456789abcdef01"), row("s10", "ab")]).table("queueing");
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
-        assert!(lines[0].contains("queueing p99.9 us"));
+        assert!(lines[0].contains("queueing us p50"));
         assert!(
             lines[1].starts_with("s1 ")
                 && lines[1].contains(" 0123456789abcdef ")
