@@ -182,6 +182,16 @@ fn a_publisher_that_stands_still_fails_the_run() {
 }
 
 #[test]
+fn a_gap_in_the_capture_is_not_a_stall() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("capture");
+    std::fs::write(&file, "1000000000 a\n3500000000 b\n").expect("to write");
+    let file = file.to_str().expect("a plain name");
+    let ran = run(&["demo", "--file", file, "--pace", "1", "--patience", "1", "--loss", "0"]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+}
+
+#[test]
 fn members_do_not_outlive_their_parent() {
     let (mut child, members) = long_run(&[]);
     child.kill().expect("it is our child");

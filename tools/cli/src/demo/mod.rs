@@ -28,6 +28,7 @@ mod verdict;
 // The one place that names the library: replaced by `use sistrum as api` when it is there.
 use crate::api_stub as api;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -47,18 +48,17 @@ use setup::Setup;
 /// When it cannot start: then nothing was left behind.
 pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
     let setup = Setup::check(options)?;
-    let feed = load(options.file.as_deref())?;
-    let truth = Digest::of(&feed);
+    let truth = Digest::of(&load(options.file.as_deref())?);
     let json = options.json.as_deref().map(JsonFile::prepare).transpose()?;
     let mut parent = Parent::start(options, &setup, truth.messages)?;
     let opened = parent.open();
     if let Err(Trouble::Refused(why)) = opened {
         return Err(Refusal::new(why));
     }
-    println!("{}", setup.first_line());
+    print(&setup.first_line());
     let outcome = parent.conduct(opened);
     let report = Report::judge(options, &truth, &outcome);
-    report.print(options);
+    print(&report.to_text(options));
     if let Some(json) = json {
         json.commit(&report.to_json())?;
     }
@@ -68,6 +68,11 @@ pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
 /// Plays one process of a running demo.
 pub(crate) fn member() -> ExitCode {
     member::run()
+}
+
+/// Prints to standard output. That nobody reads it (a closed pipe) does not change how the run went.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// The capture at `path`, or the embedded sample.

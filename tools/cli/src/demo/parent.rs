@@ -142,9 +142,6 @@ impl Parent {
                     return Err(Trouble::Broken("all members are gone".to_owned()));
                 }
             }
-            if self.is_caught_up() {
-                self.moved_at = Instant::now();
-            }
             if self.moved_at.elapsed() > self.patience {
                 return Err(self.stalled(&done));
             }
@@ -198,6 +195,10 @@ impl Parent {
         }
         let held = progress.held;
         member.last = Some(progress);
+        if rank == 0 && self.is_caught_up() {
+            // Asked only when the publisher speaks: one that is silent is not ahead of anything.
+            self.moved_at = Instant::now();
+        }
         let delivered = self.members[1..].iter().map(|member| member.evidence.progress).sum();
         let holder = held.map(|held| (self.name(held.rank), held.age));
         let member = &self.members[rank].evidence;

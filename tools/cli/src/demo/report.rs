@@ -60,12 +60,11 @@ impl Report {
         serde_json::to_string(self).expect("plain data")
     }
 
-    /// Prints the table and the verdict.
-    pub(super) fn print(&self, options: &Options) {
+    /// The report for people: the table, the verdict, and how the blocks were carried.
+    pub(super) fn to_text(&self, options: &Options) -> String {
         let latency = if options.pace == Pace::Max { "queueing" } else { "latency" };
-        print!("{}", self.table(latency));
-        println!("{}", self.verdict());
-        println!("medium {}; {:.1} segments per send", self.medium, self.segments_per_send);
+        let (table, verdict, medium) = (self.table(latency), self.verdict(), &self.medium);
+        format!("{table}{verdict}\nmedium {medium}; {:.1} segments per send", self.segments_per_send)
     }
 
     fn table(&self, latency: &str) -> String {

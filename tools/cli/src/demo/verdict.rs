@@ -41,6 +41,8 @@ fn differs(truth: &Digest, member: &Evidence) -> Option<String> {
 }
 
 /// A demo of repair in which nothing was lost, or nothing repaired, has shown nothing.
+///
+/// Only subscribers count: the publisher receives control alone, and control is not repaired.
 fn loss_unproven(loss: AskedLoss, subscribers: &[Evidence]) -> Option<String> {
     let counted = || subscribers.iter().filter_map(|member| member.counted.as_ref());
     let expected: f64 = counted().map(|counted| expected_drops(loss, counted)).sum();
