@@ -1,1 +1,52 @@
-fn main() {}
+//! `sistrum`: the command line. One file per command; every command's bad input is one line and exit status 2.
+
+mod api_stub;
+mod demo;
+mod interface;
+mod refusal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::refusal::Refusal;
+
+/// Group communication with the guarantees of Isis at the speed of a datagram.
+#[derive(Debug, Parser)]
+#[command(name = "sistrum", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publishes a real market-data capture to several processes over IP multicast and proves that all of it arrived.
+    Demo(demo::Options),
+    /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
+    #[command(hide = true)]
+    DemoMember {
+        /// The member's name, for whoever looks at the list of processes.
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => return Refusal::from(error).exit(),
+        Err(help) => {
+            // Help that nobody reads (a closed pipe) is not a failure.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match arguments.command {
+        Command::Demo(options) => match demo::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(refusal) => refusal.exit(),
+        },
+        Command::DemoMember { name: _ } => demo::member(),
+    }
+}

@@ -1,0 +1,78 @@
+//! What a stream of messages was: how many, how long, and one hash over their lengths and bytes in order.
+
+use super::feed::Feed;
+
+/// Hashes messages one after another. Two streams with one digest have the same messages in the same order.
+#[derive(Debug, Default)]
+pub(super) struct Digester {
+    messages: u64,
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+/// A hashed stream of messages.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Digest {
+    /// How many messages.
+    pub(super) messages: u64,
+    /// Their bytes, without lengths and headers.
+    pub(super) bytes: u64,
+    /// BLAKE3, in hex, over (length as 32 bits little-endian, bytes) of every message.
+    pub(super) hash: String,
+}
+
+impl Digester {
+    /// Adds the next message.
+    pub(super) fn add(&mut self, message: &[u8]) {
+        let length = u32::try_from(message.len()).expect("no message reaches 4 GiB");
+        self.hasher.update(&length.to_le_bytes());
+        self.hasher.update(message);
+        self.messages += 1;
+        self.bytes += u64::from(length);
+    }
+
+    /// The digest of what was added so far.
+    pub(super) fn digest(&self) -> Digest {
+        let hash = self.hasher.finalize().to_hex().to_string();
+        Digest { messages: self.messages, bytes: self.bytes, hash }
+    }
+}
+
+impl Digest {
+    /// What every subscriber must come to: the digest of the capture itself.
+    pub(super) fn of(feed: &Feed) -> Self {
+        let mut digester = Digester::default();
+        feed.iter().for_each(|message| digester.add(message.bytes));
+        digester.digest()
+    }
+
+    /// The first 16 hex digits, for people.
+    pub(super) fn short(&self) -> &str {
+        self.hash.get(..16).unwrap_or(&self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(messages: &[&[u8]]) -> Digest {
+        let mut digester = Digester::default();
+        messages.iter().for_each(|message| digester.add(message));
+        digester.digest()
+    }
+
+    #[test]
+    fn the_hash_is_blake3_over_lengths_and_bytes() {
+        let plain = blake3::hash(b"\x02\x00\x00\x00ab\x00\x00\x00\x00");
+        assert_eq!(of(&[b"ab", b""]), Digest { messages: 2, bytes: 2, hash: plain.to_hex().to_string() });
+    }
+
+    #[test]
+    fn borders_order_and_every_bit_matter() {
+        let truth = of(&[b"ab", b"c"]);
+        for other in [of(&[b"a", b"bc"]), of(&[b"c", b"ab"]), of(&[b"ab", b"b"]), of(&[b"ab"])] {
+            assert_ne!(truth.hash, other.hash);
+        }
+    }
+}

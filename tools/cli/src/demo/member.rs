@@ -1,0 +1,210 @@
+//! A member of the demo: a process that the parent started, told what to do on standard input, answering on standard
+//! output.
+//!
+//! It never outlives its parent: when standard input ends without a [`Tell::Stop`], it goes at once.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use super::api::{
+    Clock, Config, Endpoint, Event, Faults, Group, Idle, Instant, JoinOptions, MediumChoice, MonotonicClock,
+    Node,
+};
+use super::lines::{Counted, Plan, Progress, Role, Say, Tell};
+use super::options::Medium;
+use super::{publisher, subscriber};
+
+/// A member's node, its group, and its line to the parent.
+pub(super) struct Seat<'a> {
+    pub(super) node: Node,
+    pub(super) group: Group,
+    link: &'a Link,
+    clock: MonotonicClock,
+    /// When standard input is looked at next, and when progress is said next.
+    listen_at: Instant,
+    progress_at: Instant,
+}
+
+/// Why a member stops before its time.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The parent is gone.
+    Orphaned,
+    /// Something is wrong that the parent should hear.
+    Failed(String),
+}
+
+/// Plays the part that the parent gives; the process's exit status.
+pub(super) fn run() -> ExitCode {
+    let link = Link::open();
+    match play(&link) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stopped::Orphaned) => ExitCode::FAILURE,
+        Err(Stopped::Failed(why)) => {
+            // Whether the parent still hears it changes nothing here.
+            let _ = link.say(&Say::Failed { why });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(link: &Link) -> Result<(), Stopped> {
+    let plan = match link.next()? {
+        Tell::Open(plan) => plan,
+        other => return Err(Stopped::unexpected(&other)),
+    };
+    let mut node = Node::open(config(&plan))?;
+    link.say(&Say::Opened { endpoint: node.endpoint().0, medium: node.medium() })?;
+    let members = match link.next()? {
+        Tell::Join { members } => members.into_iter().map(Endpoint).collect(),
+        other => return Err(Stopped::unexpected(&other)),
+    };
+    let group = node.join(GROUP, JoinOptions::members(members).multicast(plan.group.into()))?;
+    let mut seat = Seat::new(node, group, link);
+    seat.wait_for_view()?;
+    match &plan.role {
+        Role::Publisher { path, pace } => publisher::publish(&mut seat, path.as_deref(), *pace),
+        Role::Subscriber { fault } => subscriber::subscribe(&mut seat, *fault),
+    }
+}
+
+fn config(plan: &Plan) -> Config {
+    let mut config = Config::loopback("demo");
+    config.medium = match plan.medium {
+        Medium::Auto => MediumChoice::Auto,
+        Medium::Udp => MediumChoice::Udp,
+    };
+    config.interface = plan.interface;
+    config.receive_buffer = plan.receive_buffer.unwrap_or(config.receive_buffer);
+    config.block_size = plan.block_size.unwrap_or(config.block_size);
+    config.faults = Faults { block_loss: plan.block_loss, buffer_loss: plan.buffer_loss, seed: plan.seed };
+    config.idle = Idle::Auto;
+    config
+}
+
+impl<'a> Seat<'a> {
+    fn new(node: Node, group: Group, link: &'a Link) -> Self {
+        let (listen_at, progress_at) = Default::default();
+        Self { node, group, link, clock: MonotonicClock, listen_at, progress_at }
+    }
+
+    /// The present moment.
+    pub(super) fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    /// What the parent has told since; looked at once a millisecond at most, so that a busy loop stays cheap.
+    pub(super) fn told(&mut self) -> Result<Option<Tell>, Stopped> {
+        let now = self.now();
+        if now < self.listen_at {
+            return Ok(None);
+        }
+        self.listen_at = now.plus_ns(LISTEN_EVERY_NS);
+        self.link.heard()
+    }
+
+    /// Says how far the member is, a few times a second; `progress` is only called when it is time.
+    pub(super) fn report(&mut self, progress: impl FnOnce() -> Progress) -> Result<(), Stopped> {
+        let now = self.now();
+        if now < self.progress_at {
+            return Ok(());
+        }
+        self.progress_at = now.plus_ns(PROGRESS_EVERY_NS);
+        self.link.say(&Say::Progress(progress()))
+    }
+
+    /// Says a line to the parent.
+    pub(super) fn say(&mut self, say: &Say) -> Result<(), Stopped> {
+        self.link.say(say)
+    }
+
+    /// The last word: what the node has counted.
+    pub(super) fn say_counted(&mut self) -> Result<(), Stopped> {
+        let counters = self.node.counters();
+        let medium = counters.medium;
+        self.say(&Say::Counted(Counted {
+            repaired: counters.repaired,
+            dropped: medium.injected,
+            overflow: medium.overflow,
+            received_buffers: medium.received_datagrams,
+            received_blocks: medium.received_blocks,
+            sends: medium.sends,
+            sent_blocks: medium.sent_blocks,
+        }))
+    }
+
+    fn wait_for_view(&mut self) -> Result<(), Stopped> {
+        let mut viewed = false;
+        while !viewed {
+            self.node.poll_for(WAIT, |_, event| {
+                viewed |= matches!(event, Event::View(_));
+                Ok(())
+            })?;
+            if let Some(tell) = self.told()? {
+                return Err(Stopped::unexpected(&tell));
+            }
+        }
+        self.say(&Say::Ready)
+    }
+}
+
+/// Standard input, read by a thread of its own so that the poll loop never blocks on it, and standard output.
+struct Link {
+    tells: Receiver<Tell>,
+}
+
+impl Link {
+    fn open() -> Self {
+        let (told, tells) = channel();
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                // A line that is no Tell ends the conversation, as the end of input does.
+                let Ok(tell) = serde_json::from_str(&line) else { return };
+                if told.send(tell).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { tells }
+    }
+
+    fn next(&self) -> Result<Tell, Stopped> {
+        self.tells.recv().map_err(|_| Stopped::Orphaned)
+    }
+
+    fn heard(&self) -> Result<Option<Tell>, Stopped> {
+        match self.tells.try_recv() {
+            Ok(tell) => Ok(Some(tell)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Stopped::Orphaned),
+        }
+    }
+
+    fn say(&self, say: &Say) -> Result<(), Stopped> {
+        let line = serde_json::to_string(say).map_err(|error| Stopped::Failed(error.to_string()))?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|_| Stopped::Orphaned)
+    }
+}
+
+impl Stopped {
+    /// The parent said something out of its order.
+    pub(super) fn unexpected(tell: &Tell) -> Self {
+        Self::Failed(format!("the parent said {tell:?} out of order"))
+    }
+}
+
+impl<E: std::error::Error> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// How long a cycle that found nothing to do may wait.
+pub(super) const WAIT: Duration = Duration::from_millis(1);
+
+const GROUP: &str = "ticks";
+const LISTEN_EVERY_NS: u64 = 1_000_000;
+const PROGRESS_EVERY_NS: u64 = 200_000_000;

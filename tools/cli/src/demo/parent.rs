@@ -1,0 +1,270 @@
+//! The parent: starts the members, tells them what to do, and hears how it went.
+//!
+//! It waits without bound for nothing: a member that dies, fails or stands still ends the run, and no member outlives it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::fault::DeliveryFault;
+use super::lines::{Counted, Progress, Received, Role, Say, Tell};
+use super::options::Options;
+use super::process::{Heard, Process};
+use super::setup::Setup;
+use super::show::Show;
+use crate::refusal::Refusal;
+
+/// The parent and its members; the publisher is the first of them and has rank 0.
+pub(super) struct Parent {
+    members: Vec<Member>,
+    heard: Receiver<(usize, Heard)>,
+    started: bool,
+    moved_at: Instant,
+    patience: Duration,
+    show: Show,
+}
+
+/// How a run went, as far as it went.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) publisher: Evidence,
+    pub(super) subscribers: Vec<Evidence>,
+    /// From the first cast to the last subscriber's end of the stream.
+    pub(super) seconds: f64,
+    /// What broke the run off.
+    pub(super) trouble: Option<String>,
+}
+
+/// What a member has said of itself.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    pub(super) name: String,
+    pub(super) medium: String,
+    pub(super) progress: u64,
+    pub(super) received: Option<Received>,
+    pub(super) counted: Option<Counted>,
+}
+
+/// Why a run ends before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It could not start: bad input.
+    Refused(String),
+    /// It started, and broke.
+    Broken(String),
+}
+
+struct Member {
+    process: Process,
+    evidence: Evidence,
+    endpoint: Option<std::net::SocketAddr>,
+    ready: bool,
+    last: Option<Progress>,
+    settled_from_ns: Option<u64>,
+    gone: bool,
+}
+
+impl Parent {
+    /// Starts the publisher and the subscribers, who open their nodes; there are `messages` to publish.
+    pub(super) fn start(options: &Options, setup: &Setup, messages: u64) -> Result<Self, Refusal> {
+        let (say, heard) = channel();
+        let total = messages * u64::from(options.members);
+        let mut parent = Self {
+            members: Vec::new(),
+            heard,
+            started: false,
+            moved_at: Instant::now(),
+            patience: options.patience,
+            show: Show::new(total, options.verbose),
+        };
+        parent.show.note(|| format!("seed {}", setup.seed()));
+        for rank in 0..=options.members {
+            let plan = setup.plan(options, rank, role(options, rank, messages));
+            parent.add(rank, &Tell::Open(plan), &say)?;
+        }
+        Ok(parent)
+    }
+
+    fn add(&mut self, rank: u16, open: &Tell, say: &Sender<(usize, Heard)>) -> Result<(), Refusal> {
+        let name = if rank == 0 { "publisher".to_owned() } else { format!("s{rank}") };
+        let process = Process::spawn(&name, usize::from(rank), say.clone())
+            .map_err(|error| Refusal::new(format_args!("{name} cannot be started: {error}")))?;
+        self.show.note(|| format!("member {name} pid {}", process.pid()));
+        let evidence = Evidence { name, ..Evidence::default() };
+        let (endpoint, ready, last, settled_from_ns, gone) = Default::default();
+        self.members.push(Member { process, evidence, endpoint, ready, last, settled_from_ns, gone });
+        self.members[usize::from(rank)].process.tell(open).map_err(Refusal::new)
+    }
+
+    /// Waits until every member has its node, its group and its view.
+    pub(super) fn open(&mut self) -> Result<(), Trouble> {
+        self.wait_for(|member| member.endpoint.is_some())?;
+        let members = self.members.iter().filter_map(|member| member.endpoint).collect();
+        self.tell_all(&Tell::Join { members })?;
+        self.wait_for(|member| member.ready)
+    }
+
+    /// Has the capture published and waits for the end, unless `opened` says that there is nothing to wait for.
+    pub(super) fn conduct(mut self, opened: Result<(), Trouble>) -> Outcome {
+        let from = Instant::now();
+        let trouble = opened.and_then(|()| self.play()).err().map(|trouble| match trouble {
+            Trouble::Refused(why) | Trouble::Broken(why) => why,
+        });
+        self.show.finish();
+        let seconds = self.seconds().unwrap_or_else(|| from.elapsed().as_secs_f64());
+        // Dropping a process kills it, so from here on nobody is left.
+        let mut evidence = self.members.into_iter().map(|member| member.evidence);
+        let publisher = evidence.next().expect("the publisher is always started");
+        Outcome { publisher, subscribers: evidence.collect(), seconds, trouble }
+    }
+
+    fn play(&mut self) -> Result<(), Trouble> {
+        self.started = true;
+        self.tell_all(&Tell::Start)?;
+        self.wait_for(|member| member.settled_from_ns.is_some() || member.evidence.received.is_some())?;
+        self.tell_all(&Tell::Stop)?;
+        self.wait_for(|member| member.evidence.counted.is_some() && member.gone)
+    }
+
+    fn tell_all(&mut self, tell: &Tell) -> Result<(), Trouble> {
+        self.moved_at = Instant::now();
+        // Who cannot be told is dead, and that will be heard, with its status.
+        self.members.iter_mut().for_each(|member| drop(member.process.tell(tell)));
+        Ok(())
+    }
+
+    /// Listens until every member is `done`.
+    fn wait_for(&mut self, done: impl Fn(&Member) -> bool) -> Result<(), Trouble> {
+        while !self.members.iter().all(&done) {
+            match self.heard.recv_timeout(TICK) {
+                Ok((rank, heard)) => self.handle(rank, heard)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Trouble::Broken("all members are gone".to_owned()));
+                }
+            }
+            if self.moved_at.elapsed() > self.patience {
+                return Err(self.stalled(&done));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, rank: usize, heard: Heard) -> Result<(), Trouble> {
+        let starting = !self.started;
+        let member = &mut self.members[rank];
+        let name = &member.evidence.name;
+        let say = match heard {
+            Heard::Said(say) => say,
+            Heard::Garbled(line) => return Err(Trouble::Broken(format!("{name} said {line:?}"))),
+            Heard::Gone => return self.handle_gone(rank),
+        };
+        if let Say::Failed { why } = say {
+            return Err(if starting {
+                Trouble::Refused(why)
+            } else {
+                Trouble::Broken(format!("{name}: {why}"))
+            });
+        }
+        if let Say::Progress(progress) = say {
+            self.handle_progress(rank, progress);
+            return Ok(());
+        }
+        self.moved_at = Instant::now();
+        match say {
+            Say::Opened { endpoint, medium } => {
+                member.endpoint = Some(endpoint);
+                member.evidence.medium = medium;
+            }
+            Say::Ready => member.ready = true,
+            Say::Settled { started_ns } => member.settled_from_ns = Some(started_ns),
+            Say::Ended(received) => {
+                member.evidence.progress = received.digest.messages;
+                member.evidence.received = Some(received);
+            }
+            Say::Counted(counted) => member.evidence.counted = Some(counted),
+            Say::Failed { .. } | Say::Progress(_) => unreachable!("handled above"),
+        }
+        Ok(())
+    }
+
+    fn handle_progress(&mut self, rank: usize, progress: Progress) {
+        let member = &mut self.members[rank];
+        if progress.messages > member.evidence.progress {
+            self.moved_at = Instant::now();
+            member.evidence.progress = progress.messages;
+        }
+        let held = progress.held;
+        member.last = Some(progress);
+        if rank == 0 && self.is_caught_up() {
+            // Asked only when the publisher speaks: one that is silent is not ahead of anything.
+            self.moved_at = Instant::now();
+        }
+        let delivered = self.members[1..].iter().map(|member| member.evidence.progress).sum();
+        let holder = held.map(|held| (self.name(held.rank), held.age));
+        let member = &self.members[rank].evidence;
+        self.show.progress(&member.name, member.progress, delivered, holder);
+    }
+
+    /// A member that has said its last word may go; any other has died.
+    fn handle_gone(&mut self, rank: usize) -> Result<(), Trouble> {
+        let member = &mut self.members[rank];
+        let status = member.process.reap();
+        member.gone = true;
+        if member.evidence.counted.is_some() && status.is_ok_and(|status| status.success()) {
+            self.moved_at = Instant::now();
+            return Ok(());
+        }
+        let how = member.process.obituary();
+        Err(Trouble::Broken(format!("{} died: {how}", member.evidence.name)))
+    }
+
+    /// Whether nothing can move before the next message is due: everybody has what was published so far.
+    fn is_caught_up(&self) -> bool {
+        let Some(Progress { messages, ahead: true, .. }) = self.members[0].last else { return false };
+        self.members[1..].iter().all(|member| member.evidence.progress == messages)
+    }
+
+    fn stalled(&self, done: impl Fn(&Member) -> bool) -> Trouble {
+        let seconds = self.patience.as_secs_f64();
+        let held = self.members[0].last.as_ref().and_then(|last| last.held);
+        let what = match held {
+            Some(held) if self.started => {
+                format!(
+                    "the publisher is held by {} for {:.1} s",
+                    self.name(held.rank),
+                    held.age.as_secs_f64()
+                )
+            }
+            _ => {
+                let waited_for = self.members.iter().filter(|member| !done(member));
+                let names: Vec<_> = waited_for.map(|member| member.evidence.name.as_str()).collect();
+                format!("waiting for {}", names.join(", "))
+            }
+        };
+        Trouble::Broken(format!("no progress for {seconds} s: {what}"))
+    }
+
+    fn name(&self, rank: u16) -> &str {
+        self.members.get(usize::from(rank)).map_or("nobody", |member| &member.evidence.name)
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        let from = self.members[0].settled_from_ns?;
+        let ends =
+            self.members[1..].iter().map(|member| member.evidence.received.as_ref().map(|r| r.ended_ns));
+        let last = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        Some(last.saturating_sub(from) as f64 / 1e9)
+    }
+}
+
+/// The first subscriber is the one that cheats, in the middle of the stream.
+fn role(options: &Options, rank: u16, messages: u64) -> Role {
+    match rank {
+        0 => Role::Publisher { path: options.file.clone(), pace: options.pace },
+        1 => Role::Subscriber { fault: options.fault.map(|name| DeliveryFault { name, at: messages / 2 }) },
+        _ => Role::Subscriber { fault: None },
+    }
+}
+
+/// How often the parent looks at the time when nobody says anything.
+const TICK: Duration = Duration::from_millis(50);

@@ -1,0 +1,270 @@
+//! The demo as a user runs it: the real binary, its exit status, its one line for bad input, its verdict.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// What a finished run left.
+struct Ran {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs `sistrum` to its end; one that takes longer than a minute is killed and fails the test.
+fn run(arguments: &[&str]) -> Ran {
+    finish(command(arguments).spawn().expect("the binary was built"))
+}
+
+fn finish(mut child: Child) -> Ran {
+    let until = Instant::now() + Duration::from_secs(60);
+    // Its few lines fit into the pipes, so that they can be read afterwards.
+    let status = loop {
+        match child.try_wait().expect("it is our child") {
+            Some(status) => break status,
+            None if Instant::now() > until => {
+                child.kill().expect("it is our child");
+                panic!("the demo did not end within a minute");
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
+    child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut err).expect("text"));
+    Ran { status: status.code(), out, err }
+}
+
+/// A run that goes on long enough to be disturbed; with its members' names and process numbers, publisher first.
+fn long_run(more: &[&str]) -> (Child, Vec<(String, u32)>) {
+    let arguments = ["demo", "--members", "2", "--pace", "20", "--verbose"];
+    let mut child = command(&[&arguments, more].concat()).spawn().expect("the binary was built");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut members = Vec::new();
+    for line in lines.by_ref() {
+        if let ["member", name, "pid", pid] = line.split(' ').collect::<Vec<_>>()[..] {
+            members.push((name.to_owned(), pid.parse().expect("a number")));
+        }
+        // From here on messages flow.
+        if line.starts_with("s2 at ") && !line.ends_with(" 0") {
+            break;
+        }
+    }
+    assert_eq!(members.len(), 3);
+    // Somebody must go on reading, or the parent would get stuck.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, members)
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill is there");
+    assert!(sent.success());
+}
+
+fn pid_of(members: &[(String, u32)], name: &str) -> u32 {
+    members.iter().find(|(member, _)| member == name).expect("it was announced").1
+}
+
+fn is_running(pid: u32) -> bool {
+    // A process that nobody has reaped yet is not running any more.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+}
+
+#[track_caller]
+fn assert_nobody_left(members: &[(String, u32)]) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while members.iter().any(|(_, pid)| is_running(*pid)) {
+        assert!(Instant::now() < until, "a member outlived its parent");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[track_caller]
+fn assert_failed(ran: &Ran, why: &str) {
+    assert_eq!(ran.status, Some(1), "{}{}", ran.out, ran.err);
+    let verdict = ran.out.lines().find(|line| line.starts_with("FAILED: ")).expect("a verdict");
+    assert!(verdict.contains(why), "{verdict}");
+}
+
+#[track_caller]
+fn assert_refused(ran: &Ran, why: &str) {
+    assert_eq!(ran.status, Some(2), "{}{}", ran.out, ran.err);
+    assert_eq!((ran.out.lines().count(), ran.err.lines().count()), (0, 1), "{}{}", ran.out, ran.err);
+    assert!(ran.err.starts_with("sistrum: ") && ran.err.contains(why), "{}", ran.err);
+}
+
+/// A small capture in a folder of its own.
+fn capture(folder: &Path, messages: u64) -> String {
+    let lines: String = (0..messages).map(|i| format!("{} {{\"message\":{i}}}\n", 1_000 * i)).collect();
+    let path = folder.join("capture");
+    std::fs::write(&path, lines).expect("to write");
+    path.to_str().expect("a plain name").to_owned()
+}
+
+#[test]
+fn the_sample_arrives_whole_through_losses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let ran = run(&["demo", "--json", json.to_str().expect("a plain name")]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+    assert!(
+        ran.out
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains("loopback") && line.contains("without a key"))
+    );
+    assert!(ran.err.is_empty(), "{}", ran.err);
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).expect("written")).expect("well formed");
+    assert_eq!((&report["ok"], &report["messages"]), (&Value::from(true), &Value::from(21_000)));
+    let members = report["members"].as_array().expect("an array");
+    assert_eq!(members.len(), 3);
+    for member in members {
+        assert_eq!(member["digest"], report["digest"]);
+        assert_eq!(member["delivered"], 21_000);
+        assert!(member["latency_ns"]["p50"].as_u64() <= member["latency_ns"]["p999"].as_u64());
+    }
+    let dropped = members.iter().filter_map(|member| member["dropped"].as_u64()).sum::<u64>();
+    assert!(dropped > 0, "one percent was asked for");
+}
+
+#[test]
+fn one_member_without_loss_takes_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = capture(folder.path(), 1_000);
+    let ran = run(&["demo", "--members", "1", "--loss", "0", "--file", &file, "--pace", "1"]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("latency us p50") && !ran.out.contains("queueing"));
+}
+
+#[test]
+fn a_subscriber_that_cheats_is_found() {
+    for fault in ["flip-delivered", "drop-delivered"] {
+        let ran = run(&["demo", "--members", "2", "--loss", "0", "--fault", fault]);
+        assert_failed(&ran, "s1 has another stream");
+        assert!(!ran.out.contains("s2 has another stream"));
+    }
+}
+
+#[test]
+fn a_subscriber_that_is_killed_fails_the_run() {
+    let (child, members) = long_run(&[]);
+    signal("-KILL", pid_of(&members, "s2"));
+    assert_failed(&finish(child), "s2 died: killed by signal 9");
+    assert_nobody_left(&members);
+}
+
+#[test]
+fn a_publisher_that_is_killed_fails_the_run() {
+    let (child, members) = long_run(&[]);
+    signal("-KILL", pid_of(&members, "publisher"));
+    assert_failed(&finish(child), "publisher died: killed by signal 9");
+    assert_nobody_left(&members);
+}
+
+#[test]
+fn a_publisher_that_stands_still_fails_the_run() {
+    let (child, members) = long_run(&["--patience", "1"]);
+    signal("-STOP", pid_of(&members, "publisher"));
+    assert_failed(&finish(child), "no progress for 1 s");
+    assert_nobody_left(&members);
+}
+
+#[test]
+fn a_gap_in_the_capture_is_not_a_stall() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("capture");
+    std::fs::write(&file, "1000000000 a\n3500000000 b\n").expect("to write");
+    let file = file.to_str().expect("a plain name");
+    let ran = run(&["demo", "--file", file, "--pace", "1", "--patience", "1", "--loss", "0"]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn members_do_not_outlive_their_parent() {
+    let (mut child, members) = long_run(&[]);
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    assert_nobody_left(&members);
+}
+
+#[test]
+fn options_out_of_range_are_one_line() {
+    assert_refused(&run(&["demo", "--members", "0"]), "--members");
+    assert_refused(&run(&["demo", "--members", "65"]), "--members");
+    assert_refused(&run(&["demo", "--loss", "91"]), "0 to 90");
+    assert_refused(&run(&["demo", "--loss", "-1"]), "0 to 90");
+    assert_refused(&run(&["demo", "--pace", "0"]), "above 0");
+    assert_refused(&run(&["demo", "--medium", "pigeon"]), "udp");
+    assert_refused(&run(&["demo", "--group", "10.0.0.1:7000"]), "not a multicast address");
+    assert_refused(&run(&["demo", "--fault", "nope"]), "flip-delivered, drop-delivered");
+    assert_refused(&run(&["demo", "--nonsense"]), "--nonsense");
+    assert_refused(&run(&[]), "sistrum demo");
+}
+
+#[test]
+fn a_file_that_is_no_capture_is_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bad");
+    let path_text = path.to_str().expect("a plain name");
+    let cases: [(&[u8], &str); 5] = [
+        (b"", "empty"),
+        (b"<html>", "offset 0: neither"),
+        (b"10 a\nb\n", "line 2: no receive time"),
+        (b"\0\x01D", "offset 0: not the length"),
+        (b"\x1f\x8b\x08", "damaged gzip"),
+    ];
+    for (bytes, why) in cases {
+        std::fs::write(&path, bytes).expect("to write");
+        assert_refused(&run(&["demo", "--file", path_text]), why);
+    }
+    assert_refused(&run(&["demo", "--file", "/nonexistent/file"]), "/nonexistent/file: No such file");
+    assert_refused(&run(&["demo", "--file", "/"]), "/: not a regular file");
+}
+
+#[test]
+fn a_file_without_permission_is_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = capture(folder.path(), 1);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("our own file");
+    if std::fs::File::open(&path).is_ok() {
+        eprintln!("SKIPPED: this user may read everything");
+        return;
+    }
+    assert_refused(&run(&["demo", "--file", &path]), "Permission denied");
+}
+
+#[test]
+fn what_the_host_cannot_do_is_one_line() {
+    assert_refused(&run(&["demo", "--interface", "nosuch0"]), "unknown interface: nosuch0");
+    assert_refused(&run(&["demo", "--interface", "203.0.113.7"]), "unknown interface");
+    assert_refused(&run(&["demo", "--mtu", "28"]), "MTU too small");
+    assert_refused(&run(&["demo", "--mtu", "60"]), "too small");
+    assert_refused(
+        &run(&["demo", "--json", "/nonexistent/report"]),
+        "/nonexistent/report: cannot be written",
+    );
+}
+
+#[test]
+fn a_port_in_use_is_one_line_and_leaves_no_report() {
+    let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let group = format!("239.255.7.7:{}", taken.local_addr().expect("bound").port());
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let ran = run(&["demo", "--group", &group, "--json", json.to_str().expect("a plain name")]);
+    assert_refused(&ran, "in use");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("to list").count(), 0);
+}
