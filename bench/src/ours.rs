@@ -1,0 +1,280 @@
+//! Ours: the same two benches through `Node::cast` and `Node::poll`. The only file that knows the library.
+//!
+//! Each end opens its node in its own thread (a node stays there), tells the other its endpoint, and joins the group
+//! of both. Both ends run inline with the spinning idle strategy, reliable FIFO. A message starts with a u64: its
+//! serial number, which the receiver verifies.
+
+use crate::floor::{Trips, group_address};
+use crate::packed::{FRAME_HEADER_BYTES, Flow, MAX_RUN_BYTES};
+use crate::pins::Pins;
+use crate::{Failure, Span, raw};
+use sistrum::{Config, Endpoint, Event, Group, Idle, JoinOptions, Node, Order, Refused};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Said where a figure of ours is missing; with the library it never is.
+pub(crate) const ABSENT: &str = "ours: not measured";
+
+/// What one repetition through `cast` and `poll` counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    /// The figures that the floor has as well; a block that had to be repaired counts as lost.
+    pub(crate) flow: Flow,
+    /// Blocks that the receiver got by repair.
+    pub(crate) repaired: u64,
+    /// How often `cast` answered `Full`.
+    pub(crate) refused: u64,
+    /// Blocks sent per send call.
+    pub(crate) blocks_per_send: f64,
+    /// What carried it.
+    pub(crate) medium: String,
+}
+
+/// Bounces one message of `size` bytes between two members for a repetition; the reply is cast from the handler.
+pub(crate) fn ping_pong(
+    size: usize,
+    offload: bool,
+    span: Span,
+    pins: &Pins,
+) -> Result<Option<(Trips, String)>, Failure> {
+    let [left, right] = introductions();
+    let (trips, ()) = pins.pair(
+        move |stop| Member::join(left, 0, offload)?.ping(size, span, stop),
+        move |stop| Member::join(right, 1, offload)?.echo(stop),
+    )?;
+    Ok(Some(trips))
+}
+
+/// Casts messages of `size` bytes as fast as they are accepted, for a repetition.
+pub(crate) fn stream(size: usize, offload: bool, span: Span, pins: &Pins) -> Result<Option<Stream>, Failure> {
+    let [left, right] = introductions();
+    let (sent, received) = pins.pair(
+        move |stop| Member::join(left, 0, offload)?.cast_all(size, stop),
+        move |stop| Member::join(right, 1, offload)?.receive_all(size, span, stop),
+    )?;
+    Ok(Some(Stream {
+        flow: Flow {
+            rate: received.rate,
+            sent_blocks: sent.blocks,
+            lost_blocks: received.repaired,
+            cpu: [sent.cpu, received.cpu],
+        },
+        repaired: received.repaired,
+        refused: sent.refused,
+        blocks_per_send: sent.blocks as f64 / sent.sends.max(1) as f64,
+        medium: received.medium,
+    }))
+}
+
+/// One end: a node that has joined the group of both.
+struct Member {
+    node: Node,
+    group: Group,
+    cpu_before: Duration,
+}
+
+impl Member {
+    fn join(introduction: Introduction, rank: usize, offload: bool) -> Result<Self, Failure> {
+        let cpu_before = raw::thread_cpu_time();
+        let mut config = Config::loopback("bench");
+        config.idle = Idle::Spin;
+        config.offload = offload;
+        let mut node = Node::open(config)?;
+        let mine = node.endpoint();
+        introduction.mine.send(mine)?;
+        let theirs = introduction.theirs.recv().map_err(|_| "the other end did not open")?;
+        let members = if rank == 0 { vec![mine, theirs] } else { vec![theirs, mine] };
+        let address = SocketAddr::from(group_address(2));
+        let group = node.join("bench", JoinOptions::members(members).multicast(address))?;
+        // Once more: nothing is cast before both have joined.
+        introduction.mine.send(mine)?;
+        introduction.theirs.recv().map_err(|_| "the other end did not join")?;
+        Ok(Self { node, group, cpu_before })
+    }
+
+    fn ping(self, size: usize, span: Span, stop: &AtomicBool) -> Result<(Trips, String), Failure> {
+        let Self { mut node, group, .. } = self;
+        let mut trips = Trips::new();
+        let mut message = vec![0; size];
+        let mut exchange = 0_u64;
+        let mut wrong = None;
+        let start = Instant::now();
+        let mut sent_at = start;
+        let mut age = Duration::ZERO;
+        write_number(&mut message, Leg::Ping.number(exchange));
+        node.cast(&group, Order::Fifo, &message)?;
+        while age < span.warm_up + span.measure {
+            node.poll(|cx, event| {
+                let Event::Deliver(delivery) = event else { return Ok(()) };
+                let number = read_number(delivery.bytes());
+                if Leg::of(number) == Leg::Ping {
+                    return Ok(());
+                }
+                if number != Leg::Pong.number(exchange) || delivery.bytes().len() != size {
+                    wrong = Some(format!("ours: reply {number} instead of {}", Leg::Pong.number(exchange)));
+                    return Ok(());
+                }
+                let now = Instant::now();
+                age = now - start;
+                if age >= span.warm_up {
+                    trips.record(now - sent_at);
+                }
+                sent_at = now;
+                exchange += 1;
+                write_number(&mut message, Leg::Ping.number(exchange));
+                cx.cast(&group, Order::Fifo, &message)?;
+                Ok(())
+            })?;
+            if let Some(wrong) = wrong {
+                return Err(wrong.into());
+            }
+            // Acquire: pairs with the Release of an echo that failed.
+            if stop.load(Ordering::Acquire) {
+                return Err("ours: the echo stopped early".into());
+            }
+        }
+        Ok((trips, node.medium()))
+    }
+
+    fn echo(self, stop: &AtomicBool) -> Result<(), Failure> {
+        let Self { mut node, group, .. } = self;
+        let mut reply = Vec::new();
+        // Acquire: pairs with the Release of the ending ping.
+        while !stop.load(Ordering::Acquire) {
+            node.poll(|cx, event| {
+                let Event::Deliver(delivery) = event else { return Ok(()) };
+                let number = read_number(delivery.bytes());
+                if Leg::of(number) == Leg::Ping {
+                    reply.clear();
+                    reply.extend_from_slice(delivery.bytes());
+                    write_number(&mut reply, number | 1);
+                    cx.cast(&group, Order::Fifo, &reply)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn cast_all(self, size: usize, stop: &AtomicBool) -> Result<Sent, Failure> {
+        let Self { mut node, group, cpu_before } = self;
+        let burst = (MAX_RUN_BYTES / (size + FRAME_HEADER_BYTES)).max(1);
+        let mut message = vec![0x5a; size];
+        let mut serial = 0_u64;
+        let mut refused = 0;
+        // Acquire: pairs with the Release of the ending receiver.
+        while !stop.load(Ordering::Acquire) {
+            for _ in 0..burst {
+                write_number(&mut message, serial);
+                match node.cast(&group, Order::Fifo, &message) {
+                    Ok(()) => serial += 1,
+                    Err(Refused::Full { .. }) => {
+                        refused += 1;
+                        break;
+                    }
+                    Err(other) => return Err(other.into()),
+                }
+            }
+            node.poll(|_, _| Ok(()))?;
+        }
+        let medium = node.counters().medium;
+        let cpu = raw::thread_cpu_time() - cpu_before;
+        Ok(Sent { blocks: medium.sent_blocks, sends: medium.sends, refused, cpu })
+    }
+
+    fn receive_all(self, size: usize, span: Span, stop: &AtomicBool) -> Result<Received, Failure> {
+        let Self { mut node, cpu_before, .. } = self;
+        let mut expected = 0_u64;
+        let mut wrong = None;
+        let start = Instant::now();
+        let mut counted_from = None;
+        let (seconds, messages) = loop {
+            node.poll(|_, event| {
+                if let Event::Deliver(delivery) = event {
+                    let number = read_number(delivery.bytes());
+                    if number != expected || delivery.bytes().len() != size {
+                        wrong.get_or_insert((number, expected, delivery.bytes().len()));
+                    }
+                    expected += 1;
+                }
+                Ok(())
+            })?;
+            if let Some((number, expected, len)) = wrong {
+                return Err(format!("ours: message {number} of {len} bytes instead of {expected}").into());
+            }
+            // Acquire: pairs with the Release of a sender that failed.
+            if stop.load(Ordering::Acquire) {
+                return Err("ours: the sender stopped early".into());
+            }
+            let now = Instant::now();
+            match counted_from {
+                None if now - start >= span.warm_up => counted_from = Some((now, expected)),
+                Some((since, before)) if now - since >= span.measure => {
+                    break ((now - since).as_secs_f64(), expected - before);
+                }
+                _ => {}
+            }
+        };
+        let cpu = raw::thread_cpu_time() - cpu_before;
+        let repaired = node.counters().repaired;
+        Ok(Received { rate: messages as f64 / seconds, repaired, cpu, medium: node.medium() })
+    }
+}
+
+/// How an end learns the endpoint of the other.
+struct Introduction {
+    mine: Sender<Endpoint>,
+    theirs: Receiver<Endpoint>,
+}
+
+fn introductions() -> [Introduction; 2] {
+    let (to_right, from_left) = channel();
+    let (to_left, from_right) = channel();
+    [Introduction { mine: to_right, theirs: from_right }, Introduction { mine: to_left, theirs: from_left }]
+}
+
+/// Where a bouncing message goes: the lowest bit of its number, so that nobody takes an own delivery for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leg {
+    Ping,
+    Pong,
+}
+
+impl Leg {
+    fn of(number: u64) -> Self {
+        if number & 1 == 0 { Self::Ping } else { Self::Pong }
+    }
+
+    fn number(self, exchange: u64) -> u64 {
+        exchange << 1 | u64::from(self == Self::Pong)
+    }
+}
+
+/// What the sender counted.
+#[derive(Debug)]
+struct Sent {
+    blocks: u64,
+    sends: u64,
+    refused: u64,
+    cpu: Duration,
+}
+
+/// What the receiver counted.
+#[derive(Debug)]
+struct Received {
+    rate: f64,
+    repaired: u64,
+    cpu: Duration,
+    medium: String,
+}
+
+fn write_number(message: &mut [u8], number: u64) {
+    message[..8].copy_from_slice(&number.to_le_bytes());
+}
+
+/// The number of a message; one that is too short has one that nobody expects.
+fn read_number(message: &[u8]) -> u64 {
+    message.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
