@@ -77,6 +77,11 @@ pub enum Event<'a> {
 pub struct Caster<'a>(Option<&'a mut Sender>);
 
 impl Caster<'_> {
+    /// The same caster, for a shorter time.
+    pub fn reborrow(&mut self) -> Caster<'_> {
+        Caster(self.0.as_deref_mut())
+    }
+
     /// Casts one message.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Reliable, ordered blocks from one process to many, over any datagram network.
 //!
-//! A message is written in place into a block of the sender's [log](log), the block is sealed and sent by a
-//! [medium](medium), walked in place at the receivers, and delivered by reference. Losses are repaired by the
+//! A message is written in place into a block of the sender's [`log`], the block is sealed and sent by a
+//! [`medium`], walked in place at the receivers, and delivered by reference. Losses are repaired by the
 //! pure state machines of [`reliable`]; the [`engine`] is the only code that reads a clock or touches a socket.
 
 #[cfg(not(target_os = "linux"))]

@@ -38,14 +38,14 @@ pub enum Event<'a> {
 
 /// Casts from inside a handler, into the group of the event or any other of the node.
 #[derive(Debug)]
-pub struct Caster<'a, 'b> {
+pub struct Caster<'a> {
     group: Group,
-    own: &'a mut membership::Caster<'b>,
+    own: membership::Caster<'a>,
     before: &'a mut [membership::Group],
     after: &'a mut [membership::Group],
 }
 
-impl Caster<'_, '_> {
+impl Caster<'_> {
     /// The group whose event is being handled.
     #[must_use]
     pub fn group(&self) -> Group {
@@ -118,7 +118,7 @@ impl Groups {
 
 impl Protocol for Groups {
     type Event<'a> = Event<'a>;
-    type Caster<'a> = Caster<'a, 'a>;
+    type Caster<'a> = Caster<'a>;
 
     fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         let Ok(header) = Header::decode(pool.bytes(&block)) else {
@@ -140,7 +140,7 @@ impl Protocol for Groups {
 
     fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
     where
-        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> ControlFlow<()>,
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
         for index in 0..self.groups.len() {
@@ -155,7 +155,7 @@ impl Protocol for Groups {
                     membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
                     _ => return ControlFlow::Continue(()),
                 };
-                let mut caster = Caster { group, own: caster, before, after };
+                let mut caster = Caster { group, own: caster.reborrow(), before, after };
                 let flow = handler(&mut caster, event);
                 broke = flow.is_break();
                 flow

@@ -153,10 +153,10 @@ impl Node {
     #[inline]
     pub fn poll<H>(&mut self, mut handler: H) -> Result<usize>
     where
-        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> Result<()>,
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> Result<()>,
     {
         let mut failure = None;
-        let work = self.cycle.turn(&mut self.groups, &mut |caster: &mut Caster<'_, '_>, event: Event<'_>| {
+        let work = self.cycle.turn(&mut self.groups, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
             match handler(caster, event) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -174,7 +174,7 @@ impl Node {
     /// As [`poll`](Self::poll).
     pub fn poll_for<H>(&mut self, limit: Duration, handler: H) -> Result<usize>
     where
-        H: FnMut(&mut Caster<'_, '_>, Event<'_>) -> Result<()>,
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> Result<()>,
     {
         let work = self.poll(handler)?;
         self.cycle.idle(&self.groups, work, limit);

@@ -5,4 +5,5 @@ pub mod bpf;
 pub mod clock;
 pub mod interface;
 pub mod message;
+pub mod random;
 pub mod socket;
