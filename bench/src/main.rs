@@ -5,10 +5,6 @@
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
 mod floor;
-#[cfg(feature = "ours")]
-mod ours;
-#[cfg(not(feature = "ours"))]
-#[path = "stub.rs"]
 mod ours;
 mod packed;
 mod pins;

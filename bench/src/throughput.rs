@@ -25,9 +25,6 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
         }
         series.extend(lanes.iter().flat_map(Lane::series));
     }
-    if !series.iter().any(|series| series.variant == "ours") {
-        println!("{}", ours::ABSENT);
-    }
     Ok(series)
 }
 
@@ -58,7 +55,7 @@ impl Lane {
 
     fn measure(&mut self, plan: &Plan, pins: &Pins) -> Result<(), Failure> {
         self.floor.1.push(self.floor.0.run(plan.span, pins)?);
-        self.own.extend(ours::stream(self.size, self.offload, plan.span, pins)?);
+        self.own.push(ours::stream(self.size, self.offload, plan.span, pins)?);
         self.harder.1.push(self.harder.0.run(plan.span, pins)?);
         Ok(())
     }
@@ -83,19 +80,18 @@ impl Lane {
             row(format!("floor {kind}"), "udp", &floor, floor_note(&self.floor)),
             row(format!("floor {kind}, two groups, trimmed"), "udp", &harder, floor_note(&self.harder)),
         ];
-        if let Some(last) = self.own.last() {
-            let flows: Vec<Flow> = self.own.iter().map(|stream| stream.flow).collect();
-            let own = rates(&flows);
-            let repaired: u64 = self.own.iter().map(|stream| stream.repaired).sum();
-            let note = format!(
-                "{:.3} of the trimmed floor; {}, {repaired} repaired, {:.1} blocks per send, Full {} times",
-                ratio(&own, &harder),
-                flow_note(&flows),
-                last.blocks_per_send,
-                self.own.iter().map(|stream| stream.refused).sum::<u64>()
-            );
-            rows.push(row("ours".into(), &last.medium, &own, note));
-        }
+        let flows: Vec<Flow> = self.own.iter().map(|stream| stream.flow).collect();
+        let own = rates(&flows);
+        let last = self.own.last().expect("at least one repetition");
+        let note = format!(
+            "{:.3} of the trimmed floor; {}, {} repaired, {:.1} blocks per send, Full {} times",
+            ratio(&own, &harder),
+            flow_note(&flows),
+            self.own.iter().map(|stream| stream.repaired).sum::<u64>(),
+            last.blocks_per_send,
+            self.own.iter().map(|stream| stream.refused).sum::<u64>()
+        );
+        rows.push(row("ours".into(), &last.medium, &own, note));
         rows
     }
 }

@@ -5,7 +5,6 @@
 
 mod bounded;
 mod fresh;
-#[cfg(feature = "member")]
 mod member;
 mod step;
 mod syscalls;
@@ -36,7 +35,6 @@ enum Ci {
         command: Vec<OsString>,
     },
     /// Two members in one thread, for strace to look at.
-    #[cfg(feature = "member")]
     #[command(hide = true)]
     Member(member::Options),
 }
@@ -54,7 +52,6 @@ fn main() -> ExitCode {
 fn run(ci: Ci) -> Result<()> {
     match ci {
         Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
-        #[cfg(feature = "member")]
         Ci::Member(options) => return member::run(&options),
         Ci::Test | Ci::Tidy | Ci::Fresh(_) | Ci::Syscalls => go_to_the_root()?,
     }
@@ -64,7 +61,6 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Tidy => report.step("tidy", |_| tidy::check(".".as_ref())),
         Ci::Fresh(options) => fresh::run(&mut report, &options),
         Ci::Syscalls => syscalls::run(&mut report),
-        #[cfg(feature = "member")]
         Ci::Member(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),
     };

@@ -189,7 +189,14 @@ impl Group {
     }
 
     /// Takes a block whose header was decoded already, and that is of this group.
-    pub fn handle_block(&mut self, now: Instant, from: Endpoint, header: &Header, block: RxBlock, pool: &mut RxPool) {
+    pub fn handle_block(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        header: &Header,
+        block: RxBlock,
+        pool: &mut RxPool,
+    ) {
         if header.kind == Kind::Setup {
             self.handle_setup(from, header, pool.bytes(&block));
             return pool.release(block);
@@ -204,12 +211,16 @@ impl Group {
     }
 
     fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
-        if self.handshake.members().get(header.rank.0 as usize) != Some(&from) || header.rank == self.config.me {
+        if self.handshake.members().get(header.rank.0 as usize) != Some(&from)
+            || header.rank == self.config.me
+        {
             // A stranger, or a list in another order: the latter names itself by its list when its own rank is right.
             self.early += 1;
             return;
         }
-        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else { return };
+        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
+            return;
+        };
         match self.handshake.on_setup(header, &setup) {
             Ok(true) => self.install(),
             Ok(false) => {}
@@ -225,12 +236,15 @@ impl Group {
     fn install(&mut self) {
         let config = &self.config;
         let instance = self.handshake.instance();
-        let setups = (0..config.members.len()).map(|rank| self.handshake.heard(Rank(rank as u16)).expect("all were heard"));
+        let setups = (0..config.members.len())
+            .map(|rank| self.handshake.heard(Rank(rank as u16)).expect("all were heard"));
         let (view_members, members): (Vec<_>, Vec<_>) = config
             .members
             .iter()
             .zip(setups)
-            .map(|(&endpoint, setup)| (ViewMember { endpoint, boot: setup.boot }, stream_member(endpoint, setup)))
+            .map(|(&endpoint, setup)| {
+                (ViewMember { endpoint, boot: setup.boot }, stream_member(endpoint, setup))
+            })
             .unzip();
         let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
         let view = View::new(id, view_members, config.me);
@@ -300,8 +314,12 @@ impl Protocol for Group {
             events += 1;
         }
         events
-            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| match event {
-                reliable::Event::Deliver(message) => handler(&mut Caster(Some(sender)), Event::Deliver(message)),
+            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
+                match event {
+                    reliable::Event::Deliver(message) => {
+                        handler(&mut Caster(Some(sender)), Event::Deliver(message))
+                    }
+                }
             })
     }
 

@@ -19,7 +19,9 @@ const MAX_WAIT_NS: u64 = 50_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// It was given another list of members.
-    #[error("its member list differs from mine ({theirs} members, mine has {mine}): give all the same list, in one order")]
+    #[error(
+        "its member list differs from mine ({theirs} members, mine has {mine}): give all the same list, in one order"
+    )]
     List {
         /// Members in its list.
         theirs: u16,
@@ -204,7 +206,8 @@ mod tests {
             }
             for (to, bytes) in passed {
                 let header = Header::decode(&bytes).unwrap();
-                let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else {
+                let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame()
+                else {
                     panic!("only setups are sent");
                 };
                 let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
@@ -251,7 +254,10 @@ mod tests {
         while let Some((to, slot)) = restarted.take() {
             let bytes = restarted.bytes(slot).to_vec();
             let header = Header::decode(&bytes).unwrap();
-            let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else { panic!() };
+            let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame()
+            else {
+                panic!()
+            };
             let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
             assert_eq!(all[to].on_setup(&header, &setup), Ok(false));
         }
@@ -259,7 +265,9 @@ mod tests {
         let (_, slot) = all[0].take().expect("an answer");
         let bytes = all[0].bytes(slot).to_vec();
         let header = Header::decode(&bytes).unwrap();
-        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else { panic!() };
+        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(&bytes)).next_frame() else {
+            panic!()
+        };
         assert_eq!(restarted.on_setup(&header, &setup), Err(Conflict::Superseded));
     }
 

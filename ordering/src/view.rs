@@ -39,9 +39,10 @@ impl View {
     #[must_use]
     pub fn new(id: ViewId, members: Vec<ViewMember>, me: Rank) -> Self {
         assert!((me.0 as usize) < members.len(), "a process that installs a view is in it");
-        let twice = members.iter().enumerate().any(|(at, member)| {
-            members[..at].iter().any(|other| other.endpoint == member.endpoint)
-        });
+        let twice = members
+            .iter()
+            .enumerate()
+            .any(|(at, member)| members[..at].iter().any(|other| other.endpoint == member.endpoint));
         assert!(!twice, "a member has one rank");
         Self { id, members, me }
     }

@@ -1,6 +1,5 @@
 //! `sistrum`: the command line. One file per command; every command's bad input is one line and exit status 2.
 
-mod api_stub;
 mod demo;
 mod interface;
 mod refusal;

@@ -77,14 +77,23 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |key, why: String| Err(Error::Config { key, why });
         if !self.interface.is_loopback() && !self.insecure {
-            let why = format!("{} is not loopback, and there is no key yet: set insecure = true to use it", self.interface);
+            let why = format!(
+                "{} is not loopback, and there is no key yet: set insecure = true to use it",
+                self.interface
+            );
             return refuse("interface", why);
         }
         if self.block_size < MIN_BLOCK {
-            return refuse("block_size", format!("{} bytes are too small, the least is {MIN_BLOCK}", self.block_size));
+            return refuse(
+                "block_size",
+                format!("{} bytes are too small, the least is {MIN_BLOCK}", self.block_size),
+            );
         }
         if self.block_size > MAX_BLOCK {
-            return refuse("block_size", format!("{} bytes are too large, the most is {MAX_BLOCK}", self.block_size));
+            return refuse(
+                "block_size",
+                format!("{} bytes are too large, the most is {MAX_BLOCK}", self.block_size),
+            );
         }
         if !self.tuning.window.is_power_of_two() || self.tuning.window < MIN_WINDOW {
             let why = format!("{} is no power of two from {MIN_WINDOW} up", self.tuning.window);
@@ -94,7 +103,9 @@ impl Config {
             let why = format!("{} is not between {} and {MAX_POOL_BLOCKS}", self.pool_blocks, MIN_WINDOW * 2);
             return refuse("pool_blocks", why);
         }
-        for (key, loss) in [("faults.block_loss", self.faults.block_loss), ("faults.buffer_loss", self.faults.buffer_loss)] {
+        for (key, loss) in
+            [("faults.block_loss", self.faults.block_loss), ("faults.buffer_loss", self.faults.buffer_loss)]
+        {
             if !(0.0..=1.0).contains(&loss) {
                 return refuse(key, format!("{loss} is no probability"));
             }
@@ -106,7 +117,10 @@ impl Config {
     pub(crate) fn window_for(&self, members: usize) -> Result<usize> {
         let share = self.pool_blocks * 3 / 4 / members.saturating_sub(1).max(1);
         if share < MIN_WINDOW {
-            let why = format!("{} blocks leave less than {MIN_WINDOW} for each of {members} members", self.pool_blocks);
+            let why = format!(
+                "{} blocks leave less than {MIN_WINDOW} for each of {members} members",
+                self.pool_blocks
+            );
             return Err(Error::Config { key: "pool_blocks", why });
         }
         let power = 1 << share.ilog2();
@@ -168,11 +182,15 @@ mod tests {
         assert!(Config::loopback("test").check().is_ok());
         assert!(refusal(|config| config.interface = [10, 0, 0, 1].into()).starts_with("interface: 10.0.0.1"));
         assert!(refusal(|config| config.block_size = 32).starts_with("block_size: 32 bytes are too small"));
-        assert!(refusal(|config| config.block_size = 70_000).starts_with("block_size: 70000 bytes are too large"));
+        assert!(
+            refusal(|config| config.block_size = 70_000).starts_with("block_size: 70000 bytes are too large")
+        );
         assert!(refusal(|config| config.tuning.window = 1000).starts_with("tuning.window: 1000"));
         assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2"));
         assert!(refusal(|config| config.faults.block_loss = 1.5).starts_with("faults.block_loss: 1.5"));
-        assert!(refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN"));
+        assert!(
+            refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN")
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
-use crate::{Endpoint, Conflict, GroupId, Order, Refused, Result, View};
+use crate::{Conflict, Endpoint, GroupId, Order, Refused, Result, View};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
@@ -115,7 +115,6 @@ impl Groups {
     }
 }
 
-
 impl Protocol for Groups {
     type Event<'a> = Event<'a>;
     type Caster<'a> = Caster<'a>;
@@ -148,18 +147,23 @@ impl Protocol for Groups {
             let (own, after) = rest.split_first_mut().expect("the index is in the vector");
             let group = Group { index: index as u16, id: own.id() };
             let mut broke = false;
-            events += own.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: membership::Event<'_>| {
-                let event = match event {
-                    membership::Event::Deliver(message) => Event::Deliver(message),
-                    membership::Event::View(view) => Event::View(view),
-                    membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
-                    _ => return ControlFlow::Continue(()),
-                };
-                let mut caster = Caster { group, own: caster.reborrow(), before, after };
-                let flow = handler(&mut caster, event);
-                broke = flow.is_break();
-                flow
-            });
+            events += own.poll_event(
+                pool,
+                &mut |caster: &mut membership::Caster<'_>, event: membership::Event<'_>| {
+                    let event = match event {
+                        membership::Event::Deliver(message) => Event::Deliver(message),
+                        membership::Event::View(view) => Event::View(view),
+                        membership::Event::Conflict(endpoint, conflict) => {
+                            Event::Conflict(endpoint, conflict)
+                        }
+                        _ => return ControlFlow::Continue(()),
+                    };
+                    let mut caster = Caster { group, own: caster.reborrow(), before, after };
+                    let flow = handler(&mut caster, event);
+                    broke = flow.is_break();
+                    flow
+                },
+            );
             if broke {
                 break;
             }

@@ -40,7 +40,9 @@ pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
 pub use node::{Counters, Node};
 pub use sistrum_membership::{Conflict, ListError};
-pub use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Order, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+pub use sistrum_ordering::{
+    BootId, Endpoint, GroupId, GroupInstance, Order, Rank, Seq, View, ViewId, ViewMember, ViewNumber,
+};
 pub use sistrum_transport::engine::{CycleCounters, Idle};
 pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError};
 pub use sistrum_transport::reliable::{Message, Parts, Refused, SessionCounters, Tuning};

@@ -3,8 +3,8 @@
 use crate::config::Reach;
 use crate::groups::Groups;
 use crate::{
-    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions, MediumCounters,
-    MonotonicClock, Order, Refused, Result, SessionCounters, View,
+    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
+    MediumCounters, MonotonicClock, Order, Refused, Result, SessionCounters, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
@@ -96,7 +96,10 @@ impl Node {
     /// When the list or the address cannot be; the message names it.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
         if self.groups.contains(GroupId::of(name)) {
-            return Err(Error::Config { key: "group", why: format!("{name} was joined before, or shares its id with one that was") });
+            return Err(Error::Config {
+                key: "group",
+                why: format!("{name} was joined before, or shares its id with one that was"),
+            });
         }
         let local = self.endpoint();
         let window = self.config.window_for(options.members.len())?;
@@ -139,7 +142,12 @@ impl Node {
     /// # Errors
     /// As [`cast`](Self::cast).
     #[inline]
-    pub fn cast_with(&mut self, group: &Group, len: usize, write: impl FnOnce(&mut [u8])) -> Result<(), Refused> {
+    pub fn cast_with(
+        &mut self,
+        group: &Group,
+        len: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Refused> {
         write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(len)?);
         Ok(())
     }
@@ -156,15 +164,17 @@ impl Node {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> Result<()>,
     {
         let mut failure = None;
-        let work = self.cycle.turn(&mut self.groups, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
-            match handler(caster, event) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
+        let work =
+            self.cycle.turn(
+                &mut self.groups,
+                &mut |caster: &mut Caster<'_>, event: Event<'_>| match handler(caster, event) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failure = Some(error);
+                        ControlFlow::Break(())
+                    }
+                },
+            )?;
         failure.map_or(Ok(work), Err)
     }
 

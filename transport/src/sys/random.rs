@@ -9,5 +9,9 @@ pub fn seed() -> std::io::Result<u64> {
     // SAFETY: `bytes` is writable for its whole length during the call.
     let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     // A request this small is answered whole or not at all.
-    if filled == bytes.len() as isize { Ok(u64::from_ne_bytes(bytes)) } else { Err(std::io::Error::last_os_error()) }
+    if filled == bytes.len() as isize {
+        Ok(u64::from_ne_bytes(bytes))
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }

@@ -56,7 +56,7 @@ fn play(link: &Link) -> Result<(), Stopped> {
         other => return Err(Stopped::unexpected(&other)),
     };
     let mut node = Node::open(config(&plan))?;
-    link.say(&Say::Opened { endpoint: node.endpoint().0, medium: node.medium() })?;
+    link.say(&Say::Opened { endpoint: node.endpoint().0, medium: node.medium().to_owned() })?;
     let members = match link.next()? {
         Tell::Join { members } => members.into_iter().map(Endpoint).collect(),
         other => return Err(Stopped::unexpected(&other)),

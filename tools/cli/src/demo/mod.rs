@@ -26,7 +26,7 @@ mod subscriber;
 mod verdict;
 
 // The one place that names the library: replaced by `use sistrum as api` when it is there.
-use crate::api_stub as api;
+use sistrum as api;
 
 use std::io::Write;
 use std::path::Path;
