@@ -189,7 +189,6 @@ impl Medium for Udp {
         }
     }
 
-    /// Each socket may give up to `quota` datagrams, so that one that is always full starves no other.
     fn receive(
         &mut self,
         pool: &mut RxPool,
@@ -198,11 +197,11 @@ impl Medium for Udp {
         quota: usize,
     ) -> Result<usize, MediumError> {
         let mut taken = 0;
-        for inlet in &mut self.data {
+        for inlet in &self.data {
             taken += self.intake.drain(inlet, pool, inbox, quota)?;
         }
         if sockets == Sockets::All || self.data_by_control {
-            taken += self.intake.drain(&mut self.control, pool, inbox, quota)?;
+            taken += self.intake.drain(&self.control, pool, inbox, quota)?;
         }
         Ok(taken)
     }
