@@ -38,6 +38,7 @@ pub trait Medium {
     ///
     /// A coalesced run is taken whole, and each socket has a quota of its own, so that a full one starves no other.
     /// Returns how many datagrams (coalesced buffers count once) were taken from the network, 0 when there were none.
+    /// The pool is the same one in every call: a medium may keep one of its slabs in hand to land in.
     ///
     /// # Errors
     /// Only when the medium is broken for good; losses are counted, not reported.
@@ -60,7 +61,7 @@ pub trait Medium {
     /// Waits until something can be received, at most for `limit`.
     fn wait(&mut self, limit: Duration);
 
-    /// What happened so far.
+    /// What happened so far. It may ask the system for some of it, and is not for the hot path.
     fn counters(&self) -> MediumCounters;
 }
 

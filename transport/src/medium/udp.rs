@@ -231,7 +231,7 @@ impl Medium for Udp {
         self.waiter.wait(limit);
     }
 
-    /// Asks the kernel for the drops of every socket: a system call each, so this is not for the hot path.
+    /// Asks the kernel for the drops of every socket, a system call each.
     fn counters(&self) -> MediumCounters {
         let overflow = self.data.iter().chain([&self.control]).map(Inlet::overflow).sum();
         let MediumCounters { sends, sent_blocks, send_errors, .. } = self.outlet.counters();
