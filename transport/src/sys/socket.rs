@@ -90,7 +90,8 @@ impl Socket {
         self.set(libc::SOL_UDP, libc::UDP_GRO, i32::from(on))
     }
 
-    /// Puts the program of `filter` in front of the socket, in place of any earlier one.
+    /// Puts the program of `filter` in front of the socket, in place of any earlier one; a filter that wants nothing
+    /// changes nothing.
     ///
     /// # Errors
     /// What the system says.
