@@ -164,7 +164,7 @@ mod tests {
         for first in (0..BLOCKS as u32).step_by(8) {
             let run: Vec<u8> = (first..first + 8).flat_map(u32::to_le_bytes).collect();
             from.send(Target::One(to.local()), &run, 4).unwrap();
-            assert_eq!(to.receive(&mut pool, &mut inbox, Sockets::All, 9).unwrap(), 1);
+            assert_eq!(to.receive(&mut pool, &mut inbox, Sockets::All, 8).unwrap(), 1);
             for arrival in inbox.drain(..) {
                 seen.push(pool.bytes(&arrival.block).to_vec());
                 pool.release(arrival.block);

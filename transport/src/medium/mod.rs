@@ -34,9 +34,11 @@ pub trait Medium {
     /// When the address cannot be used; the message names it.
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError>;
 
-    /// Appends up to about `quota` datagrams to `inbox`, as blocks in `pool`, without waiting.
+    /// Appends up to about `quota` blocks to `inbox`, kept in `pool`, without waiting.
     ///
-    /// Returns how many datagrams were taken from the network, 0 when there were none.
+    /// A coalesced run is taken whole, and each socket has a quota of its own, so that a full one starves no other.
+    /// Returns how many datagrams (coalesced buffers count once) were taken from the network, 0 when there were none.
+    /// The pool is the same one in every call: a medium may keep one of its slabs in hand to land in.
     ///
     /// # Errors
     /// Only when the medium is broken for good; losses are counted, not reported.
@@ -59,7 +61,7 @@ pub trait Medium {
     /// Waits until something can be received, at most for `limit`.
     fn wait(&mut self, limit: Duration);
 
-    /// What happened so far.
+    /// What happened so far. It may ask the system for some of it, and is not for the hot path.
     fn counters(&self) -> MediumCounters;
 }
 
@@ -137,7 +139,7 @@ pub struct MediumCounters {
     pub send_errors: u64,
     /// Datagrams that were longer than the buffer, and were dropped.
     pub truncated: u64,
-    /// Buffers that the kernel dropped because this process was too slow.
+    /// Buffers that the kernel dropped because this process was too slow; injected losses are not among them.
     pub overflow: u64,
     /// Blocks or whole buffers dropped on purpose.
     pub injected: u64,
@@ -164,20 +166,19 @@ pub enum MediumError {
 /// Bytes that the kernel charges a receive buffer for one datagram or one coalesced run of `len` bytes of payload.
 ///
 /// An upper bound of `skb->truesize` as measured over loopback on Linux 6.18: an sk_buff and its shared info around a
-/// power-of-two buffer or, for runs and beyond 16 KiB, beside pages. The bounds leave a few bytes for longer link headers.
+/// power-of-two buffer for a small datagram, beside pages for a large one or a run.
 #[must_use]
 pub const fn true_size(len: usize) -> usize {
-    match len {
-        0..=192 => 192 + 832,
-        193..=448 => 1_280,
-        449..=640 => len + 832,
-        641..=1_408 => 2_304,
-        1_409..=1_664 => len + 896,
-        1_665..=3_456 => 4_352,
-        3_457..=3_712 => len + 896,
-        3_713..=7_552 => 8_448,
-        7_553..=7_808 => len + 896,
-        7_809..=15_616 => 16_640,
-        _ => len + 1_024,
-    }
+    let rounded = match len {
+        0..=192 => 832,
+        193..=640 => 1_280,
+        641..=1_664 => 2_304,
+        1_665..=3_712 => 4_352,
+        3_713..=7_808 => 8_448,
+        7_809..=16_000 => 16_640,
+        _ => len + 1_088,
+    };
+    // A run is charged to the byte, at any size.
+    let exact = len + 832;
+    if rounded > exact { rounded } else { exact }
 }

@@ -233,12 +233,15 @@ impl Medium for Sim {
         _: Sockets,
         quota: usize,
     ) -> Result<usize, MediumError> {
-        for taken in 0..quota {
+        let (mut taken, mut blocks) = (0, 0);
+        while blocks < quota {
             let next = self.core.borrow_mut().take(self.index, self.life);
-            let Some(datagram) = next else { return Ok(taken) };
+            let Some(datagram) = next else { break };
+            taken += 1;
+            blocks += datagram.bytes.len().div_ceil(datagram.segment).max(1);
             self.accept(&datagram, pool, inbox);
         }
-        Ok(quota)
+        Ok(taken)
     }
 
     fn send(&mut self, to: Target, run: &[u8], segment: usize) -> Result<Sent, MediumError> {

@@ -189,7 +189,6 @@ impl Medium for Udp {
         }
     }
 
-    /// Each socket may give up to `quota` datagrams, so that one that is always full starves no other.
     fn receive(
         &mut self,
         pool: &mut RxPool,
@@ -198,11 +197,11 @@ impl Medium for Udp {
         quota: usize,
     ) -> Result<usize, MediumError> {
         let mut taken = 0;
-        for inlet in &mut self.data {
+        for inlet in &self.data {
             taken += self.intake.drain(inlet, pool, inbox, quota)?;
         }
         if sockets == Sockets::All || self.data_by_control {
-            taken += self.intake.drain(&mut self.control, pool, inbox, quota)?;
+            taken += self.intake.drain(&self.control, pool, inbox, quota)?;
         }
         Ok(taken)
     }
@@ -232,7 +231,7 @@ impl Medium for Udp {
         self.waiter.wait(limit);
     }
 
-    /// Asks the kernel for the drops of every socket: a system call each, so this is not for the hot path.
+    /// Asks the kernel for the drops of every socket, a system call each.
     fn counters(&self) -> MediumCounters {
         let overflow = self.data.iter().chain([&self.control]).map(Inlet::overflow).sum();
         let MediumCounters { sends, sent_blocks, send_errors, .. } = self.outlet.counters();

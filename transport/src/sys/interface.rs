@@ -71,7 +71,7 @@ fn ipv4_of(entry: &libc::ifaddrs) -> Option<Ipv4Addr> {
     if i32::from(family) != libc::AF_INET {
         return None;
     }
-    // SAFETY: the family says that this is an IPv4 address; it may be unaligned for nobody promised otherwise.
+    // SAFETY: the family says that this is an IPv4 address; nothing promises its alignment, and none is needed.
     let address = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
     Some(Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr)))
 }

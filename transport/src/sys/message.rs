@@ -27,7 +27,7 @@ impl Socket {
     /// Takes one datagram without waiting; `None` when there is none.
     ///
     /// Only for sockets that do not [coalesce](Socket::coalesce): the size of a run's segments would be lost. It is
-    /// cheaper than [`receive_run`](Self::receive_run) by 0.2 us.
+    /// cheaper than [`receive_run`](Self::receive_run) by 0.1 us.
     ///
     /// # Errors
     /// What the system says, pending errors of the network included.
@@ -264,3 +264,72 @@ const SEGMENT_SPACE: u32 = unsafe { libc::CMSG_SPACE(2) };
 // SAFETY: as above, for CMSG_LEN.
 const SEGMENT_LEN: u32 = unsafe { libc::CMSG_LEN(2) };
 const _: () = assert!(SEGMENT_SPACE as usize <= mem::size_of::<ControlBuffer>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn bound() -> (Socket, Destination) {
+        let socket = Socket::open().unwrap();
+        socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap();
+        let to = Destination::new(socket.local().unwrap()).unwrap();
+        (socket, to)
+    }
+
+    #[test]
+    fn a_datagram_comes_with_its_sender_and_an_empty_socket_says_none() {
+        let ((from, _), (into, to)) = (bound(), bound());
+        let mut buffer = [0; 64];
+        assert_eq!(into.receive_one(&mut buffer).unwrap(), None);
+        assert_eq!(into.receive_run(&mut buffer).unwrap(), None);
+        let expected = Received { len: 5, from: from.local().unwrap(), segment: None, truncated: false };
+        from.send_one(&to, b"hello").unwrap();
+        assert_eq!(into.receive_one(&mut buffer).unwrap(), Some(expected));
+        from.send_one(&to, b"again").unwrap();
+        assert_eq!(into.receive_run(&mut buffer).unwrap(), Some(expected));
+        assert_eq!(&buffer[..5], b"again");
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_is_told() {
+        let (socket, to) = bound();
+        let from = socket.local().unwrap();
+        let cut = Received { len: 3, from, segment: None, truncated: true };
+        for _ in 0..2 {
+            socket.send_one(&to, b"long").unwrap();
+        }
+        assert_eq!(socket.receive_one(&mut [0; 3]).unwrap(), Some(cut));
+        assert_eq!(socket.receive_run(&mut [0; 3]).unwrap(), Some(cut));
+    }
+
+    #[test]
+    fn a_run_arrives_whole_where_it_is_welcome_and_in_pieces_where_not() {
+        let (socket, to) = bound();
+        let from = socket.local().unwrap();
+        if socket.coalesce(true).is_err() || socket.send_run(&to, b"aabbc", 2).is_err() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run on a kernel with offload");
+            eprintln!("SKIP: this kernel has no UDP segmentation offload");
+            return;
+        }
+        let whole = Received { len: 5, from, segment: Some(2), truncated: false };
+        assert_eq!(socket.receive_run(&mut [0; 64]).unwrap(), Some(whole));
+        socket.coalesce(false).unwrap();
+        socket.send_run(&to, b"aabbc", 2).unwrap();
+        for piece in [b"aa".as_slice(), b"bb", b"c"] {
+            let mut buffer = [0; 64];
+            let received = socket.receive_one(&mut buffer).unwrap().unwrap();
+            assert_eq!(&buffer[..received.len], piece);
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_limit() {
+        let (socket, _) = bound();
+        let mut waiter = Waiter::default();
+        waiter.add(&socket);
+        let start = Instant::now();
+        waiter.wait(Duration::from_millis(5));
+        assert!(start.elapsed() >= Duration::from_millis(5));
+    }
+}

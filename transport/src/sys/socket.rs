@@ -90,7 +90,8 @@ impl Socket {
         self.set(libc::SOL_UDP, libc::UDP_GRO, i32::from(on))
     }
 
-    /// Puts the program of `filter` in front of the socket, in place of any earlier one.
+    /// Puts the program of `filter` in front of the socket, in place of any earlier one; a filter that wants nothing
+    /// changes nothing.
     ///
     /// # Errors
     /// What the system says.
@@ -151,3 +152,45 @@ pub struct SocketMemory {
 const MEMORY_WORDS: usize = 9;
 const MEMORY_CHARGED: usize = libc::SK_MEMINFO_RMEM_ALLOC as usize;
 const MEMORY_DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::message::Destination;
+
+    fn bound() -> (Socket, Destination) {
+        let socket = Socket::open().unwrap();
+        socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap();
+        let to = Destination::new(socket.local().unwrap()).unwrap();
+        (socket, to)
+    }
+
+    #[test]
+    fn multicast_goes_by_the_interface_and_no_further_than_asked() {
+        let (socket, _) = bound();
+        socket.send_multicast_by(Ipv4Addr::LOCALHOST, 0).unwrap();
+        assert_eq!(socket.inner.multicast_ttl_v4().unwrap(), 0);
+        assert_eq!(socket.inner.multicast_if_v4().unwrap(), Ipv4Addr::LOCALHOST);
+        assert!(socket.inner.multicast_loop_v4().unwrap());
+        socket.join(Ipv4Addr::new(239, 255, 0, 1), Ipv4Addr::LOCALHOST).unwrap();
+        assert!(!socket.inner.multicast_all_v4().unwrap());
+    }
+
+    #[test]
+    fn the_buffer_is_what_the_kernel_granted_and_drops_are_what_it_could_not_hold() {
+        let (socket, to) = bound();
+        assert_eq!(socket.ask_receive_buffer(10_000).unwrap(), 20_000);
+        let before = socket.memory().unwrap();
+        assert_eq!((before.charged, before.drops), (0, 0));
+        for _ in 0..100 {
+            socket.send_one(&to, &[0; 1_000]).unwrap();
+        }
+        let memory = socket.memory().unwrap();
+        let mut held = 0;
+        while socket.receive_one(&mut [0; 2_048]).unwrap().is_some() {
+            held += 1;
+        }
+        assert!(memory.charged > 0 && memory.drops > 0, "{memory:?}");
+        assert_eq!(memory.drops + held, 100);
+    }
+}

@@ -130,13 +130,14 @@ struct SimCluster {
     clock: ManualClock,
     next: u16,
     group: u16,
+    multicast: bool,
 }
 
 impl SimCluster {
-    fn new(coalesce: bool) -> Self {
+    fn new(coalesce: bool, multicast: bool) -> Self {
         let clock = ManualClock::default();
         let options = SimOptions { coalesce, delay_ns: 500..501, busy: 0.3, ..SimOptions::default() };
-        Self { network: Network::new(5, clock.clone(), options), clock, next: 0, group: 1 }
+        Self { network: Network::new(5, clock.clone(), options), clock, next: 0, group: 1, multicast }
     }
 }
 
@@ -148,17 +149,16 @@ impl Cluster for SimCluster {
         self.network.endpoint(self.next)
     }
 
-    fn fan_out(&self, _: &[Endpoint]) -> FanOut {
+    fn fan_out(&self, all: &[Endpoint]) -> FanOut {
+        if !self.multicast {
+            return FanOut::Unicast(all.to_vec());
+        }
         FanOut::Multicast(Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, 0, 1), self.group))))
     }
 
     fn neighbour(&self) -> Self {
-        Self {
-            network: self.network.clone(),
-            clock: self.clock.clone(),
-            next: self.next + 100,
-            group: self.group + 1,
-        }
+        let (network, clock) = (self.network.clone(), self.clock.clone());
+        Self { network, clock, next: self.next + 100, group: self.group + 1, ..*self }
     }
 
     fn settle(&mut self) {
@@ -177,6 +177,7 @@ impl Cluster for SimCluster {
 
 #[test]
 fn the_network_conforms() {
-    conforms(|| SimCluster::new(false));
-    conforms(|| SimCluster::new(true));
+    for (coalesce, multicast) in [(false, true), (true, true), (false, false), (true, false)] {
+        conforms(|| SimCluster::new(coalesce, multicast));
+    }
 }

@@ -221,6 +221,22 @@ fn four_of_the_largest_runs_fit_the_smallest_usual_buffer() {
 }
 
 #[test]
+fn a_run_reaches_a_reader_without_offload_block_by_block() {
+    let group = fresh_group();
+    let mut media = [true, false].map(|offload| {
+        let mut udp = Udp::open(UdpConfig { offload, ..UdpConfig::default() }).unwrap();
+        (udp.open_channel(FanOut::Multicast(group)).unwrap(), udp)
+    });
+    let blocks = run_blocks(&media[0].1);
+    let channel = media[0].0;
+    media[0].1.send(Target::Channel(channel), &vec![0; blocks * 1_408], 1_408).unwrap();
+    let mut pool = RxPool::new(PoolConfig { stride: 1_408, strides: 64, slabs: 1 }).unwrap();
+    assert_eq!(drain(&mut media[1].1, &mut pool), blocks as u64);
+    assert_eq!(media[1].1.counters().received_datagrams, blocks as u64);
+    assert_eq!((media[0].1.counters().overflow, media[1].1.counters().overflow), (0, 0));
+}
+
+#[test]
 fn a_group_opened_twice_is_one_channel() {
     let [(mut sender, channel, _), (mut reader, _, mut pool)] = pair(&UdpConfig::default());
     let Route::Group { destinations, .. } = &reader.routes[0] else { panic!("a group") };
