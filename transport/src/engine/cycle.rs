@@ -8,16 +8,18 @@ use crate::time::{Clock, Instant};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// The most datagrams that one cycle takes, and sends: between them, control is looked at again.
-const MAX_BATCH: usize = 16;
+/// The most blocks that one cycle takes from each socket: a few coalesced runs, so that they are handled while in cache.
+const MAX_TAKEN: usize = 64;
+/// The most sends of one cycle: between them, control is looked at again.
+const MAX_SENDS: usize = 16;
 /// The control socket is polled in every so many cycles even when nothing is awaited from it.
 const CONTROL_EVERY: u64 = 8;
 /// A cycle that began this long after the last one follows a pause: what arrived meanwhile comes before any timer.
 const PAUSE_NS: u64 = 2_000_000;
 /// Batches that are taken after a pause, at most.
 const MAX_PAUSE_BATCHES: usize = 1024;
-/// Blocks that one batch may bring, coalesced as they may be.
-const INBOX: usize = MAX_BATCH * 128;
+/// Blocks that one batch may bring from two sockets, the last datagram of each coalesced as it may be.
+const INBOX: usize = 2 * (MAX_TAKEN + 128);
 
 /// Drives one protocol over one medium.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Cycle<M, C> {
     inbox: Vec<Arrival>,
     idle: IdleState,
     now: Instant,
-    /// Datagrams to take in the next cycle: one while they come singly, more while the batch is used up.
+    /// Blocks to take in the next cycle: one while they come singly, more while the batch is used up.
     quota: usize,
     /// What the medium had no room for.
     pending: Option<Transmit>,
@@ -137,38 +139,40 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
     fn receive<P: Protocol>(&mut self, protocol: &mut P) -> Result<usize, MediumError> {
         let look = protocol.awaits_control() || self.counters.cycles.is_multiple_of(CONTROL_EVERY);
         let sockets = if look { Sockets::All } else { Sockets::Data };
-        let taken = self.batch(protocol, sockets, self.quota)?;
+        let (taken, blocks) = self.batch(protocol, sockets, self.quota)?;
         // While datagrams come singly, none is kept waiting for a look at an empty socket.
-        self.quota = if taken >= self.quota { (self.quota * 2).min(MAX_BATCH) } else { 1 };
+        self.quota = if blocks >= self.quota { (self.quota * 2).min(MAX_TAKEN) } else { 1 };
         Ok(taken)
     }
 
     fn drain<P: Protocol>(&mut self, protocol: &mut P) -> Result<usize, MediumError> {
         let mut drained = 0;
         for _ in 0..MAX_PAUSE_BATCHES {
-            match self.batch(protocol, Sockets::All, MAX_BATCH)? {
-                0 => break,
-                taken => drained += taken,
+            match self.batch(protocol, Sockets::All, MAX_TAKEN)? {
+                (0, _) => break,
+                (taken, _) => drained += taken,
             }
         }
         Ok(drained)
     }
 
+    /// Takes one batch, and returns how many datagrams and blocks it brought.
     fn batch<P: Protocol>(
         &mut self,
         protocol: &mut P,
         sockets: Sockets,
         quota: usize,
-    ) -> Result<usize, MediumError> {
+    ) -> Result<(usize, usize), MediumError> {
         let taken = self.medium.receive(&mut self.pool, &mut self.inbox, sockets, quota)?;
+        let blocks = self.inbox.len();
         for Arrival { from, block } in self.inbox.drain(..) {
             protocol.handle_datagram(self.now, from, block, &mut self.pool);
         }
-        Ok(taken)
+        Ok((taken, blocks))
     }
 
     fn transmit<P: Protocol>(&mut self, protocol: &mut P) -> Result<usize, MediumError> {
-        for sent in 0..MAX_BATCH {
+        for sent in 0..MAX_SENDS {
             let Some(transmit) = self.pending.take().or_else(|| protocol.poll_transmit(self.now)) else {
                 return Ok(sent);
             };
@@ -180,6 +184,6 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
                 return Ok(sent);
             }
         }
-        Ok(MAX_BATCH)
+        Ok(MAX_SENDS)
     }
 }

@@ -1,8 +1,8 @@
 //! Reliable FIFO streams from each member of a fixed list to all others, as one pure state machine.
 //!
-//! Every member numbers its blocks; receivers detect gaps as ranges, ask for them with [NAKs](nak), and acknowledge
-//! what they hold; the sender [repairs](retransmit) from its log, finds lost tails by heartbeats, and is bounded by its
-//! [window](flow). [`Session`] composes it all and is what the engine drives.
+//! Every member numbers its blocks; receivers detect gaps as ranges, ask for them with NAKs (`nak`), and acknowledge
+//! what they hold; the sender repairs (`retransmit`) from its log, finds lost tails by heartbeats, and is bounded by its
+//! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
 mod control;
 mod flow;

@@ -164,14 +164,14 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
             }
             Ok(Control::Heartbeat(Heartbeat { next, stable, delivered }))
         }
-        TYPE_STATUS if body.len() % STATUS_ENTRY_LEN == 0 => {
+        TYPE_STATUS if body.len().is_multiple_of(STATUS_ENTRY_LEN) => {
             let entries = StatusEntries(body);
             if entries.iter().any(|entry| entry.delivered > entry.received) {
                 return Err(Malformed::Frame);
             }
             Ok(Control::Status(Status { entries }))
         }
-        TYPE_NAK if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD) % NAK_RANGE_LEN == 0 => {
+        TYPE_NAK if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD).is_multiple_of(NAK_RANGE_LEN) => {
             let ranges = NakRanges(&body[NAK_HEAD..]);
             if ranges.iter().any(|(from, count)| from.0.checked_add(u64::from(count)).is_none()) {
                 return Err(Malformed::Frame);
