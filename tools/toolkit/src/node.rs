@@ -56,6 +56,8 @@ impl Node {
             receive_buffer: config.receive_buffer,
             block_size: config.block_size,
             offload: config.offload,
+            // The handshake sees to it that all members have one block size.
+            uniform_runs: true,
             buffer_loss: config.faults.buffer_loss,
         };
         let (mut any, medium) = auto::open(config.medium, udp)?;

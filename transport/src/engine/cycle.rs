@@ -12,8 +12,8 @@ use std::time::Duration;
 const MAX_TAKEN: usize = 64;
 /// The most sends of one cycle: between them, control is looked at again.
 const MAX_SENDS: usize = 16;
-/// The control socket is polled in every so many cycles even when nothing is awaited from it.
-const CONTROL_EVERY: u64 = 8;
+/// The control socket is looked at this often even when nothing is awaited from it: many empty cycles, one full one.
+const CONTROL_EVERY_NS: u64 = 10_000;
 /// A cycle that began this long after the last one follows a pause: what arrived meanwhile comes before any timer.
 const PAUSE_NS: u64 = 2_000_000;
 /// Batches that are taken after a pause, at most.
@@ -30,6 +30,8 @@ pub struct Cycle<M, C> {
     inbox: Vec<Arrival>,
     idle: IdleState,
     now: Instant,
+    /// When the control socket was last looked at.
+    looked_at: Instant,
     /// Blocks to take in the next cycle: one while they come singly, more while the batch is used up.
     quota: usize,
     /// What the medium had no room for.
@@ -63,6 +65,7 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
             inbox: Vec::with_capacity(INBOX),
             idle: IdleState::new(idle),
             now: Instant::default(),
+            looked_at: Instant::default(),
             quota: 1,
             pending: None,
             counters: CycleCounters::default(),
@@ -137,8 +140,11 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
     }
 
     fn receive<P: Protocol>(&mut self, protocol: &mut P) -> Result<usize, MediumError> {
-        let look = protocol.awaits_control() || self.counters.cycles.is_multiple_of(CONTROL_EVERY);
+        let look = self.now.since_ns(self.looked_at) >= CONTROL_EVERY_NS || protocol.awaits_control();
         let sockets = if look { Sockets::All } else { Sockets::Data };
+        if look {
+            self.looked_at = self.now;
+        }
         let (taken, blocks) = self.batch(protocol, sockets, self.quota)?;
         // While datagrams come singly, none is kept waiting for a look at an empty socket.
         self.quota = if blocks >= self.quota { (self.quota * 2).min(MAX_TAKEN) } else { 1 };

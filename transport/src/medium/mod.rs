@@ -50,7 +50,8 @@ pub trait Medium {
         quota: usize,
     ) -> Result<usize, MediumError>;
 
-    /// Sends `run` as blocks of `segment` bytes, the last of them possibly shorter, without waiting.
+    /// Sends `run` as blocks of `segment` bytes, the last of them possibly shorter, without waiting. Where
+    /// the medium was opened for uniform runs, `segment` is its block size in all runs of several.
     ///
     /// The caller keeps within [`Capabilities::max_run_blocks`] and [`Capabilities::max_run_bytes`].
     ///

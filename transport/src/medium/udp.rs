@@ -17,7 +17,7 @@ use crate::sys::bpf::Filter;
 use crate::sys::interface;
 use crate::sys::message::{Destination, Waiter};
 use crate::sys::socket::Socket;
-use inlet::{Inlet, Intake};
+use inlet::{Inlet, Intake, Runs};
 use outlet::Outlet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -38,6 +38,9 @@ pub struct UdpConfig {
     pub block_size: usize,
     /// Whether to use segmentation offload where there is any.
     pub offload: bool,
+    /// Whether everybody sends blocks of `block_size` and no larger ones, so that the receiver need not ask for the segment
+    /// size of what is coalesced on loopback: see [`Medium::send`].
+    pub uniform_runs: bool,
     /// The share of received buffers that the socket filter loses on purpose, 0 to 1. The kernel draws it, unseeded.
     pub buffer_loss: f64,
 }
@@ -51,6 +54,7 @@ impl Default for UdpConfig {
             receive_buffer: 4 << 20,
             block_size: 1408,
             offload: true,
+            uniform_runs: false,
             buffer_loss: 0.0,
         }
     }
@@ -62,6 +66,7 @@ pub struct Udp {
     config: UdpConfig,
     address: Ipv4Addr,
     local: Endpoint,
+    runs: Runs,
     capabilities: Capabilities,
     control: Inlet,
     data: Vec<Inlet>,
@@ -102,13 +107,21 @@ impl Udp {
         let segments = if config.offload { probe::segments() } else { 1 };
         socket.bind(wanted).map_err(doing("bind"))?;
         let local = socket.local().map_err(doing("name"))?;
-        let control = Inlet::new(socket, segments > 1).map_err(doing("coalesce on"))?;
+        let runs = match segments {
+            1 => Runs::None,
+            _ if config.uniform_runs && interface.address.is_loopback() => {
+                Runs::Known { block: config.block_size }
+            }
+            _ => Runs::Told,
+        };
+        let control = Inlet::new(socket, runs).map_err(doing("coalesce on"))?;
         let mut waiter = Waiter::default();
         waiter.add(control.socket());
         Ok(Self {
             capabilities: capabilities(&config, &interface, segments, receive_buffer),
             address: interface.address,
             local,
+            runs,
             control,
             data: Vec::new(),
             routes: Vec::new(),
@@ -151,7 +164,7 @@ impl Udp {
         socket.attach(filter).map_err(doing("filter"))?;
         socket.join(*group.ip(), self.address).map_err(doing("join"))?;
         socket.bind(Endpoint(group.into())).map_err(doing("bind"))?;
-        Inlet::new(socket, self.capabilities.coalesces).map_err(doing("coalesce on"))
+        Inlet::new(socket, self.runs).map_err(doing("coalesce on"))
     }
 
     fn open_list(&mut self, members: &[Endpoint]) -> Result<Channel, MediumError> {
@@ -208,6 +221,7 @@ impl Medium for Udp {
 
     fn send(&mut self, to: Target, run: &[u8], segment: usize) -> Result<Sent, MediumError> {
         debug_assert!(segment > 0 && (run.len() <= segment || run.len() <= self.capabilities.max_run_bytes));
+        debug_assert!(!self.config.uniform_runs || run.len() <= segment || segment == self.config.block_size);
         let from = self.control.socket();
         match to {
             Target::One(endpoint) if endpoint == self.local => Ok(Sent::Done),
@@ -249,7 +263,11 @@ fn capabilities(
     let quarter = (receive_buffer / 4).saturating_sub(true_size(MAX_RUN) - MAX_RUN);
     Capabilities {
         name: "udp",
-        max_block: MAX_PAYLOAD.min(interface.mtu - IP_AND_UDP_BYTES),
+        max_block: if config.uniform_runs {
+            config.block_size
+        } else {
+            MAX_PAYLOAD.min(interface.mtu - IP_AND_UDP_BYTES)
+        },
         multicast: true,
         max_run_blocks: segments,
         max_run_bytes: quarter.min(if segments > 1 { MAX_RUN } else { MAX_PAYLOAD }).max(config.block_size),

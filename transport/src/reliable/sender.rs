@@ -13,6 +13,9 @@ use crate::wire::{
     StatusEntry, frame_len,
 };
 
+/// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
+const MAX_UNANNOUNCED: u64 = 64;
+
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
 
@@ -262,19 +265,26 @@ impl Sender {
         Ok(())
     }
 
+    /// Whether so much has become stable that the receivers should hear of it in the next block.
+    ///
+    /// Not each block carries it: what they keep in the meantime is little, and it would cost every one of them.
+    fn announces(&self) -> bool {
+        self.flow.stable().since(self.announced.stable) >= (self.window / 32).min(MAX_UNANNOUNCED)
+    }
+
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.
     fn open_next(&mut self) -> Result<(), Refused> {
         if self.log.open().since(self.log.oldest()) >= self.window {
             return Err(self.flow.full(self.now));
         }
-        self.log.reserve(if self.has_news() { HEARTBEAT_FRAME_LEN } else { 0 });
+        self.log.reserve(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
     /// Seals the open block; news of stability ride in it where there is room.
     fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
-        let position = self.has_news().then(|| self.position(seq.plus(1)));
+        let position = self.announces().then(|| self.position(seq.plus(1)));
         let mut told = false;
         self.log.seal(full, |writer| {
             acks(writer);

@@ -10,17 +10,32 @@ use std::io;
 #[derive(Debug)]
 pub(super) struct Inlet {
     socket: Socket,
-    coalesces: bool,
+    runs: Runs,
     /// Own datagrams that came back and that the filter has dropped; wraps like the kernel's count.
     own: u32,
 }
 
+/// How several blocks in one buffer are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// There are none: every block comes by itself.
+    None,
+    /// The kernel says of each buffer what size its segments have.
+    Told,
+    /// They are runs that a member sent in one call, so that all but the last have the size of a block. On loopback
+    /// nothing else is coalesced, and not to ask saves a tenth of a microsecond for each look at the socket.
+    Known {
+        /// Bytes of a block.
+        block: usize,
+    },
+}
+
 impl Inlet {
-    pub(super) fn new(socket: Socket, coalesces: bool) -> io::Result<Self> {
-        if coalesces {
+    pub(super) fn new(socket: Socket, runs: Runs) -> io::Result<Self> {
+        if runs != Runs::None {
             socket.coalesce(true)?;
         }
-        Ok(Self { socket, coalesces, own: 0 })
+        Ok(Self { socket, runs, own: 0 })
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -30,7 +45,7 @@ impl Inlet {
     /// Notes that `blocks` were sent in one call to a group that this socket has joined.
     pub(super) fn expect_own(&mut self, blocks: u32) {
         // A socket that does not coalesce gets, filters and drops every block for itself.
-        self.own = self.own.wrapping_add(if self.coalesces { 1 } else { blocks });
+        self.own = self.own.wrapping_add(if self.runs == Runs::None { blocks } else { 1 });
     }
 
     /// Buffers that the kernel dropped for want of space: all drops but those of own datagrams.
@@ -42,7 +57,17 @@ impl Inlet {
 
     #[inline]
     fn receive(&self, into: &mut [u8]) -> io::Result<Option<Received>> {
-        if self.coalesces { self.socket.receive_run(into) } else { self.socket.receive_one(into) }
+        match self.runs {
+            Runs::None => self.socket.receive_one(into),
+            Runs::Told => self.socket.receive_run(into),
+            Runs::Known { block } => {
+                let known = |received: Received| Received {
+                    segment: Some(received.len.min(block).max(1)),
+                    ..received
+                };
+                Ok(self.socket.receive_one(into)?.map(known))
+            }
+        }
     }
 }
 

@@ -22,11 +22,12 @@ struct UdpCluster {
     offload: bool,
     group: Endpoint,
     multicast: bool,
+    uniform: bool,
 }
 
 impl UdpCluster {
     fn new(offload: bool, multicast: bool) -> Self {
-        Self { offload, group: fresh_group(), multicast }
+        Self { offload, group: fresh_group(), multicast, uniform: false }
     }
 }
 
@@ -34,7 +35,12 @@ impl Cluster for UdpCluster {
     type Medium = Udp;
 
     fn endpoint(&mut self) -> Udp {
-        Udp::open(UdpConfig { offload: self.offload, ..UdpConfig::default() }).unwrap()
+        let (offload, uniform_runs) = (self.offload, self.uniform);
+        Udp::open(UdpConfig { offload, uniform_runs, ..UdpConfig::default() }).unwrap()
+    }
+
+    fn only_segment(&self) -> Option<usize> {
+        self.uniform.then_some(UdpConfig::default().block_size)
     }
 
     fn fan_out(&self, all: &[Endpoint]) -> FanOut {
@@ -87,6 +93,13 @@ impl Cluster for Faultless {
 fn multicast_with_offload_conforms() {
     if has_offload() {
         conforms(|| UdpCluster::new(true, true));
+    }
+}
+
+#[test]
+fn uniform_runs_conform() {
+    if has_offload() {
+        conforms(|| UdpCluster { uniform: true, ..UdpCluster::new(true, true) });
     }
 }
 
