@@ -284,7 +284,7 @@ impl Sender {
     /// Seals the open block; news of stability ride in it where there is room.
     fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
-        let position = self.announces().then(|| self.position(seq.plus(1)));
+        let position = self.announces().then(|| self.position(seq));
         let mut told = false;
         self.log.seal(full, |writer| {
             acks(writer);
