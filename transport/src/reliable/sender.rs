@@ -82,10 +82,10 @@ impl Sender {
     /// [`Refused::Full`] when the window is full, [`Refused::TooLarge`] beyond half of it. Nothing of it is sent then.
     #[inline]
     pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
-        if frame_len(Part::Whole, message.len()) > self.log.block_room() {
-            return self.cast_fragments(message);
+        if frame_len(Part::Whole, message.len()) > self.log.room() {
+            return self.cast_beyond(message);
         }
-        self.claim(message.len())?.copy_from_slice(message);
+        self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Sender {
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
         let frame = frame_len(Part::Whole, len);
-        if frame > self.log.room() || self.log.is_open_empty() {
+        if frame > self.log.room() {
             self.make_room(frame)?;
         }
         Ok(self.log.claim(Part::Whole, len))
@@ -249,8 +249,19 @@ impl Sender {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
 
+    /// Casts a message for which the open block has no room.
+    #[inline(never)]
+    fn cast_beyond(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let frame = frame_len(Part::Whole, message.len());
+        if frame > self.log.block_room() {
+            return self.cast_fragments(message);
+        }
+        self.make_room(frame)?;
+        self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
+        Ok(())
+    }
+
     /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
-    #[cold]
     fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
         if frame > self.log.block_room() {
             return Err(Refused::TooLarge { len: frame, limit: self.max_claim() });
@@ -260,7 +271,7 @@ impl Sender {
         }
         self.open_next()?;
         if frame > self.log.room() {
-            self.log.reserve(0);
+            self.log.begin(0);
         }
         Ok(())
     }
@@ -277,7 +288,7 @@ impl Sender {
         if self.log.open().since(self.log.oldest()) >= self.window {
             return Err(self.flow.full(self.now));
         }
-        self.log.reserve(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
+        self.log.begin(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
@@ -297,7 +308,6 @@ impl Sender {
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
-    #[cold]
     fn cast_fragments(&mut self, message: &[u8]) -> Result<(), Refused> {
         if message.len() > self.max_message {
             return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
