@@ -175,10 +175,16 @@ impl Group {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
     }
 
+    /// The most bytes that a message may have, once there is a view.
+    #[must_use]
+    pub fn max_message(&self) -> Option<usize> {
+        Some(self.running.as_ref()?.session.stream().max_message())
+    }
+
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.session.sent().is_settled())
+        self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
     }
 
     /// What happened so far; blocks that came before the view count as foreign.

@@ -8,7 +8,7 @@ use memmap2::{Advice, MmapMut};
 use std::num::NonZeroU32;
 
 /// Bytes of a slab: more than any UDP payload.
-const SLAB: usize = 1 << 16;
+pub const SLAB_BYTES: usize = 1 << 16;
 
 /// How much memory a pool takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl RxPool {
     pub fn new(config: PoolConfig) -> std::io::Result<Self> {
         // One slab more than asked for: there is always one to land in.
         let slab_count = config.slabs + 1;
-        let bytes = slab_count * SLAB + config.strides * config.stride;
+        let bytes = slab_count * SLAB_BYTES + config.strides * config.stride;
         assert!(u32::try_from(bytes).is_ok(), "a pool is addressed by 32 bits");
-        assert!(config.stride <= SLAB && config.stride > 0 && config.strides > 0);
+        assert!(config.stride <= SLAB_BYTES && config.stride > 0 && config.strides > 0);
         let memory = MmapMut::map_anon(bytes)?;
         // Advice only: without huge pages everything works, slower.
         let _ = memory.advise(Advice::HugePage);
@@ -83,8 +83,8 @@ impl RxPool {
 
     /// The memory of a landing.
     pub fn landing_mut(&mut self, landing: &Landing) -> &mut [u8] {
-        let at = landing.slab as usize * SLAB;
-        &mut self.memory[at..at + SLAB]
+        let at = landing.slab as usize * SLAB_BYTES;
+        &mut self.memory[at..at + SLAB_BYTES]
     }
 
     /// Turns the first `len` bytes of a landing into blocks of `segment` bytes, the last possibly shorter, and gives
@@ -98,9 +98,9 @@ impl RxPool {
         segment: usize,
         mut each: impl FnMut(RxBlock),
     ) -> usize {
-        assert!(len <= SLAB && segment > 0);
+        assert!(len <= SLAB_BYTES && segment > 0);
         let blocks = len.div_ceil(segment);
-        if len >= SLAB / 2 && blocks > 1 && !self.free_slabs.is_empty() {
+        if len >= SLAB_BYTES / 2 && blocks > 1 && !self.free_slabs.is_empty() {
             self.pin(&landing, len, segment, &mut each);
         } else {
             self.copy_out(landing, len, segment, &mut each);
@@ -149,13 +149,13 @@ impl RxPool {
     #[inline]
     pub fn release(&mut self, block: RxBlock) {
         let at = block.at as usize;
-        let slabs_end = self.slab_count * SLAB;
+        let slabs_end = self.slab_count * SLAB_BYTES;
         if at >= slabs_end {
             self.free_strides.push(index((at - slabs_end) / self.stride));
             debug_assert!(self.free_strides.len() <= self.stride_count(), "a block was released twice");
             return;
         }
-        let slab = at / SLAB;
+        let slab = at / SLAB_BYTES;
         self.held[slab] -= 1;
         if self.held[slab] == 0 {
             self.free_slabs.push(index(slab));
@@ -187,7 +187,7 @@ impl RxPool {
     }
 
     fn pin(&mut self, landing: &Landing, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) {
-        let base = landing.slab as usize * SLAB;
+        let base = landing.slab as usize * SLAB_BYTES;
         let mut kept = 0;
         for start in (0..len).step_by(segment) {
             kept += 1;
@@ -197,7 +197,7 @@ impl RxPool {
     }
 
     fn copy_out(&mut self, landing: Landing, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) {
-        let base = landing.slab as usize * SLAB;
+        let base = landing.slab as usize * SLAB_BYTES;
         for start in (0..len).step_by(segment) {
             let size = segment.min(len - start);
             let place = if size <= self.stride { self.free_strides.pop() } else { None };
@@ -213,11 +213,11 @@ impl RxPool {
     }
 
     fn stride_at(&self, stride: u32) -> usize {
-        self.slab_count * SLAB + stride as usize * self.stride
+        self.slab_count * SLAB_BYTES + stride as usize * self.stride
     }
 
     fn stride_count(&self) -> usize {
-        (self.memory.len() - self.slab_count * SLAB) / self.stride
+        (self.memory.len() - self.slab_count * SLAB_BYTES) / self.stride
     }
 }
 

@@ -9,9 +9,9 @@ use crate::wire::{
 /// Control blocks that may wait; what is beyond is dropped, since a timer will say it again.
 const SLOTS: usize = 64;
 /// Bytes of a control block: enough for the largest status or NAK beside a heartbeat.
-const SLOT_LEN: usize = 512;
-const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + 3 + MAX_STATUS_ENTRIES * 18 <= SLOT_LEN);
-const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= SLOT_LEN);
+pub const CONTROL_BLOCK_LEN: usize = 512;
+const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + 3 + MAX_STATUS_ENTRIES * 18 <= CONTROL_BLOCK_LEN);
+const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= CONTROL_BLOCK_LEN);
 
 /// A ring of control blocks.
 #[derive(Debug)]
@@ -27,14 +27,14 @@ pub struct ControlQueue {
 struct Slot {
     to: Option<Target>,
     len: usize,
-    bytes: [u8; SLOT_LEN],
+    bytes: [u8; CONTROL_BLOCK_LEN],
 }
 
 impl ControlQueue {
     /// An empty queue of blocks whose headers follow `template`.
     #[must_use]
     pub fn new(template: Header) -> Self {
-        let slots = vec![Slot { to: None, len: 0, bytes: [0; SLOT_LEN] }; SLOTS];
+        let slots = vec![Slot { to: None, len: 0, bytes: [0; CONTROL_BLOCK_LEN] }; SLOTS];
         Self { slots, composed: 0, taken: 0, template }
     }
 

@@ -84,7 +84,8 @@ impl<'a> Message<'a> {
 impl Fragmented<'_> {
     fn assembled(&self) -> &[u8] {
         self.whole.get_or_init(|| {
-            let scratch = self.scratch.take().expect("the scratch buffer is there until the message is assembled");
+            let scratch =
+                self.scratch.take().expect("the scratch buffer is there until the message is assembled");
             scratch.clear();
             self.parts.clone().for_each(|part| scratch.extend_from_slice(part));
             scratch

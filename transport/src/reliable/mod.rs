@@ -13,7 +13,7 @@ mod sender;
 mod session;
 mod stream;
 
-pub use control::ControlQueue;
+pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use message::{Message, Parts};
 pub use sender::{RunLimits, Sender, max_message};

@@ -95,6 +95,9 @@ impl Sender {
     /// As [`cast`](Self::cast).
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
+        if len > self.max_claim() {
+            return Err(Refused::TooLarge { len, limit: self.max_claim() });
+        }
         let frame = frame_len(Part::Whole, len);
         if frame > self.log.room() {
             self.make_room(frame)?;
@@ -263,9 +266,6 @@ impl Sender {
 
     /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
     fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
-        if frame > self.log.block_room() {
-            return Err(Refused::TooLarge { len: frame, limit: self.max_claim() });
-        }
         if !self.log.is_open_empty() {
             self.seal(true, |_| ());
         }

@@ -110,7 +110,7 @@ impl Session {
     pub fn new(config: SessionConfig) -> std::io::Result<Self> {
         let sender = Sender::new(&config)?;
         let members = config.members.len();
-        let streams = (0..members).map(|rank| Self::stream(&config, Rank(rank as u16))).collect();
+        let streams = (0..members).map(|rank| Self::stream_of(&config, Rank(rank as u16))).collect();
         let template = Header::new(Kind::Control, config.group, config.instance, config.view, config.me);
         Ok(Self {
             sender,
@@ -134,7 +134,7 @@ impl Session {
 
     /// My own stream.
     #[must_use]
-    pub fn sent(&self) -> &Sender {
+    pub fn stream(&self) -> &Sender {
         &self.sender
     }
 
@@ -183,7 +183,10 @@ impl Session {
             self.counters.strangers += 1;
             return pool.release(block);
         }
-        self.handle_control(now, header, header.control(pool.bytes(&block)));
+        // What a holder forwards is the sender's old block: its control is old too.
+        if is_sender {
+            self.handle_control(now, header, header.control(pool.bytes(&block)));
+        }
         match header.kind {
             Kind::Data => self.handle_data(now, header, block, pool),
             Kind::Control | Kind::Setup => pool.release(block),
@@ -364,7 +367,7 @@ impl Session {
         self.config.members.iter().any(|member| member.endpoint == endpoint)
     }
 
-    fn stream(config: &SessionConfig, rank: Rank) -> Option<Stream> {
+    fn stream_of(config: &SessionConfig, rank: Rank) -> Option<Stream> {
         if rank == config.me {
             return None;
         }

@@ -212,12 +212,6 @@ impl Header {
     }
 }
 
-/// Whether the checksum of a block covers its payload, as its flags say.
-#[must_use]
-pub fn is_payload_checked(block: &[u8]) -> bool {
-    block.get(2).is_some_and(|flags| flags & FLAG_PAYLOAD_CHECKED != 0)
-}
-
 /// CRC32C over header and trailer, and over what lies between them when `payload` says so.
 fn checksum(block: &[u8], trailer: usize, used: usize, payload: bool) -> u32 {
     let head = crc32c::crc32c(&block[..CRC_AT]);
