@@ -49,7 +49,7 @@ impl Interface {
     pub fn by_name(name: &str) -> io::Result<Self> {
         let found = addresses()?.into_iter().find(|(found, _)| found == name);
         let (name, address) =
-            found.ok_or_else(|| unknown(format_args!("no interface {name} with an IPv4 address")))?;
+            found.ok_or_else(|| unknown(format_args!("{name} does not exist, or has no IPv4 address")))?;
         Ok(Self { mtu: mtu(&name)?, name, address })
     }
 }
