@@ -62,7 +62,10 @@ impl Handshake {
         let mut heard = vec![None; members.len()];
         heard[me.0 as usize] = Some(mine);
         Self {
-            queue: ControlQueue::new(Header::new(Kind::Setup, group, instance, ViewNumber(0), me)),
+            queue: ControlQueue::new(
+                Header::new(Kind::Setup, group, instance, ViewNumber(0), me),
+                mine.block as usize,
+            ),
             mine,
             me,
             members,

@@ -118,7 +118,7 @@ impl Session {
             ready: RankSet::new(members),
             news: RankSet::new(members),
             heard: RankSet::new(members),
-            control: ControlQueue::new(template),
+            control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
             rng: fastrand::Rng::with_seed(config.seed),
@@ -430,6 +430,10 @@ impl Protocol for Session {
         }
         if !self.news.is_empty() {
             self.send_acks(now);
+        }
+        // What another ack took along, ahead of its time, must not wake anybody.
+        if self.news.is_empty() {
+            self.timers[Timer::Ack as usize] = None;
         }
     }
 

@@ -118,7 +118,8 @@ impl Stream {
         self.nak.update(now, self.window.next(), self.highest, rng);
         let sender_is_behind = heartbeat.stable < self.window.next() || heartbeat.delivered < self.cursor.seq;
         if sender_is_behind && self.ack_due.is_none() {
-            self.ack_due = Some(now.plus_ns(self.ack_delay_ns));
+            // A heartbeat reaches all at once: their answers are spread, or they overflow its sender for ever alike.
+            self.ack_due = Some(now.plus_ns(rng.u64(0..=self.ack_delay_ns)));
         }
     }
 
