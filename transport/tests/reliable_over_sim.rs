@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Options, Outcome, World};
-use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 /// Runs one seed; when it fails, its options are printed on the way out.

@@ -87,7 +87,9 @@ impl Stream {
             return pool.release(block);
         }
         self.release_implied(seq, pool);
-        if pool.is_low() && seq != self.window.next() && self.window.wants(seq) {
+        let is_next = seq == self.window.next();
+        let is_refused = if is_next { pool.is_spent() } else { pool.is_low() };
+        if is_refused && self.window.wants(seq) {
             counters.refused_low += 1;
             pool.release(block);
         } else {
