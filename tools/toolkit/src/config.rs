@@ -113,8 +113,13 @@ impl Config {
         Ok(())
     }
 
-    /// Blocks of a sender's window in a group of `members`: the windows of all senders fit in three quarters of the pool.
+    /// Blocks of my window in a group of `members`.
     pub(crate) fn window_for(&self, members: usize) -> Result<usize> {
+        Ok(self.tuning.window.min(self.max_window_for(members)?))
+    }
+
+    /// Blocks of the largest window in a group of `members`: the windows of all senders fit in three quarters of the pool.
+    pub(crate) fn max_window_for(&self, members: usize) -> Result<usize> {
         let share = self.pool_blocks * 3 / 4 / members.saturating_sub(1).max(1);
         if share < MIN_WINDOW {
             let why = format!(
@@ -123,8 +128,7 @@ impl Config {
             );
             return Err(Error::Config { key: "pool_blocks", why });
         }
-        let power = 1 << share.ilog2();
-        Ok(self.tuning.window.min(power))
+        Ok(1 << share.ilog2())
     }
 }
 

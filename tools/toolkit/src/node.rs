@@ -109,6 +109,7 @@ impl Node {
             Reach::Unicast => FanOut::Unicast(others),
         };
         let capabilities = self.cycle.medium().capabilities().clone();
+        let max_window = self.config.max_window_for(options.members.len())?;
         let config = GroupConfig {
             name: name.to_owned(),
             me: sistrum_membership::Group::rank_in(&options.members, local)?,
@@ -120,6 +121,7 @@ impl Node {
             limits: RunLimits { blocks: capabilities.max_run_blocks, bytes: capabilities.max_run_bytes },
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
+            max_window,
             tuning: Tuning { window, ..self.config.tuning },
             seed: self.boot.0 ^ u64::from(GroupId::of(name).0),
         };
