@@ -50,12 +50,6 @@ impl Options {
         let check_payload = rng.bool();
         let storm = draw_storm(rng, block, check_payload);
         let goes_on = rng.u8(0..3) == 0 && storm.loss <= 0.1;
-        let calm = SimOptions {
-            delay_ns: storm.delay_ns.clone(),
-            receive_buffer: storm.receive_buffer,
-            coalesce: storm.coalesce,
-            ..SimOptions::default()
-        };
         Self {
             seed,
             members,
@@ -66,7 +60,7 @@ impl Options {
             start: Seq(draw_start(rng, window as u64)),
             messages: rng.usize(10..120),
             multicast: rng.bool(),
-            calm: if goes_on { storm.clone() } else { calm },
+            calm: if goes_on { storm.clone() } else { calm_of(&storm) },
             storm,
             storm_ns: rng.u64(1_000_000..60_000_000),
             cuts: rng.u8(0..3) == 0,
@@ -82,6 +76,16 @@ impl Options {
     /// Times as on one host, but with the window and the checks of this run.
     pub(crate) fn tuning(&self) -> Tuning {
         Tuning { window: self.window, check_payload: self.check_payload, ..Tuning::loopback() }
+    }
+}
+
+/// The same network without its faults.
+pub(crate) fn calm_of(storm: &SimOptions) -> SimOptions {
+    SimOptions {
+        delay_ns: storm.delay_ns.clone(),
+        receive_buffer: storm.receive_buffer,
+        coalesce: storm.coalesce,
+        ..SimOptions::default()
     }
 }
 

@@ -1,7 +1,7 @@
-//! Members under engines of their own on one simulated network, and the application that judges them.
+//! Members under engines of their own on one simulated network.
 
-use super::options::Options;
-use super::traffic::draw_message;
+use super::app::{App, Tally, Truth};
+use super::options::{Options, calm_of};
 use fastrand::Rng;
 use sistrum_transport::engine::{Cycle, CycleCounters, Idle};
 use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
@@ -10,12 +10,11 @@ use sistrum_transport::medium::sim::{SimFaults, endpoint_of};
 use sistrum_transport::medium::{Channel, FanOut, Medium, Network, Sim};
 use sistrum_transport::protocol::Protocol;
 use sistrum_transport::reliable::{
-    Entry, Event, Member, Message, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters,
+    Entry, Event, Member, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters,
 };
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::ControlFlow;
 
 /// What all members share. Nothing else passes between them but datagrams.
 pub(crate) struct World {
@@ -23,12 +22,10 @@ pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
-    /// What was cast, by sender, in order: the truth that deliveries are compared with.
-    truth: RefCell<Vec<Vec<Vec<u8>>>>,
+    truth: Truth,
     rng: Rng,
     cut: bool,
     trace: DefaultHasher,
-    /// Rounds in which no member had work to do, and blocks cast by accepted messages.
     rounds: u64,
 }
 
@@ -38,31 +35,6 @@ pub(crate) struct Node {
     pub(crate) cycle: Cycle<Sim, ManualClock>,
     pub(crate) app: App,
     paused_until: Instant,
-}
-
-/// The application of one member.
-pub(crate) struct App {
-    me: Rank,
-    rng: Rng,
-    /// Messages delivered, by sender.
-    pub(crate) seen: Vec<usize>,
-    /// Where a stream entered in mid-flow was entered; everywhere else it is 0.
-    pub(crate) entered: Vec<Option<usize>>,
-    /// The message to be cast next, once there is room.
-    next: Option<Vec<u8>>,
-    left: usize,
-    pub(crate) tally: Tally,
-}
-
-/// What happened to an application that must happen to some application of some run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Tally {
-    pub(crate) full: u64,
-    pub(crate) too_large: u64,
-    pub(crate) broke: u64,
-    pub(crate) in_parts: u64,
-    pub(crate) empty: u64,
-    pub(crate) replies: u64,
 }
 
 /// What a run came to.
@@ -80,12 +52,17 @@ pub(crate) struct Outcome {
 
 impl World {
     pub(crate) fn new(options: Options) -> Self {
+        Self::with_entry(options, |_, _| Entry::Start)
+    }
+
+    /// A world in which members (the first argument) enter the streams of others (the second) as `entry` says.
+    pub(crate) fn with_entry(options: Options, entry: impl Fn(Rank, Rank) -> Entry) -> Self {
         let clock = ManualClock::default();
         // Not at the origin, as no real clock is.
         clock.advance_ns(1 + options.seed % 1_000_000_000);
         let network = Network::new(options.seed, clock.clone(), options.storm.clone());
-        let nodes =
-            (0..options.members).map(|rank| Node::new(&options, &network, &clock, Rank(rank))).collect();
+        let node = |rank| Node::new(&options, &network, &clock, Rank(rank), |of| entry(Rank(rank), of));
+        let nodes = (0..options.members).map(node).collect();
         Self {
             truth: RefCell::new(vec![Vec::new(); options.members as usize]),
             rng: Rng::with_seed(options.seed ^ 0xdead),
@@ -109,16 +86,40 @@ impl World {
         }
         self.network.heal_all();
         self.network.set_options(self.options.calm.clone());
+        self.run_until_settled();
+        let took_ns = self.clock.peek().since_ns(begin);
+        self.network.set_options(calm_of(&self.options.calm));
+        self.settle();
+        self.close(took_ns)
+    }
+
+    /// Runs until everything was cast and delivered, as it must be in time.
+    pub(crate) fn run_until_settled(&mut self) {
         let deadline = self.clock.peek().plus_ns(self.patience_ns());
         while !self.is_done() {
             assert!(self.clock.peek() < deadline, "stuck: {}", self.state());
             self.round();
         }
-        let took_ns = self.clock.peek().since_ns(begin);
-        self.network
-            .set_options(sistrum_transport::medium::SimOptions { loss: 0.0, ..self.options.calm.clone() });
-        self.settle();
-        self.close(took_ns)
+    }
+
+    /// Rounds for so long.
+    pub(crate) fn rounds_for(&mut self, ns: u64) {
+        let until = self.clock.peek().plus_ns(ns);
+        while self.clock.peek() < until {
+            self.round();
+        }
+    }
+
+    /// Casts one message as member `at`.
+    pub(crate) fn try_cast(&mut self, at: usize, message: &[u8]) -> Result<(), Refused> {
+        self.nodes[at].session.sender().cast(message)?;
+        self.truth.borrow_mut()[at].push(message.to_vec());
+        Ok(())
+    }
+
+    /// Likewise, where there must be room.
+    pub(crate) fn cast(&mut self, at: usize, message: &[u8]) {
+        self.try_cast(at, message).expect("there is room");
     }
 
     /// After the last delivery the receivers learn that all is stable, and hold nothing any more.
@@ -138,14 +139,6 @@ impl World {
     }
 
     fn close(mut self, took_ns: u64) -> Outcome {
-        for node in &mut self.nodes {
-            node.session.clear(node.cycle.pool_mut());
-            assert!(node.cycle.pool().is_idle(0), "a block is owed to the pool");
-            let counters = node.session.counters();
-            // Every member keeps to its window, and speaks only as itself.
-            assert_eq!((counters.beyond, counters.strangers, counters.foreign), (0, 0, 0), "{counters:?}");
-            assert_eq!(counters.malformed_frames, 0);
-        }
         let sum = |of: fn(&Node) -> u64| self.nodes.iter().map(of).sum::<u64>();
         let engine = CycleCounters {
             cycles: sum(|node| node.cycle.counters().cycles),
@@ -153,7 +146,7 @@ impl World {
             pauses: sum(|node| node.cycle.counters().pauses),
             busy_sends: sum(|node| node.cycle.counters().busy_sends),
         };
-        Outcome {
+        let outcome = Outcome {
             trace: self.trace.finish(),
             took_ns,
             faults: self.network.faults(),
@@ -162,7 +155,11 @@ impl World {
             exhausted: sum(|node| node.cycle.pool().exhausted()),
             tally: self.nodes.iter().map(|node| node.app.tally).sum(),
             casts: self.truth.borrow().iter().map(Vec::len).sum(),
-        }
+        };
+        self.nodes.pop();
+        self.rounds_for(SETTLE_NS / 2);
+        self.nodes.iter_mut().for_each(Node::close);
+        Outcome { faults: self.network.faults(), ..outcome }
     }
 
     /// Every member runs once, or is paused; then time moves.
@@ -183,12 +180,14 @@ impl World {
         if now < node.paused_until {
             return 0;
         }
-        let casts = node.app.cast_some(node.session.sender(), &self.options, &self.truth);
+        let casts = node.app.begin_cycle(node.session.sender(), &self.options, &self.truth);
         let (reads, busy) = (self.clock.reads(), node.cycle.counters().busy_sends);
         let (app, options, truth, trace) = (&mut node.app, &self.options, &self.truth, &mut self.trace);
         let mut handler = |sender: &mut Sender, event: Event<'_>| {
             let Event::Deliver(message) = event;
-            app.deliver(sender, &message, options, truth, &mut |what| (now, at, what).hash(trace))
+            let flow = app.deliver(sender, &message, options, truth);
+            (now, at, message.from(), message.len(), flow.is_break()).hash(trace);
+            flow
         };
         let work = node.cycle.turn(&mut node.session, &mut handler).expect("the network is never broken");
         assert_eq!(self.clock.reads(), reads + 1, "the clock is read once in a cycle");
@@ -240,16 +239,7 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        let truth = self.truth.borrow();
-        self.nodes.iter().all(|node| {
-            let complete = node
-                .app
-                .seen
-                .iter()
-                .enumerate()
-                .all(|(from, &seen)| from == node.app.me.0 as usize || seen == truth[from].len());
-            complete && node.app.left == 0 && node.session.sent().is_settled()
-        })
+        self.nodes.iter().all(|node| node.app.is_complete(&self.truth) && node.session.sent().is_settled())
     }
 
     /// How long healing may take: a few of the longest retries, and the volume at a poor pace.
@@ -282,10 +272,16 @@ impl World {
 }
 
 impl Node {
-    fn new(options: &Options, network: &Network, clock: &ManualClock, me: Rank) -> Self {
+    fn new(
+        options: &Options,
+        network: &Network,
+        clock: &ManualClock,
+        me: Rank,
+        entry: impl Fn(Rank) -> Entry,
+    ) -> Self {
         let mut medium = network.endpoint(me.0);
         let channel = medium.open_channel(fan_out(options, me)).expect("a channel");
-        let config = session_config(options, &medium, me, channel);
+        let config = session_config(options, &medium, me, channel, &entry);
         let pool = PoolConfig {
             stride: options.block,
             strides: options.window * (options.members as usize - 1) + options.spare_strides,
@@ -294,126 +290,25 @@ impl Node {
         Self {
             session: Session::new(config).expect("memory"),
             cycle: Cycle::new(medium, clock.clone(), pool, Idle::Spin).expect("memory"),
-            app: App::new(options, me),
+            app: App::new(options, me, |rank| entry(rank) == Entry::Live),
             paused_until: Instant::default(),
         }
     }
-}
 
-impl App {
-    fn new(options: &Options, me: Rank) -> Self {
-        Self {
-            me,
-            rng: Rng::with_seed(options.seed ^ u64::from(me.0) << 32),
-            seen: vec![0; options.members as usize],
-            entered: vec![Some(0); options.members as usize],
-            next: None,
-            left: if me.0 < options.senders { options.messages } else { 0 },
-            tally: Tally::default(),
-        }
+    fn close(&mut self) {
+        self.session.clear(self.cycle.pool_mut());
+        assert!(self.cycle.pool().is_idle(0), "a block is owed to the pool");
+        let counters = self.session.counters();
+        // Every member keeps to its window, and speaks only as itself.
+        assert_eq!((counters.beyond, counters.strangers, counters.foreign), (0, 0, 0), "{counters:?}");
+        assert_eq!(counters.malformed_frames, 0);
     }
 
-    /// Casts a burst now and then, until it is refused.
-    fn cast_some(&mut self, sender: &mut Sender, options: &Options, truth: &Truth) -> usize {
-        if self.left == 0 || self.rng.u8(0..3) > 0 {
-            return 0;
-        }
-        let burst = self.rng.usize(1..20);
-        (0..burst).take_while(|_| self.cast(sender, options, truth)).count()
-    }
-
-    /// Casts the next message; `false` when there is none, or no room for it.
-    fn cast(&mut self, sender: &mut Sender, options: &Options, truth: &Truth) -> bool {
-        if self.left == 0 {
-            return false;
-        }
-        let message = self.next.take().unwrap_or_else(|| draw_message(&mut self.rng, sender, options.block));
-        self.try_too_large(sender);
-        match sender.cast(&message) {
-            Ok(()) => {
-                self.left -= 1;
-                truth.borrow_mut()[self.me.0 as usize].push(message);
-                true
-            }
-            Err(Refused::Full { held_by, .. }) => {
-                assert!(
-                    held_by != self.me && held_by.0 < options.members,
-                    "{held_by} cannot hold anybody back"
-                );
-                self.tally.full += 1;
-                self.next = Some(message);
-                false
-            }
-            Err(other) => panic!("{} bytes: {other}", message.len()),
-        }
-    }
-
-    fn try_too_large(&mut self, sender: &mut Sender) {
-        let limit = sender.max_message();
-        if limit > sender.max_claim() + 16 && self.rng.u8(0..16) == 0 {
-            assert_eq!(sender.cast(&vec![1; limit + 1]), Err(Refused::TooLarge { len: limit + 1, limit }));
-            self.tally.too_large += 1;
-        }
-    }
-
-    /// Judges one delivery: it must be the next one of its sender, to the byte.
-    fn deliver(
-        &mut self,
-        sender: &mut Sender,
-        message: &Message<'_>,
-        options: &Options,
-        truth: &Truth,
-        trace: &mut impl FnMut((u16, usize)),
-    ) -> ControlFlow<()> {
-        let from = message.from().0 as usize;
-        assert_ne!(message.from(), self.me, "a member does not hear itself");
-        if self.rng.f64() < options.breaks {
-            self.tally.broke += 1;
-            return ControlFlow::Break(());
-        }
-        self.check(message, from, &truth.borrow()[from]);
-        trace((message.from().0, self.seen[from]));
-        if self.rng.f64() < options.replies && self.cast(sender, options, truth) {
-            self.tally.replies += 1;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn check(&mut self, message: &Message<'_>, from: usize, truth: &[Vec<u8>]) {
-        let at = match self.entered[from] {
-            Some(_) => self.seen[from],
-            // Whichever whole message comes first is where it was entered.
-            None => truth
-                .iter()
-                .position(|known| known == message.bytes())
-                .expect("a whole message of its sender"),
-        };
-        self.entered[from].get_or_insert(at);
-        let parts: usize = message.parts().map(<[u8]>::len).sum();
-        assert_eq!(parts, message.len(), "the parts are the whole");
-        let expected = truth.get(at).expect("nothing is delivered that was not cast");
-        assert!(expected == message.bytes(), "{:?} got another message than number {at} of {from}", self.me);
-        assert!(message.parts().flatten().eq(expected), "in parts as in one piece");
-        self.seen[from] = at + 1;
-        self.tally.in_parts += u64::from(message.parts().count() > 1);
-        self.tally.empty += u64::from(message.is_empty());
+    /// Does not run before `until`.
+    pub(crate) fn pause(&mut self, until: Instant) {
+        self.paused_until = until;
     }
 }
-
-impl std::iter::Sum for Tally {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), |sum, one| Self {
-            full: sum.full + one.full,
-            too_large: sum.too_large + one.too_large,
-            broke: sum.broke + one.broke,
-            in_parts: sum.in_parts + one.in_parts,
-            empty: sum.empty + one.empty,
-            replies: sum.replies + one.replies,
-        })
-    }
-}
-
-type Truth = RefCell<Vec<Vec<Vec<u8>>>>;
 
 fn fan_out(options: &Options, me: Rank) -> FanOut {
     if options.multicast {
@@ -422,12 +317,18 @@ fn fan_out(options: &Options, me: Rank) -> FanOut {
     FanOut::Unicast((0..options.members).filter(|rank| *rank != me.0).map(endpoint_of).collect())
 }
 
-fn session_config(options: &Options, medium: &Sim, me: Rank, channel: Channel) -> SessionConfig {
+fn session_config(
+    options: &Options,
+    medium: &Sim,
+    me: Rank,
+    channel: Channel,
+    entry: &impl Fn(Rank) -> Entry,
+) -> SessionConfig {
     let capabilities = medium.capabilities();
     let member = |rank| Member {
         endpoint: endpoint_of(rank),
         start: options.start,
-        entry: Entry::Start,
+        entry: entry(Rank(rank)),
         window: options.window,
         receive_buffer: capabilities.receive_buffer,
         coalesces: capabilities.coalesces,
