@@ -40,6 +40,8 @@ pub struct GroupConfig {
     pub receive_buffer: usize,
     /// Whether I take coalesced runs in one buffer.
     pub coalesces: bool,
+    /// Blocks of the largest window of another member that my receive buffers have room for.
+    pub max_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
     /// Seed of the random delays.
@@ -145,7 +147,7 @@ impl Group {
         };
         Self {
             id,
-            handshake: Handshake::new(id, config.members.clone(), config.me, setup),
+            handshake: Handshake::new(id, config.members.clone(), config.me, setup, config.max_window),
             config,
             running: None,
             conflicts: Vec::new(),
@@ -231,7 +233,11 @@ impl Group {
             Ok(true) => self.install(),
             Ok(false) => {}
             Err(conflict) => {
-                if !self.conflicts.contains(&(from, conflict)) {
+                // Each kind once for each member: who sends a new number every time fills no memory.
+                let is_known = self.conflicts.iter().any(|(who, known)| {
+                    *who == from && std::mem::discriminant(known) == std::mem::discriminant(&conflict)
+                });
+                if !is_known {
                     self.conflicts.push((from, conflict));
                 }
             }
@@ -370,7 +376,7 @@ fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
         endpoint,
         start: setup.start,
         entry: Entry::Start,
-        window: (setup.window as usize).next_power_of_two(),
+        window: setup.window as usize,
         receive_buffer: setup.receive_buffer as usize,
         coalesces: setup.flags.coalesces,
     }

@@ -9,6 +9,7 @@ use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::ControlQueue;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind, Setup};
+use std::ops::Range;
 
 /// The first introduction is repeated after this time, and then at doubled distances.
 const FIRST_WAIT_NS: u64 = 2_000_000;
@@ -36,6 +37,17 @@ pub enum Conflict {
         /// Bytes of mine.
         mine: u16,
     },
+    /// I have not the receive buffers for its window, or it is none.
+    #[error(
+        "its window of {theirs} blocks is not a power of two up to {limit}, what my receive buffers hold of each \
+         member: lower its window or raise my pool_blocks"
+    )]
+    Window {
+        /// Blocks of its window.
+        theirs: u32,
+        /// Blocks that I can hold of it.
+        limit: u32,
+    },
     /// The group runs with an earlier incarnation of me; with a static list nobody can come back.
     #[error("the group runs with an earlier incarnation of this process: restart all members")]
     Superseded,
@@ -48,25 +60,40 @@ pub(crate) struct Handshake {
     me: Rank,
     members: Vec<Endpoint>,
     heard: Vec<Option<Setup>>,
+    /// The largest window that I can take.
+    max_window: usize,
     instance: GroupInstance,
     next_due: Instant,
     wait_ns: u64,
+    /// Ranks that this round of introductions has not come to: the queue is shorter than the list may be.
+    to_introduce: Range<u16>,
     queue: ControlQueue,
 }
 
 impl Handshake {
-    /// Of the member `me` of `members`, with what it says of itself.
-    pub(crate) fn new(group: GroupId, members: Vec<Endpoint>, me: Rank, mine: Setup) -> Self {
+    /// Of the member `me` of `members`, with what it says of itself; the others' windows have at most `max_window` blocks.
+    pub(crate) fn new(
+        group: GroupId,
+        members: Vec<Endpoint>,
+        me: Rank,
+        mine: Setup,
+        max_window: usize,
+    ) -> Self {
         // Only the creator knows the instance from the start; the others learn it from him.
         let instance = if me == Rank(0) { mine.boot.instance() } else { GroupInstance::default() };
         let mut heard = vec![None; members.len()];
         heard[me.0 as usize] = Some(mine);
         Self {
-            queue: ControlQueue::new(Header::new(Kind::Setup, group, instance, ViewNumber(0), me)),
+            queue: ControlQueue::new(
+                Header::new(Kind::Setup, group, instance, ViewNumber(0), me),
+                mine.block as usize,
+            ),
             mine,
             me,
             members,
             heard,
+            max_window,
+            to_introduce: 0..0,
             instance,
             next_due: Instant::default(),
             wait_ns: FIRST_WAIT_NS,
@@ -83,6 +110,11 @@ impl Handshake {
         }
         if setup.block != self.mine.block {
             return Err(Conflict::BlockSize { theirs: setup.block, mine: self.mine.block });
+        }
+        let window = setup.window as usize;
+        if !window.is_power_of_two() || window > self.max_window {
+            let limit = u32::try_from(self.max_window).unwrap_or(u32::MAX);
+            return Err(Conflict::Window { theirs: setup.window, limit });
         }
         if setup.flags.complete && setup.seen != BootId(0) && setup.seen != self.mine.boot {
             return Err(Conflict::Superseded);
@@ -139,6 +171,7 @@ impl Handshake {
     }
 
     pub(crate) fn take(&mut self) -> Option<(Target, u16)> {
+        self.go_on();
         self.queue.take()
     }
 
@@ -147,14 +180,23 @@ impl Handshake {
     }
 
     fn introduce_to_all(&mut self) {
-        for rank in (0..self.members.len() as u16).map(Rank) {
-            if rank != self.me {
-                self.introduce_to(rank);
+        self.to_introduce = 0..self.members.len() as u16;
+        self.go_on();
+    }
+
+    /// Goes on with the round of introductions as far as the queue has room.
+    fn go_on(&mut self) {
+        while !self.to_introduce.is_empty() {
+            let rank = Rank(self.to_introduce.start);
+            if rank != self.me && !self.introduce_to(rank) {
+                return;
             }
+            self.to_introduce.start += 1;
         }
     }
 
-    fn introduce_to(&mut self, rank: Rank) {
+    /// Whether there was room for it.
+    fn introduce_to(&mut self, rank: Rank) -> bool {
         let seen = self.heard(rank).map_or(BootId(0), |setup| setup.boot);
         let mut setup = Setup { seen, ..self.mine };
         setup.flags.complete = self.is_complete();
@@ -162,7 +204,7 @@ impl Handshake {
         self.queue.set_instance(self.instance);
         self.queue.push(to, setup.start, |writer| {
             writer.setup(&setup);
-        });
+        })
     }
 }
 
@@ -188,7 +230,7 @@ mod tests {
             list: 7,
             flags: SetupFlags::default(),
         };
-        Handshake::new(GroupId(1), endpoints(3), Rank(rank), mine)
+        Handshake::new(GroupId(1), endpoints(3), Rank(rank), mine, 64)
     }
 
     /// Passes everything that waits to those it is for, except to `deaf`; returns the ranks that completed.
@@ -279,5 +321,25 @@ mod tests {
         assert_eq!(here.on_setup(&header, &list), Err(Conflict::List { theirs: 3, mine: 3 }));
         let block = Setup { block: 512, ..here.mine };
         assert_eq!(here.on_setup(&header, &block), Err(Conflict::BlockSize { theirs: 512, mine: 1408 }));
+    }
+
+    #[test]
+    fn no_memory_is_taken_for_a_window_that_cannot_be() {
+        let mut here = handshake(0, 1);
+        let header = Header::new(Kind::Setup, GroupId(1), GroupInstance(0), ViewNumber(0), Rank(1));
+        for theirs in [0, 3, 128, 1 << 31, u32::MAX] {
+            let setup = Setup { window: theirs, ..here.mine };
+            assert_eq!(here.on_setup(&header, &setup), Err(Conflict::Window { theirs, limit: 64 }));
+        }
+        assert_eq!(here.on_setup(&header, &Setup { window: 64, ..here.mine }), Ok(false));
+    }
+
+    #[test]
+    fn a_long_list_is_introduced_to_the_end() {
+        let mine = Setup { members: 1000, ..handshake(0, 1).mine };
+        let mut here = Handshake::new(GroupId(1), endpoints(1000), Rank(0), mine, 64);
+        here.on_timeout(Instant(0));
+        let reached: Vec<Target> = std::iter::from_fn(|| here.take()).map(|(to, _)| to).collect();
+        assert!(reached.into_iter().eq(endpoints(1000)[1..].iter().map(|&endpoint| Target::One(endpoint))));
     }
 }

@@ -118,10 +118,15 @@ impl Config {
         Ok(())
     }
 
-    /// Blocks of each sender's window in a group of `members`, when `taken` blocks are those of groups joined before.
+    /// Blocks of my window in a group of `members`.
+    pub(crate) fn window_for(&self, members: usize, taken: usize) -> Result<usize> {
+        Ok(self.tuning.window.min(self.max_window_for(members, taken)?))
+    }
+
+    /// Blocks of the largest window in a group of `members`, when `taken` blocks are those of groups joined before.
     ///
     /// All windows fit in three quarters of the pool, and a group takes at most half of what is left of them.
-    pub(crate) fn window_for(&self, members: usize, taken: usize) -> Result<usize> {
+    pub(crate) fn max_window_for(&self, members: usize, taken: usize) -> Result<usize> {
         let left = (self.pool_blocks * 3 / 4).saturating_sub(taken);
         let share = left / 2 / members.saturating_sub(1).max(1);
         if share < MIN_WINDOW {
@@ -129,8 +134,7 @@ impl Config {
                 format!("{left} free blocks leave less than {MIN_WINDOW} for each of {members} members");
             return Err(Error::Config { key: "pool_blocks", why });
         }
-        let power = 1 << share.ilog2();
-        Ok(self.tuning.window.min(power))
+        Ok(1 << share.ilog2())
     }
 
     /// The receive buffers that all this takes.

@@ -103,13 +103,14 @@ impl Node {
         }
         let local = self.endpoint();
         let window = self.config.window_for(options.members.len(), self.claimed_blocks)?;
-        let claimed_blocks = window * options.members.len().saturating_sub(1);
         let others = options.members.iter().copied().filter(|member| *member != local).collect();
         let fan_out = match options.fan_out {
             Reach::Multicast(group) => FanOut::Multicast(group),
             Reach::Unicast => FanOut::Unicast(others),
         };
         let capabilities = self.cycle.medium().capabilities().clone();
+        let max_window = self.config.max_window_for(options.members.len(), self.claimed_blocks)?;
+        let claimed_blocks = max_window * options.members.len().saturating_sub(1);
         let config = GroupConfig {
             name: name.to_owned(),
             me: sistrum_membership::Group::rank_in(&options.members, local)?,
@@ -121,6 +122,7 @@ impl Node {
             limits: RunLimits { blocks: capabilities.max_run_blocks, bytes: capabilities.max_run_bytes },
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
+            max_window,
             // On a network, checksums cover the payload too.
             tuning: Tuning {
                 window,

@@ -10,6 +10,9 @@ use std::num::NonZeroU32;
 /// Bytes of a slab: more than any UDP payload.
 pub const SLAB_BYTES: usize = 1 << 16;
 
+/// Strides that no data block may keep: control lands in them, and control is what frees all others.
+const RESERVED: usize = 2;
+
 /// How much memory a pool takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
@@ -71,7 +74,7 @@ impl RxPool {
             held: vec![0; slab_count],
             free_slabs: (0..index(slab_count)).rev().collect(),
             free_strides: (0..index(config.strides)).rev().collect(),
-            low_strides: config.strides / 8,
+            low_strides: (config.strides / 8).max(2 * RESERVED),
             exhausted: 0,
         })
     }
@@ -166,6 +169,12 @@ impl RxPool {
     #[must_use]
     pub fn is_low(&self) -> bool {
         self.free_strides.len() < self.low_strides
+    }
+
+    /// Whether what is left is for control alone: even the next expected block is refused then.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.free_strides.len() < RESERVED
     }
 
     /// Blocks that were dropped for want of a place.

@@ -8,7 +8,7 @@ use crate::wire::{
 
 /// Control blocks that may wait; what is beyond is dropped, since a timer will say it again.
 const SLOTS: usize = 64;
-/// Bytes of a control block: enough for the largest status or NAK beside a heartbeat.
+/// Bytes of a control block at most: enough for the largest status or NAK beside a heartbeat.
 pub const CONTROL_BLOCK_LEN: usize = 512;
 const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + 3 + MAX_STATUS_ENTRIES * 18 <= CONTROL_BLOCK_LEN);
 const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= CONTROL_BLOCK_LEN);
@@ -20,6 +20,8 @@ pub struct ControlQueue {
     /// Slots composed and taken so far.
     composed: usize,
     taken: usize,
+    /// Bytes of a control block: receivers have no place for more than a block.
+    limit: usize,
     template: Header,
 }
 
@@ -31,11 +33,11 @@ struct Slot {
 }
 
 impl ControlQueue {
-    /// An empty queue of blocks whose headers follow `template`.
+    /// An empty queue of blocks of at most `block` bytes, whose headers follow `template`.
     #[must_use]
-    pub fn new(template: Header) -> Self {
+    pub fn new(template: Header, block: usize) -> Self {
         let slots = vec![Slot { to: None, len: 0, bytes: [0; CONTROL_BLOCK_LEN] }; SLOTS];
-        Self { slots, composed: 0, taken: 0, template }
+        Self { slots, composed: 0, taken: 0, limit: block.min(CONTROL_BLOCK_LEN), template }
     }
 
     /// Blocks composed from here on belong to this instance.
@@ -50,7 +52,7 @@ impl ControlQueue {
             return false;
         }
         let slot = &mut self.slots[self.composed % SLOTS];
-        let mut writer = ControlWriter::new(&mut slot.bytes[HEADER_LEN..]);
+        let mut writer = ControlWriter::new(&mut slot.bytes[HEADER_LEN..self.limit]);
         write(&mut writer);
         slot.len = HEADER_LEN + writer.written();
         slot.to = Some(to);
@@ -75,5 +77,27 @@ impl ControlQueue {
     pub fn bytes(&self, slot: u16) -> &[u8] {
         let slot = &self.slots[slot as usize];
         &slot.bytes[..slot.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{GroupId, Rank, ViewNumber};
+    use crate::medium::Channel;
+    use crate::wire::Kind;
+
+    #[test]
+    fn a_control_block_is_no_longer_than_a_block() {
+        for block in [128, 256, 512, 1408] {
+            let template = Header::new(Kind::Control, GroupId(1), GroupInstance(1), ViewNumber(1), Rank(0));
+            let mut queue = ControlQueue::new(template, block);
+            let mut written = 0;
+            assert!(queue.push(Target::Channel(Channel(0)), Seq(0), |writer| {
+                written = writer.nak(Rank(1), 0, (0..100).map(|at| (Seq(2 * at), 1)));
+            }));
+            let (_, slot) = queue.take().unwrap();
+            assert!(written > 0 && queue.bytes(slot).len() <= block);
+        }
     }
 }

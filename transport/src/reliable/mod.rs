@@ -55,7 +55,7 @@ pub struct SessionCounters {
     pub duplicates: u64,
     /// Blocks beyond the window: their sender does not keep to it.
     pub beyond: u64,
-    /// Out-of-order blocks refused because receive memory ran short; they are repaired later.
+    /// Blocks refused because receive memory ran short; they are repaired later.
     pub refused_low: u64,
     /// Blocks that are no blocks of ours.
     pub malformed_blocks: u64,

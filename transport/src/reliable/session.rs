@@ -118,7 +118,7 @@ impl Session {
             ready: RankSet::new(members),
             news: RankSet::new(members),
             heard: RankSet::new(members),
-            control: ControlQueue::new(template),
+            control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
             rng: fastrand::Rng::with_seed(config.seed),
@@ -175,11 +175,13 @@ impl Session {
         let known = self.config.members.get(header.rank.0 as usize);
         let is_sender = known.is_some_and(|member| member.endpoint == from) && header.rank != self.config.me;
         // Any holder may repair: data counts by its header, whichever member it comes from.
-        let is_repair = header.kind == Kind::Data
-            && header.rank != self.config.me
-            && known.is_some()
-            && self.is_member(from);
-        if !is_sender && !is_repair {
+        let is_repair = || {
+            header.kind == Kind::Data
+                && header.rank != self.config.me
+                && known.is_some()
+                && self.is_member(from)
+        };
+        if !is_sender && !is_repair() {
             self.counters.strangers += 1;
             return pool.release(block);
         }
@@ -256,7 +258,11 @@ impl Session {
         self.timers[Timer::Nak as usize] = None;
         for rank in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[rank] else { continue };
-            if let Some(ask) = stream.nak_due(now) {
+            let ask = stream.nak_due(now);
+            // What came behind an older gap may all be here: then there is nothing to ask for.
+            if let Some(ask) = ask.filter(|ask| stream.missing(*ask).next().is_none()) {
+                stream.nak_sent(now, ask.to);
+            } else if let Some(ask) = ask {
                 let origin = Rank(rank as u16);
                 // A single receiver asks the sender alone; several listen to each other.
                 let to = match self.config.members.len() {
@@ -411,14 +417,20 @@ impl Protocol for Session {
     {
         let mut delivered = 0;
         let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
-        let mut broke = false;
+        let (mut broke, mut served) = (false, None);
         self.ready.retain(|rank| {
             let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| !broke) else { return true };
+            let before = delivered;
             let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
             broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
             stream.release(pool);
+            served = (broke && delivered > before).then_some(rank);
             broke
         });
+        // A handler that takes a few events at a time takes them from all senders in turn.
+        if let Some(rank) = served {
+            self.ready.move_to_end(rank);
+        }
         self.counters.delivered += delivered as u64;
         delivered
     }
@@ -433,6 +445,10 @@ impl Protocol for Session {
         }
         if !self.news.is_empty() {
             self.send_acks(now);
+        }
+        // What another ack took along, ahead of its time, must not wake anybody.
+        if self.news.is_empty() {
+            self.timers[Timer::Ack as usize] = None;
         }
     }
 
@@ -504,6 +520,11 @@ impl RankSet {
             contains[rank.0 as usize] = kept;
             kept
         });
+    }
+
+    fn move_to_end(&mut self, rank: Rank) {
+        self.order.retain(|&other| other != rank);
+        self.order.push(rank);
     }
 
     fn iter(&self) -> impl Iterator<Item = Rank> + '_ {

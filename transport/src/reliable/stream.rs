@@ -87,7 +87,9 @@ impl Stream {
             return pool.release(block);
         }
         self.release_implied(seq, pool);
-        if pool.is_low() && seq != self.window.next() && self.window.wants(seq) {
+        let is_next = seq == self.window.next();
+        let is_refused = if is_next { pool.is_spent() } else { pool.is_low() };
+        if is_refused && self.window.wants(seq) {
             counters.refused_low += 1;
             pool.release(block);
         } else {
@@ -118,7 +120,8 @@ impl Stream {
         self.nak.update(now, self.window.next(), self.highest, rng);
         let sender_is_behind = heartbeat.stable < self.window.next() || heartbeat.delivered < self.cursor.seq;
         if sender_is_behind && self.ack_due.is_none() {
-            self.ack_due = Some(now.plus_ns(self.ack_delay_ns));
+            // A heartbeat reaches all at once: their answers are spread, or they overflow its sender for ever alike.
+            self.ack_due = Some(now.plus_ns(rng.u64(0..=self.ack_delay_ns)));
         }
     }
 
