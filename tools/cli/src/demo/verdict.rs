@@ -53,10 +53,14 @@ fn loss_unproven(truth: &Digest, loss: AskedLoss, subscribers: &[Evidence]) -> O
     let dropped: u64 = counted().map(|counted| counted.dropped).sum();
     let repaired: u64 = counted().map(|counted| counted.repaired).sum();
     if drops >= ENOUGH_TO_EXPECT && dropped == 0 {
-        return Some(format!("nothing was dropped, where the loss asked for makes {drops:.0} drops expected"));
+        return Some(format!(
+            "nothing was dropped, where the loss asked for makes {drops:.0} drops expected"
+        ));
     }
     if losses >= ENOUGH_TO_EXPECT && repaired == 0 {
-        return Some(format!("nothing was repaired, where the loss asked for takes {losses:.0} blocks at least"));
+        return Some(format!(
+            "nothing was repaired, where the loss asked for takes {losses:.0} blocks at least"
+        ));
     }
     None
 }
