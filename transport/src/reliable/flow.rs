@@ -20,8 +20,8 @@ pub enum Refused {
         /// How long the oldest block has been waited for.
         age: Duration,
     },
-    /// The message can never fit: it is longer than half the window.
-    #[error("a message of {len} bytes exceeds the limit of {limit}, half the window")]
+    /// The message can never fit: it is longer than half the window, or than a block where it is to be written in place.
+    #[error("a message of {len} bytes exceeds the limit of {limit}")]
     TooLarge {
         /// Bytes of the message.
         len: usize,

@@ -94,7 +94,7 @@ impl Sender {
     pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
         let frame = frame_len(Part::Whole, len);
         if frame > self.log.room() || self.log.is_open_empty() {
-            self.make_room(frame)?;
+            self.make_room(frame, len)?;
         }
         Ok(self.log.claim(Part::Whole, len))
     }
@@ -246,11 +246,11 @@ impl Sender {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
 
-    /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
+    /// Makes room for a frame of `frame` bytes, a message of `len`, in the open block, sealing it and opening the next where needed.
     #[cold]
-    fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
+    fn make_room(&mut self, frame: usize, len: usize) -> Result<(), Refused> {
         if frame > self.log.block_room() {
-            return Err(Refused::TooLarge { len: frame, limit: self.max_claim() });
+            return Err(Refused::TooLarge { len, limit: self.max_claim() });
         }
         if !self.log.is_open_empty() {
             self.seal(true, |_| ());
