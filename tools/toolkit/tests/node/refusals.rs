@@ -11,12 +11,14 @@ fn conflicts(mut one: Member, mut other: Member) -> [(Endpoint, Conflict); 2] {
     let started = Instant::now();
     while one.conflicts().is_empty() || other.conflicts().is_empty() {
         assert!(started.elapsed() < PATIENCE, "no conflict: {:?} {:?}", one.seen, other.seen);
-        (one.poll(), other.poll());
+        one.poll();
+        other.poll();
     }
     // It is said once, however often the other introduces itself.
     let started = Instant::now();
     while started.elapsed().as_millis() < 150 {
-        (one.poll(), other.poll());
+        one.poll();
+        other.poll();
     }
     [one, other].map(|member| {
         assert!(!member.has_view());
