@@ -219,16 +219,20 @@ impl Group {
     }
 
     fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
-        if self.handshake.members().get(header.rank.0 as usize) != Some(&from)
-            || header.rank == self.config.me
-        {
-            // A stranger, or a list in another order: the latter names itself by its list when its own rank is right.
+        let rank = self.handshake.members().iter().position(|member| *member == from);
+        if rank.is_none_or(|rank| rank == self.config.me.0 as usize) {
             self.early += 1;
             return;
         }
         let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
             return;
         };
+        // In a list of another order it has another rank: then its list is what is wrong, and what is told.
+        let known = rank == Some(header.rank.0 as usize) || !self.handshake.is_same_list(&setup);
+        if !known {
+            self.early += 1;
+            return;
+        }
         match self.handshake.on_setup(header, &setup) {
             Ok(true) => self.install(),
             Ok(false) => {}

@@ -9,7 +9,7 @@ use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::ControlQueue;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind, Setup};
-use std::ops::Range;
+use std::collections::VecDeque;
 
 /// The first introduction is repeated after this time, and then at doubled distances.
 const FIRST_WAIT_NS: u64 = 2_000_000;
@@ -65,8 +65,9 @@ pub(crate) struct Handshake {
     instance: GroupInstance,
     next_due: Instant,
     wait_ns: u64,
-    /// Ranks that this round of introductions has not come to: the queue is shorter than the list may be.
-    to_introduce: Range<u16>,
+    /// Members that I am to be introduced to, each once: composed one by one, however many there are.
+    waiting: VecDeque<Rank>,
+    is_waiting: Vec<bool>,
     queue: ControlQueue,
 }
 
@@ -88,12 +89,13 @@ impl Handshake {
                 Header::new(Kind::Setup, group, instance, ViewNumber(0), me),
                 mine.block as usize,
             ),
+            waiting: VecDeque::with_capacity(members.len()),
+            is_waiting: vec![false; members.len()],
             mine,
             me,
             members,
             heard,
             max_window,
-            to_introduce: 0..0,
             instance,
             next_due: Instant::default(),
             wait_ns: FIRST_WAIT_NS,
@@ -105,7 +107,7 @@ impl Handshake {
     /// # Errors
     /// What stands against it; it is not recorded then.
     pub(crate) fn on_setup(&mut self, header: &Header, setup: &Setup) -> Result<bool, Conflict> {
-        if setup.list != self.mine.list || setup.members != self.mine.members {
+        if !self.is_same_list(setup) {
             return Err(Conflict::List { theirs: setup.members, mine: self.mine.members });
         }
         if setup.block != self.mine.block {
@@ -135,6 +137,11 @@ impl Handshake {
             self.introduce_to(header.rank);
         }
         Ok(completed)
+    }
+
+    /// Whether a member was given the list that I was given.
+    pub(crate) fn is_same_list(&self, setup: &Setup) -> bool {
+        setup.list == self.mine.list && setup.members == self.mine.members
     }
 
     /// Introduces me again where that is due.
@@ -171,7 +178,10 @@ impl Handshake {
     }
 
     pub(crate) fn take(&mut self) -> Option<(Target, u16)> {
-        self.go_on();
+        if let Some(rank) = self.waiting.pop_front() {
+            self.is_waiting[rank.0 as usize] = false;
+            self.compose(rank);
+        }
         self.queue.take()
     }
 
@@ -180,23 +190,19 @@ impl Handshake {
     }
 
     fn introduce_to_all(&mut self) {
-        self.to_introduce = 0..self.members.len() as u16;
-        self.go_on();
-    }
-
-    /// Goes on with the round of introductions as far as the queue has room.
-    fn go_on(&mut self) {
-        while !self.to_introduce.is_empty() {
-            let rank = Rank(self.to_introduce.start);
-            if rank != self.me && !self.introduce_to(rank) {
-                return;
-            }
-            self.to_introduce.start += 1;
+        let me = self.me;
+        for rank in (0..self.members.len() as u16).map(Rank).filter(|&rank| rank != me) {
+            self.introduce_to(rank);
         }
     }
 
-    /// Whether there was room for it.
-    fn introduce_to(&mut self, rank: Rank) -> bool {
+    fn introduce_to(&mut self, rank: Rank) {
+        if !std::mem::replace(&mut self.is_waiting[rank.0 as usize], true) {
+            self.waiting.push_back(rank);
+        }
+    }
+
+    fn compose(&mut self, rank: Rank) {
         let seen = self.heard(rank).map_or(BootId(0), |setup| setup.boot);
         let mut setup = Setup { seen, ..self.mine };
         setup.flags.complete = self.is_complete();
@@ -204,7 +210,7 @@ impl Handshake {
         self.queue.set_instance(self.instance);
         self.queue.push(to, setup.start, |writer| {
             writer.setup(&setup);
-        })
+        });
     }
 }
 
@@ -219,6 +225,10 @@ mod tests {
     }
 
     fn handshake(rank: u16, boot: u64) -> Handshake {
+        handshake_of(3, rank, boot)
+    }
+
+    fn handshake_of(members: u16, rank: u16, boot: u64) -> Handshake {
         let mine = Setup {
             boot: BootId(boot),
             seen: BootId(0),
@@ -226,15 +236,16 @@ mod tests {
             receive_buffer: 1,
             window: 16,
             block: 1408,
-            members: 3,
+            members,
             list: 7,
             flags: SetupFlags::default(),
         };
-        Handshake::new(GroupId(1), endpoints(3), Rank(rank), mine, 64)
+        Handshake::new(GroupId(1), endpoints(members), Rank(rank), mine, 64)
     }
 
     /// Passes everything that waits to those it is for, except to `deaf`; returns the ranks that completed.
     fn exchange(all: &mut [Handshake], deaf: Option<usize>) -> Vec<u16> {
+        let members = endpoints(all.len() as u16);
         let mut completed = Vec::new();
         loop {
             let mut passed = Vec::new();
@@ -252,7 +263,7 @@ mod tests {
                 else {
                     panic!("only setups are sent");
                 };
-                let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
+                let to = members.iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
                 if deaf != Some(to) && all[to].on_setup(&header, &setup).unwrap() {
                     completed.push(to as u16);
                 }
@@ -274,6 +285,13 @@ mod tests {
         completed.sort_unstable();
         assert_eq!(completed, [0, 1, 2]);
         assert!(all.iter().all(|handshake| handshake.instance() == BootId(100).instance()));
+    }
+
+    #[test]
+    fn a_large_group_comes_together_as_a_small_one_does() {
+        let mut all: Vec<_> = (0..200).map(|rank| handshake_of(200, rank, 100 + u64::from(rank))).collect();
+        all.iter_mut().for_each(|handshake| handshake.on_timeout(Instant(0)));
+        assert_eq!(exchange(&mut all, None).len(), 200);
     }
 
     #[test]

@@ -295,6 +295,7 @@ impl Sender {
     /// Seals the open block; news of stability ride in it where there is room.
     fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
+        // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
         let position = self.announces().then(|| self.position(seq));
         let mut told = false;
         self.log.seal(full, |writer| {

@@ -36,7 +36,7 @@ const SETUP_COALESCES: u8 = 2;
 /// How far a sender has come: found by it, the loss of the last blocks is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The sequence after the last block sent; in a block's trailer, its own.
+    /// The sequence after the last block sent; in the trailer of a data block, that of the block itself.
     pub next: Seq,
     /// Everything before it is held by all members, and may be freed by those who have delivered it.
     pub stable: Seq,
