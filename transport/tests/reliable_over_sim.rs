@@ -176,6 +176,42 @@ fn without_faults_nothing_is_asked_for_and_nothing_is_sent_again() {
 }
 
 #[test]
+fn a_busy_send_is_tried_again_and_nothing_of_it_is_lost() {
+    let storm = SimOptions { busy: 0.3, delay_ns: 5_000..5_001, ..SimOptions::default() };
+    let outcome = run(Options { run_blocks: 16, senders: 3, ..quiet(3, storm) });
+    assert!(outcome.engine.busy_sends > 50, "{outcome:?}");
+    assert_eq!((outcome.counters.naks_sent, outcome.counters.repairs_sent), (0, 0));
+}
+
+#[test]
+fn what_all_have_lost_is_asked_for_by_few_and_sent_again_once() {
+    let storm = SimOptions { delay_ns: 5_000..5_001, ..SimOptions::default() };
+    let mut world = World::new(Options { messages: 0, ..quiet(8, storm) });
+    for _ in 0..LOSSES {
+        (1..8).for_each(|to| world.network.cut(0, to));
+        world.cast(0, &[1; 150]);
+        world.turn(0);
+        world.network.heal_all();
+        world.cast(0, &[2; 150]);
+        world.rounds_for(3_000_000);
+    }
+    let naks: u64 = world.nodes.iter().map(|node| node.session.counters().naks_sent).sum();
+    assert!((LOSSES..3 * LOSSES).contains(&naks), "{naks} of {} receivers' NAKs", 7 * LOSSES);
+    assert_eq!(world.nodes[0].session.sent().repairs(), LOSSES);
+    const LOSSES: u64 = 40;
+}
+
+#[test]
+fn a_pool_of_just_the_windows_never_shuts_out_control() {
+    for seed in 0..30 {
+        let storm = SimOptions { delay_ns: 1_000..2_000, ..SimOptions::default() };
+        let options =
+            Options { seed, senders: 6, window: 8, breaks: 0.25, spare_strides: 0, ..quiet(6, storm) };
+        run(Options { messages: 60, cuts: true, ..options });
+    }
+}
+
+#[test]
 fn the_last_block_is_found_missing_by_heartbeats_alone() {
     let mut world = World::new(Options { messages: 0, ..quiet(3, SimOptions::default()) });
     world.rounds_for(1_000_000);
@@ -264,7 +300,7 @@ fn after_a_pause_what_arrived_comes_before_the_timers() {
     let storm = SimOptions { delay_ns: 1_000..1_001, ..SimOptions::default() };
     let mut world = World::new(Options { messages: 0, ..quiet(3, storm) });
     world.rounds_for(1_000_000);
-    // Block 1 is late at member 1, everything else on its way when it falls asleep with its NAK armed.
+    // Block 1 is late, and behind many others in the socket, when member 1 falls asleep with its NAK armed.
     world.network.set_options(SimOptions { delay_ns: 3_000_000..3_000_001, ..world.options.storm.clone() });
     world.cast(0, &[1; 150]);
     world.turn(0);
@@ -274,12 +310,16 @@ fn after_a_pause_what_arrived_comes_before_the_timers() {
     world.clock.advance_ns(2_000);
     world.turn(1);
     assert!(world.nodes[1].session.awaits_control(), "the gap was noticed");
+    for number in 3..23 {
+        world.cast(0, &[number; 150]);
+        world.turn(0);
+    }
     let pauses = world.nodes[1].cycle.counters().pauses;
     world.clock.advance_ns(50_000_000);
     world.turn(1);
     let node = &world.nodes[1];
     assert_eq!(node.cycle.counters().pauses, pauses + 1);
-    assert_eq!(node.app.seen[0], 2, "the late block was taken first");
+    assert_eq!(node.app.seen[0], 22, "the late block was taken first");
     assert_eq!(node.session.counters().naks_sent, 0, "so that nothing was asked for");
 }
 

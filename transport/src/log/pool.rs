@@ -10,8 +10,9 @@ use std::num::NonZeroU32;
 /// Bytes of a slab: more than any UDP payload.
 pub const SLAB_BYTES: usize = 1 << 16;
 
-/// Strides that no data block may keep: control lands in them, and control is what frees all others.
-const RESERVED: usize = 2;
+/// Strides that no data block may keep: control lands in them, and it frees all others. The engine takes them beside
+/// those that the windows need.
+pub const RESERVED_STRIDES: usize = 2;
 
 /// How much memory a pool takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl RxPool {
             held: vec![0; slab_count],
             free_slabs: (0..index(slab_count)).rev().collect(),
             free_strides: (0..index(config.strides)).rev().collect(),
-            low_strides: (config.strides / 8).max(2 * RESERVED),
+            low_strides: (config.strides / 8).max(2 * RESERVED_STRIDES),
             exhausted: 0,
         })
     }
@@ -174,7 +175,7 @@ impl RxPool {
     /// Whether what is left is for control alone: even the next expected block is refused then.
     #[must_use]
     pub fn is_spent(&self) -> bool {
-        self.free_strides.len() < RESERVED
+        self.free_strides.len() < RESERVED_STRIDES
     }
 
     /// Blocks that were dropped for want of a place.

@@ -138,6 +138,12 @@ impl Session {
         &self.sender
     }
 
+    /// Everything before it in the stream of `rank` is held here; `None` for my own stream, and for no member.
+    #[must_use]
+    pub fn held_of(&self, rank: Rank) -> Option<Seq> {
+        self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> SessionCounters {

@@ -176,6 +176,11 @@ impl Stream {
         StatusEntry { rank: self.origin, received: self.window.next(), delivered: self.cursor.seq }
     }
 
+    /// Everything before it is held, or was.
+    pub(super) fn held(&self) -> Seq {
+        self.window.next()
+    }
+
     /// The present [`status`](Self::status) was sent.
     pub(super) fn reported(&mut self) {
         self.reported = self.status();

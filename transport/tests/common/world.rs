@@ -198,7 +198,23 @@ impl World {
                 "a timer is due that nothing was done about: {due:?} at {now:?}"
             );
         }
+        self.assert_acks_are_true(at);
         casts + work
+    }
+
+    /// What a sender believes of a receiver is never more than is so.
+    fn assert_acks_are_true(&self, at: usize) {
+        let me = self.nodes[at].app.me;
+        let sent = self.nodes[at].session.sent();
+        for other in self.nodes.iter().filter(|other| other.app.me != me) {
+            let held = other.session.held_of(me).expect("a member");
+            assert!(
+                sent.received_by(other.app.me) <= held,
+                "{} does not hold what {me} believes",
+                other.app.me
+            );
+            assert!(sent.stable() <= held, "what {} does not hold is not stable", other.app.me);
+        }
     }
 
     /// To the next arrival or timer, and a little further; not far while an application would still cast.

@@ -98,10 +98,11 @@ fn garbage_is_counted_and_harmless() {
         cluster.turn();
     }
     counted(&mut cluster, "malformed", 600, |node| node.counters().malformed);
-    // Nothing, and more than a block: neither is even read.
+    // Nothing is not even read; more than a block is read as a run of blocks that are none.
     stranger.send(&[]);
+    counted(&mut cluster, "unusable", 2, |node| node.counters().medium.unusable);
     stranger.send(&random(20_000));
-    counted(&mut cluster, "truncated", 2, |node| node.counters().medium.truncated);
+    counted(&mut cluster, "malformed", 600 + 2 * 20_000 / 1408, |node| node.counters().malformed);
     cluster.settle();
     assert_eq!(cluster.members[1].of(Rank(0)).len(), 300);
     assert!(cluster.members.iter().all(|member| member.seen.len() == 1 + member.of(Rank(0)).len()));
