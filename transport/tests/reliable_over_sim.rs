@@ -197,7 +197,7 @@ fn what_all_have_lost_is_asked_for_by_few_and_sent_again_once() {
     }
     let naks: u64 = world.nodes.iter().map(|node| node.session.counters().naks_sent).sum();
     assert!((LOSSES..3 * LOSSES).contains(&naks), "{naks} of {} receivers' NAKs", 7 * LOSSES);
-    assert_eq!(world.nodes[0].session.sent().repairs(), LOSSES);
+    assert_eq!(world.nodes[0].session.stream().repairs(), LOSSES);
     const LOSSES: u64 = 40;
 }
 

@@ -205,7 +205,7 @@ impl World {
     /// What a sender believes of a receiver is never more than is so.
     fn assert_acks_are_true(&self, at: usize) {
         let me = self.nodes[at].app.me;
-        let sent = self.nodes[at].session.sent();
+        let sent = self.nodes[at].session.stream();
         for other in self.nodes.iter().filter(|other| other.app.me != me) {
             let held = other.session.held_of(me).expect("a member");
             assert!(
