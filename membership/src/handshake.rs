@@ -208,7 +208,7 @@ impl Handshake {
         setup.flags.complete = self.is_complete();
         let to = Target::One(self.members[rank.0 as usize]);
         self.queue.set_instance(self.instance);
-        self.queue.push(to, setup.start, |writer| {
+        self.queue.push(to, |writer| {
             writer.setup(&setup);
         });
     }

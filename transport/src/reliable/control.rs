@@ -1,6 +1,6 @@
 //! Control blocks that wait to be sent, composed in slots that were taken at the start.
 
-use crate::id::{GroupInstance, Seq};
+use crate::id::GroupInstance;
 use crate::protocol::Target;
 use crate::wire::{
     ControlWriter, HEADER_LEN, HEARTBEAT_FRAME_LEN, Header, MAX_NAK_RANGES, MAX_STATUS_ENTRIES,
@@ -46,7 +46,7 @@ impl ControlQueue {
     }
 
     /// Composes one block to `to` with what `write` puts into it; `false` when the queue is full.
-    pub fn push(&mut self, to: Target, next: Seq, write: impl FnOnce(&mut ControlWriter<'_>)) -> bool {
+    pub fn push(&mut self, to: Target, write: impl FnOnce(&mut ControlWriter<'_>)) -> bool {
         // The slot that was taken last may still be on its way: it is not reused before the next is taken.
         if self.composed + 1 - self.taken >= SLOTS {
             return false;
@@ -56,7 +56,7 @@ impl ControlQueue {
         write(&mut writer);
         slot.len = HEADER_LEN + writer.written();
         slot.to = Some(to);
-        let header = Header { seq: next.0 as u32, used: slot.len as u16, ..self.template };
+        let header = Header { used: slot.len as u16, ..self.template };
         header.encode(&mut slot.bytes, true);
         self.composed += 1;
         true
@@ -83,7 +83,7 @@ impl ControlQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{GroupId, Rank, ViewNumber};
+    use crate::id::{GroupId, Rank, Seq, ViewNumber};
     use crate::medium::Channel;
     use crate::wire::Kind;
 
@@ -93,7 +93,7 @@ mod tests {
             let template = Header::new(Kind::Control, GroupId(1), GroupInstance(1), ViewNumber(1), Rank(0));
             let mut queue = ControlQueue::new(template, block);
             let mut written = 0;
-            assert!(queue.push(Target::Channel(Channel(0)), Seq(0), |writer| {
+            assert!(queue.push(Target::Channel(Channel(0)), |writer| {
                 written = writer.nak(Rank(1), 0, (0..100).map(|at| (Seq(2 * at), 1)));
             }));
             let (_, slot) = queue.take().unwrap();

@@ -8,6 +8,7 @@ mod control;
 mod flow;
 mod message;
 mod nak;
+mod rank_set;
 mod retransmit;
 mod sender;
 mod session;

@@ -145,8 +145,14 @@ impl Sender {
         self.now = now;
     }
 
+    /// As many senders share the receivers' buffers, this one included.
     pub(super) fn set_senders(&mut self, senders: usize) {
         self.senders = senders;
+    }
+
+    /// At least so many others do.
+    pub(super) fn share_with(&mut self, others: usize) {
+        self.senders = self.senders.max(1 + others);
     }
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
@@ -181,9 +187,8 @@ impl Sender {
     }
 
     /// Where my stream stands, for a heartbeat.
-    pub(super) fn heartbeat(&mut self) -> Heartbeat {
-        self.announced = self.position(self.sent);
-        self.announced
+    pub(super) fn position(&self) -> Heartbeat {
+        self.position_before(self.sent)
     }
 
     /// Whether some member may not have received or delivered everything that was sent.
@@ -201,8 +206,8 @@ impl Sender {
         self.last_sent_at
     }
 
-    pub(super) fn heartbeat_sent(&mut self, now: Instant) {
-        self.last_sent_at = now;
+    pub(super) fn heartbeat_sent(&mut self, now: Instant, heartbeat: Heartbeat) {
+        (self.last_sent_at, self.announced) = (now, heartbeat);
     }
 
     /// Whether an ack would let me go on at once.
@@ -248,7 +253,7 @@ impl Sender {
         (self.log.run(first, count), self.log.stride())
     }
 
-    fn position(&self, next: Seq) -> Heartbeat {
+    fn position_before(&self, next: Seq) -> Heartbeat {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
 
@@ -296,7 +301,7 @@ impl Sender {
     fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
         // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
-        let position = self.announces().then(|| self.position(seq));
+        let position = self.announces().then(|| self.position_before(seq));
         let mut told = false;
         self.log.seal(full, |writer| {
             acks(writer);

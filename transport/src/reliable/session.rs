@@ -2,6 +2,7 @@
 
 use super::control::ControlQueue;
 use super::message::Message;
+use super::rank_set::RankSet;
 use super::sender::{RunLimits, Sender};
 use super::stream::Stream;
 use super::{SessionCounters, Tuning};
@@ -86,6 +87,8 @@ pub struct Session {
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
+    /// When the senders were last counted.
+    counted_at: Instant,
     rng: fastrand::Rng,
     counters: SessionCounters,
 }
@@ -121,6 +124,7 @@ impl Session {
             control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
+            counted_at: Instant::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             counters: SessionCounters::default(),
             config,
@@ -215,7 +219,7 @@ impl Session {
         self.news.insert(header.rank);
         self.arm(Timer::Nak, nak);
         if self.heard.insert(header.rank) {
-            self.sender.set_senders(1 + self.heard.len());
+            self.sender.share_with(self.heard.len());
         }
     }
 
@@ -276,18 +280,31 @@ impl Session {
                     _ => Target::Channel(self.config.channel),
                 };
                 let mut asked_to = ask.to;
-                self.control.push(to, Seq(0), |writer| {
+                let queued = self.control.push(to, |writer| {
                     let written = writer.nak(origin, ask.attempt, stream.missing(ask));
                     if let Some((first, _)) = stream.missing(ask).nth(written) {
                         asked_to = first;
                     }
                 });
-                stream.nak_sent(now, asked_to);
-                self.counters.naks_sent += 1;
+                // Where there was no room, the NAK is still due.
+                if queued {
+                    stream.nak_sent(now, asked_to);
+                    self.counters.naks_sent += 1;
+                }
             }
             let next = stream.nak_timeout();
             self.arm(Timer::Nak, next);
         }
+    }
+
+    /// Counts the senders that share the receivers' buffers: those heard since it was last counted, at least for a while.
+    fn count_senders(&mut self, now: Instant) {
+        if now.since_ns(self.counted_at) < self.config.tuning.heartbeat_max_ns {
+            return;
+        }
+        self.counted_at = now;
+        self.sender.set_senders(1 + self.heard.len());
+        self.heard.clear();
     }
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
@@ -301,12 +318,14 @@ impl Session {
         };
         let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
         if due <= now {
-            let heartbeat = self.sender.heartbeat();
+            let heartbeat = self.sender.position();
             let to = Target::Channel(self.config.channel);
-            self.control.push(to, heartbeat.next, |writer| {
+            let queued = self.control.push(to, |writer| {
                 writer.heartbeat(heartbeat);
             });
-            self.sender.heartbeat_sent(now);
+            if queued {
+                self.sender.heartbeat_sent(now, heartbeat);
+            }
             self.heartbeat_wait_ns = (wait_ns * 2).min(tuning.heartbeat_max_ns);
             due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
         }
@@ -339,7 +358,7 @@ impl Session {
         let only = (due_ranks == 1).then_some(last);
         let (streams, mut written) = (&self.streams, 0);
         let told = |rank: &Rank| only.is_none_or(|only| only == *rank);
-        let queued = self.control.push(to, Seq(0), |writer| {
+        let queued = self.control.push(to, |writer| {
             let entries = self.news.iter().filter(told).filter_map(|rank| streams[rank.0 as usize].as_ref());
             written = writer.status(entries.map(Stream::status));
         });
@@ -413,6 +432,7 @@ impl Protocol for Session {
             self.send_naks(now);
         }
         if self.is_due(Timer::Heartbeat, now) {
+            self.count_senders(now);
             self.send_heartbeat(now);
         }
     }
@@ -495,54 +515,6 @@ impl Protocol for Session {
 
     fn awaits_control(&self) -> bool {
         self.timers[Timer::Nak as usize].is_some() || self.sender.is_blocked()
-    }
-}
-
-/// A set of ranks that is walked in the order of insertion.
-#[derive(Debug)]
-struct RankSet {
-    order: Vec<Rank>,
-    contains: Vec<bool>,
-}
-
-impl RankSet {
-    fn new(members: usize) -> Self {
-        Self { order: Vec::with_capacity(members), contains: vec![false; members] }
-    }
-
-    /// Whether it was not in the set before.
-    fn insert(&mut self, rank: Rank) -> bool {
-        let contained = std::mem::replace(&mut self.contains[rank.0 as usize], true);
-        if !contained {
-            self.order.push(rank);
-        }
-        !contained
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(Rank) -> bool) {
-        let contains = &mut self.contains;
-        self.order.retain(|&rank| {
-            let kept = keep(rank);
-            contains[rank.0 as usize] = kept;
-            kept
-        });
-    }
-
-    fn move_to_end(&mut self, rank: Rank) {
-        self.order.retain(|&other| other != rank);
-        self.order.push(rank);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Rank> + '_ {
-        self.order.iter().copied()
-    }
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Header {
     pub instance: GroupInstance,
     /// The view it was sent in.
     pub view: ViewNumber,
-    /// The low half of its sequence; in control blocks, of the next one to be sent.
+    /// The low half of its sequence; control blocks have none.
     pub seq: u32,
     /// Its sender.
     pub rank: Rank,
