@@ -34,8 +34,8 @@ pub(crate) struct Options {
     pub(crate) breaks: f64,
     /// How often a handler casts a reply.
     pub(crate) replies: f64,
-    /// Strides of the pool beyond the sum of the windows, and slabs.
-    pub(crate) spare_strides: usize,
+    /// Strides of the pool beyond the sum of the windows (negative: it is too small), and slabs.
+    pub(crate) spare_strides: isize,
     pub(crate) slabs: usize,
     pub(crate) check_payload: bool,
 }

@@ -300,7 +300,8 @@ impl Node {
         let config = session_config(options, &medium, me, channel, &entry);
         let pool = PoolConfig {
             stride: options.block,
-            strides: options.window * (options.members as usize - 1) + options.spare_strides,
+            strides: (options.window * (options.members as usize - 1))
+                .saturating_add_signed(options.spare_strides),
             slabs: options.slabs,
         };
         Self {
