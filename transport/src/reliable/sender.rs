@@ -285,7 +285,7 @@ impl Sender {
     ///
     /// Not each block carries it: what they keep in the meantime is little, and it would cost every one of them.
     fn announces(&self) -> bool {
-        self.flow.stable().since(self.announced.stable) >= (self.window / 32).min(MAX_UNANNOUNCED)
+        self.flow.stable().since(self.announced.stable) >= (self.window / 32).clamp(1, MAX_UNANNOUNCED)
     }
 
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.

@@ -232,6 +232,9 @@ impl Session {
                 Ok(Some(Control::Status(status))) => {
                     let mine = status.entries.iter().filter(|entry| entry.rank == self.config.me);
                     mine.for_each(|entry| self.sender.on_status(header.rank, entry));
+                    if self.sender.has_news() {
+                        self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
+                    }
                 }
                 Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
                 // The handshake is over.
@@ -311,9 +314,10 @@ impl Session {
     fn send_heartbeat(&mut self, now: Instant) {
         let tuning = &self.config.tuning;
         let waiting = self.sender.is_waiting_for_acks();
-        let wait_ns = match (waiting, self.sender.has_news()) {
-            (true, _) => self.heartbeat_wait_ns,
-            (false, true) => tuning.heartbeat_ns,
+        let wait_ns = match (self.sender.has_news(), waiting) {
+            // What has become stable frees the receivers' buffers: they hear of it soon.
+            (true, _) => tuning.heartbeat_ns,
+            (false, true) => self.heartbeat_wait_ns,
             (false, false) => tuning.heartbeat_max_ns,
         };
         let mut due = self.sender.last_sent_at().plus_ns(wait_ns);

@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.nodes.iter().all(|node| node.app.is_complete(&self.truth) && node.session.stream().is_settled())
     }
 
@@ -265,7 +265,7 @@ impl World {
         1_000_000_000 + casts * 1_000_000 * slow
     }
 
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         let truth = self.truth.borrow();
         let cast: Vec<usize> = truth.iter().map(Vec::len).collect();
         let mut text = format!("at {:?}, cast {cast:?}\n", self.clock.peek());
