@@ -91,6 +91,8 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         cases.push(Case { more: &["--pace", "100"], ..case(members, 0, &None) });
         cases.push(Case { more: &["--pace", "100"], ..case(members, 1, &None) });
     }
+    // As many as the demo allows: a handshake that has a limit stops here.
+    cases.push(case(64, 1, &None));
     let cases = vec![cases; options.repeat as usize].concat();
     report.step("demo", |report| all(report, &cases))
 }
