@@ -106,7 +106,7 @@ impl Tuning {
             ack_delay_ns: 200_000,
             nak_delay_ns: 100_000,
             nak_retry_ns: 2_000_000,
-            nak_retry_max_ns: 64_000_000,
+            nak_retry_max_ns: 8_000_000,
             repair_holdoff_ns: 500_000,
             heartbeat_ns: 1_000_000,
             heartbeat_max_ns: 100_000_000,

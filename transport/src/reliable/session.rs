@@ -262,7 +262,7 @@ impl Session {
         if nak.origin == self.config.me {
             self.sender.on_nak(nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
-            stream.on_nak_heard(now, nak.ranges);
+            stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }
     }
 
@@ -274,7 +274,7 @@ impl Session {
             let ask = stream.nak_due(now);
             // What came behind an older gap may all be here: then there is nothing to ask for.
             if let Some(ask) = ask.filter(|ask| stream.missing(*ask).next().is_none()) {
-                stream.nak_sent(now, ask.to);
+                stream.nak_sent(now, ask.to, &mut self.rng);
             } else if let Some(ask) = ask {
                 let origin = Rank(rank as u16);
                 // A single receiver asks the sender alone; several listen to each other.
@@ -291,7 +291,7 @@ impl Session {
                 });
                 // Where there was no room, the NAK is still due.
                 if queued {
-                    stream.nak_sent(now, asked_to);
+                    stream.nak_sent(now, asked_to, &mut self.rng);
                     self.counters.naks_sent += 1;
                 }
             }

@@ -126,14 +126,14 @@ impl Stream {
     }
 
     /// Another receiver was heard asking: if that covers all that I would ask for, the answer will serve me too.
-    pub(super) fn on_nak_heard(&mut self, now: Instant, ranges: NakRanges<'_>) {
+    pub(super) fn on_nak_heard(&mut self, now: Instant, ranges: NakRanges<'_>, rng: &mut fastrand::Rng) {
         let Some(fresh) = self.nak.fresh_from(self.window.next()) else { return };
         let covered = self.window.missing(fresh, self.highest).all(|(first, count)| {
             let end = first.plus(u64::from(count));
             ranges.iter().any(|(from, asked)| from <= first && end <= from.plus(u64::from(asked)))
         });
         if covered {
-            self.nak.asked(now, self.window.next(), self.highest);
+            self.nak.asked(now, self.window.next(), self.highest, rng);
         }
     }
 
@@ -148,8 +148,8 @@ impl Stream {
     }
 
     /// A NAK was sent that covers everything missing before `to`.
-    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq) {
-        self.nak.asked(now, self.window.next(), to);
+    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq, rng: &mut fastrand::Rng) {
+        self.nak.asked(now, self.window.next(), to, rng);
     }
 
     /// When [`nak_due`](Self::nak_due) wants to be asked.
