@@ -17,7 +17,7 @@ const MEASURED: u64 = 4_000;
 /// Messages that are on their way at once.
 const WINDOW: u64 = 16;
 
-/// Cycles in which nothing is cast, so that the idle strategy is seen at work: more than `Auto` yields before it parks.
+/// Cycles in which nothing is cast, so that the idle strategy is seen at work.
 const IDLE: u64 = 600;
 
 /// How long a pause of the idle strategy may last.

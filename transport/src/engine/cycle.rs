@@ -107,7 +107,7 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
             return;
         }
         let timer = protocol.poll_timeout().map_or(limit, |due| due.since(self.now));
-        self.idle.idle(work, &mut self.medium, timer.min(limit));
+        self.idle.idle(self.now, work, &mut self.medium, timer.min(limit));
     }
 
     /// The clock as it was read at the beginning of the last cycle.
