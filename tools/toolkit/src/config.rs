@@ -153,7 +153,8 @@ const SLABS_FOR_STRIDES: usize = 2;
 /// Who is in a group, and how a cast reaches them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinOptions {
-    pub(crate) members: Vec<Endpoint>,
+    /// `None` for a reader, who is in no list.
+    pub(crate) members: Option<Vec<Endpoint>>,
     pub(crate) fan_out: Reach,
 }
 
@@ -168,7 +169,14 @@ impl JoinOptions {
     /// every member by unicast.
     #[must_use]
     pub fn members(members: Vec<Endpoint>) -> Self {
-        Self { members, fan_out: Reach::Unicast }
+        Self { members: Some(members), fan_out: Reach::Unicast }
+    }
+
+    /// Not in the list: a reader gets what is cast from now on, from each member's next whole message, asks for what it
+    /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
+    #[must_use]
+    pub fn reader() -> Self {
+        Self { members: None, fan_out: Reach::Unicast }
     }
 
     /// One datagram to this multicast address and port reaches all members.

@@ -5,10 +5,12 @@
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
 mod control;
+mod departures;
 mod flow;
 mod message;
 mod nak;
 mod rank_set;
+mod reader;
 mod retransmit;
 mod sender;
 mod session;
@@ -17,6 +19,7 @@ mod stream;
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use message::{Message, Parts};
+pub use reader::{Reader, ReaderConfig, ReaderEvent};
 pub use sender::{RunLimits, Sender, max_message};
 pub use session::{Entry, Event, Member, Session, SessionConfig};
 
