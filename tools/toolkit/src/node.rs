@@ -8,7 +8,6 @@ use crate::{
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
-
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{RunLimits, Tuning};
 use sistrum_transport::sys;
@@ -163,7 +162,8 @@ impl Node {
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
     ///
-    /// When the handler fails, its event is not consumed: the next poll offers it again.
+    /// When the handler fails, its event is not consumed: it is offered again by the next poll, after what is ready of other
+    /// senders and groups.
     ///
     /// # Errors
     /// The handler's, or the medium's when that broke for good.
