@@ -62,7 +62,7 @@ impl Caster<'_> {
     /// Casts one message, as [`Node::cast`](crate::Node::cast).
     ///
     /// # Errors
-    /// Likewise. When the handler passes the refusal on, its event is offered again by the next poll.
+    /// Likewise. When the handler passes the refusal on, its event is offered again: see [`Node::poll`](crate::Node::poll).
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
         match order {
@@ -92,6 +92,8 @@ pub(crate) struct Groups {
     pub(crate) malformed: u64,
     /// The group that is asked first for the next transmit: each gets its turn.
     turn: usize,
+    /// The group that is asked first for events: the one after that whose event was refused.
+    first: usize,
 }
 
 impl Groups {
@@ -150,7 +152,9 @@ impl Protocol for Groups {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        for index in 0..self.groups.len() {
+        let count = self.groups.len();
+        for step in 0..count {
+            let index = (self.first + step) % count;
             let (before, rest) = self.groups.split_at_mut(index);
             let (own, after) = rest.split_first_mut().expect("the index is in the vector");
             let group = Group { index: index as u16, id: own.id() };
@@ -162,6 +166,7 @@ impl Protocol for Groups {
                 flow
             });
             if broke {
+                self.first = index + 1;
                 break;
             }
         }

@@ -9,7 +9,6 @@ use crate::{
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
-
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
 use sistrum_transport::sys;
@@ -192,7 +191,8 @@ impl Node {
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
     ///
-    /// When the handler fails, its event is not consumed: the next poll offers it again.
+    /// When the handler fails, its event is not consumed: it is offered again by the next poll, after what is ready of other
+    /// senders and groups.
     ///
     /// # Errors
     /// The handler's, or the medium's when that broke for good.

@@ -519,21 +519,22 @@ impl Protocol for Session {
     {
         let mut delivered = 0;
         let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
-        let (mut broke, mut served) = (false, None);
+        let mut broke_at = None;
         self.ready.retain(|rank| {
-            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| !broke) else { return true };
-            let before = delivered;
+            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| broke_at.is_none()) else {
+                return true;
+            };
             let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
-            broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
+            let broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
             stream.release(pool);
-            served = (broke && delivered > before).then_some(rank);
+            broke_at = broke.then_some(rank);
             broke
         });
-        if !broke {
+        if broke_at.is_none() {
             delivered += self.departures.tell(streams, &mut |rank| handler(sender, Event::Left(rank)));
         }
-        // A handler that takes a few events at a time takes them from all senders in turn.
-        if let Some(rank) = served {
+        // The others have their turn before it. What they sent may be what frees the room that the handler waits for.
+        if let Some(rank) = broke_at {
             self.ready.move_to_end(rank);
         }
         self.counters.delivered += delivered as u64;
