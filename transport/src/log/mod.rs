@@ -4,6 +4,6 @@ mod pool;
 mod receive_window;
 mod send_log;
 
-pub use pool::{Landing, PoolConfig, RxBlock, RxPool};
+pub use pool::{HEADROOM, Landing, PoolConfig, RxBlock, RxPool};
 pub use receive_window::{Insert, MissingRanges, ReceiveWindow};
 pub use send_log::SendLog;
