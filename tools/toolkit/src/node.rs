@@ -22,7 +22,6 @@ pub struct Node {
     boot: BootId,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
-    medium: String,
 }
 
 /// What happened so far in a node, all groups together.
@@ -60,7 +59,7 @@ impl Node {
             uniform_runs: true,
             buffer_loss: config.faults.buffer_loss,
         };
-        let (mut any, medium) = auto::open(config.medium, udp)?;
+        let mut any = auto::open(config.medium, udp)?;
         if config.faults.block_loss > 0.0 {
             let options = FaultOptions { loss: config.faults.block_loss, ..FaultOptions::default() };
             any = any.with_faults(options, config.faults.seed);
@@ -71,7 +70,7 @@ impl Node {
         let pool = PoolConfig { stride: config.block_size, strides, slabs };
         let cycle = Cycle::new(any, MonotonicClock, pool, config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Memory)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), medium, config })
+        Ok(Self { boot, cycle, groups: Groups::default(), config })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -86,10 +85,10 @@ impl Node {
         self.boot
     }
 
-    /// Which medium carries the blocks, and why.
+    /// Which medium carries the blocks at present, and why.
     #[must_use]
     pub fn medium(&self) -> &str {
-        &self.medium
+        self.cycle.medium().description()
     }
 
     /// Joins the group `name`. Its first event is the view; casts are refused before.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// Batches of received blocks in, transmits out.
 pub trait Medium {
-    /// What this medium can do; fixed from its opening on.
+    /// What this medium can do; fixed from its opening on, but for the name where [`Any`] goes over to another one.
     fn capabilities(&self) -> &Capabilities;
 
     /// The endpoint that everything is sent from and that reaches this process.

@@ -178,6 +178,11 @@ impl Udp {
         Ok(channel(self.routes.len() - 1))
     }
 
+    /// Whether segmentation offload was not switched off.
+    pub(super) fn wants_offload(&self) -> bool {
+        self.config.offload
+    }
+
     fn own(&self) -> Option<SocketAddrV4> {
         match self.local.0 {
             SocketAddr::V4(own) => Some(own),

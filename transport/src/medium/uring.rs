@@ -43,9 +43,9 @@ pub struct Uring {
     udp: Udp,
 }
 
-/// The receiving half.
+/// The receiving half: everything but the sockets, which it is lent.
 #[derive(Debug)]
-struct Receiver {
+pub(super) struct Receiver {
     ring: Ring,
     looks: Looks,
     /// Under load: multishot.
@@ -68,10 +68,10 @@ struct Due {
 }
 
 /// What is received into: the same in all ways.
-struct Sink<'a> {
-    pool: &'a mut RxPool,
-    inbox: &'a mut Vec<Arrival>,
-    quota: usize,
+pub(super) struct Sink<'a> {
+    pub(super) pool: &'a mut RxPool,
+    pub(super) inbox: &'a mut Vec<Arrival>,
+    pub(super) quota: usize,
 }
 
 impl Uring {
@@ -93,23 +93,9 @@ impl Uring {
         if looks == Looks::Multishot && !ring.has_bursts() {
             return Err(MediumError::Unsupported("this kernel has no buffer rings".to_owned()));
         }
-        Ok(Self::over(Udp::open(config)?, ring, looks))
-    }
-
-    /// Receives by `ring` from what `udp` has opened; all its channels stay.
-    pub(super) fn over(mut udp: Udp, ring: Ring, looks: Looks) -> Self {
-        udp.capabilities.name = "uring";
-        let receiver = Receiver {
-            ring,
-            looks,
-            loaded: false,
-            switches: 0,
-            watched: 0,
-            due: Vec::new(),
-            landings: Vec::with_capacity(MAX_LOOKS.max(MAX_BURST)),
-            run_blocks: 1,
-        };
-        Self { receiver, udp }
+        let mut udp = Udp::open(config)?;
+        udp.capabilities.name = NAME;
+        Ok(Self { receiver: Receiver::new(ring, looks), udp })
     }
 }
 
@@ -169,7 +155,25 @@ impl Medium for Uring {
 }
 
 impl Receiver {
-    fn receive(
+    pub(super) fn new(ring: Ring, looks: Looks) -> Self {
+        Self {
+            ring,
+            looks,
+            loaded: false,
+            switches: 0,
+            watched: 0,
+            due: Vec::new(),
+            landings: Vec::with_capacity(MAX_LOOKS.max(MAX_BURST)),
+            run_blocks: 1,
+        }
+    }
+
+    pub(super) fn switches(&self) -> u64 {
+        self.switches
+    }
+
+    /// [`Medium::receive`] from the sockets of `udp`, always the same one.
+    pub(super) fn receive(
         &mut self,
         udp: &mut Udp,
         sockets: Sockets,
@@ -179,7 +183,7 @@ impl Receiver {
         let all = udp.data.len() + 1;
         let watch = match self.looks {
             Looks::Watch => true,
-            Looks::ByLoad => all > WATCH_ABOVE,
+            Looks::ByLoad => udp.data.len() > WATCH_ABOVE,
             Looks::OneShot | Looks::Multishot => false,
         };
         if watch {
@@ -351,10 +355,12 @@ fn broken(source: io::Error) -> MediumError {
     MediumError::System { what: what.to_owned(), source }
 }
 
-/// More sockets than this are watched; up to there, one-shot receives are faster. See the head of this file.
+/// What this medium is called.
+pub(super) const NAME: &str = "uring";
+/// More data sockets than this are watched; up to there, one-shot receives are faster. See the head of this file.
 const WATCH_ABOVE: usize = 3;
 /// The quota that begins multishot: a batch was used up three times in a row.
 const LOADED_QUOTA: usize = 8;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

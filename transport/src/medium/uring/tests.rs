@@ -25,7 +25,7 @@ fn opener(looks: Looks) -> fn(UdpConfig) -> Uring {
 
 /// Whether this kernel lets us have a ring; says so aloud when not, and fails where everything must be tested and the
 /// kernel itself does not forbid it.
-fn has_uring() -> bool {
+pub(in crate::medium) fn has_uring() -> bool {
     let Err(refused) = ring() else { return true };
     let switched_off = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let offered = switched_off.is_ok_and(|value| value.trim() == "0");
