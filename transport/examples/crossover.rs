@@ -171,10 +171,7 @@ fn median(figures: &mut [u64]) -> u64 {
 }
 
 fn pin(core: usize) {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    if let Some(&core) = cores.get(core) {
-        core_affinity::set_for_current(core);
-    }
+    core_affinity::set_for_current(core_affinity::CoreId { id: core });
 }
 
 const LOST: Duration = Duration::from_millis(20);

@@ -358,9 +358,11 @@ fn broken(source: io::Error) -> MediumError {
 /// What this medium is called.
 pub(super) const NAME: &str = "uring";
 /// More data sockets than this are watched; up to there, one-shot receives are faster. See the head of this file.
-const WATCH_ABOVE: usize = 3;
+const WATCH_ABOVE: usize = 2;
 /// The quota that begins multishot: a batch was used up three times in a row.
 const LOADED_QUOTA: usize = 8;
 
+#[cfg(test)]
+mod forbidden;
 #[cfg(test)]
 pub(super) mod tests;

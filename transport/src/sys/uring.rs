@@ -266,10 +266,14 @@ impl Ring {
     /// Enters the kernel: it takes what is queued, posts completions, and waits until there are `want` of them.
     #[inline]
     fn enter(&mut self, want: u32) -> io::Result<()> {
-        let queued = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
+        let submission = self.ring.submission();
+        let queued = u32::try_from(submission.len()).unwrap_or(u32::MAX);
+        // Receives complete while they are submitted; only what was deferred, or was left pending, needs the rest.
+        let flags = if want > 0 || queued == 0 || submission.taskrun() { GETEVENTS } else { 0 };
+        drop(submission);
         // SAFETY: whoever queued an entry has promised that its pointers are valid; without a signal mask the call has
         // none of its own.
-        match unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, GETEVENTS, None) } {
+        match unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None) } {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // A signal; or the completion queue is full or memory short, and to make room is all that helps.

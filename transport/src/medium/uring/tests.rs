@@ -85,7 +85,7 @@ fn pair(config: &UdpConfig, looks: Looks, groups: usize) -> [(Uring, Vec<Channel
     })
 }
 
-fn pool(slabs: usize) -> RxPool {
+pub(super) fn pool(slabs: usize) -> RxPool {
     RxPool::new(PoolConfig { stride: 1408, strides: 4096, slabs }).unwrap()
 }
 
