@@ -17,7 +17,7 @@ use super::{
 use crate::id::Endpoint;
 use crate::log::{Landing, RxPool};
 use crate::protocol::Target;
-use crate::sys::uring::{Ended, MAX_BURST, MAX_LOOKS, Ring, burst_head};
+use crate::sys::uring::{Ended, Indexed, MAX_BURST, MAX_LOOKS, Ring, burst_head};
 use std::io;
 use std::time::Duration;
 
@@ -51,7 +51,9 @@ pub(super) struct Receiver {
     /// Under load: multishot.
     loaded: bool,
     switches: u64,
-    /// How many sockets the ring watches: the control socket, then those of data.
+    /// How many sockets the ring knows: the control socket, then those of data.
+    known: usize,
+    /// How many of them it watches.
     watched: usize,
     /// The sockets that are looked at in this call.
     due: Vec<Due>,
@@ -161,6 +163,7 @@ impl Receiver {
             looks,
             loaded: false,
             switches: 0,
+            known: 0,
             watched: 0,
             due: Vec::new(),
             landings: Vec::with_capacity(MAX_LOOKS.max(MAX_BURST)),
@@ -181,6 +184,10 @@ impl Receiver {
     ) -> Result<usize, MediumError> {
         self.follow_load(sink.quota);
         let all = udp.data.len() + 1;
+        while self.known < all {
+            self.ring.add(socket(udp, self.known).socket).map_err(broken)?;
+            self.known += 1;
+        }
         let watch = match self.looks {
             Looks::Watch => true,
             Looks::ByLoad => udp.data.len() > WATCH_ABOVE,
@@ -216,12 +223,12 @@ impl Receiver {
     /// What the kernel has noted becomes due.
     fn watch(&mut self, udp: &Udp, all: usize) -> Result<(), MediumError> {
         while self.watched < all {
-            self.ring.watch(inlet(udp, self.watched).socket(), number(self.watched)).map_err(broken)?;
+            self.ring.watch(socket(udp, self.watched).socket, number(self.watched)).map_err(broken)?;
             self.watched += 1;
         }
         self.ring.refresh().map_err(broken)?;
         while let Some(ended) = self.ring.unwatched() {
-            self.ring.watch(inlet(udp, ended as usize).socket(), ended).map_err(broken)?;
+            self.ring.watch(socket(udp, ended as usize).socket, ended).map_err(broken)?;
         }
         self.due.extend(self.ring.ready().iter().map(|&socket| Due { socket: socket as usize, blocks: 0 }));
         Ok(())
@@ -238,7 +245,7 @@ impl Receiver {
                 self.due.clear();
                 break;
             }
-            let sockets = self.due.iter().map(|due| inlet(udp, due.socket).socket());
+            let sockets = self.due.iter().map(|due| socket(udp, due.socket));
             let looks = sockets.zip(sink.pool.landings_mut(&self.landings));
             self.ring.receive_each(looks, udp.runs.told()).map_err(broken)?;
             taken += self.answers(udp, sink)?;
@@ -323,7 +330,7 @@ impl Receiver {
         let wanted = (sink.quota - due.blocks).div_ceil(self.run_blocks).min(MAX_BURST);
         sink.pool.land_many(wanted, &mut self.landings);
         let told = udp.runs.told();
-        let socket = inlet(udp, due.socket).socket();
+        let socket = socket(udp, due.socket);
         let buffers = sink.pool.landings_mut(&self.landings);
         let ended = self.ring.receive_many(socket, buffers, told).map_err(broken)?;
         let received = self.ring.burst();
@@ -340,6 +347,10 @@ impl Receiver {
 
 fn inlet(udp: &Udp, socket: usize) -> &Inlet {
     if socket == 0 { &udp.control } else { &udp.data[socket - 1] }
+}
+
+fn socket(udp: &Udp, at: usize) -> Indexed<'_> {
+    Indexed { index: number(at), socket: inlet(udp, at).socket() }
 }
 
 fn number(socket: usize) -> u32 {

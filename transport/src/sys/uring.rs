@@ -8,14 +8,14 @@
 
 use super::message::{ADDRESS_BYTES, ControlBuffer, Received, endpoint_of, header, segment_of};
 use super::socket::Socket;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, RecvMsgOut};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, RecvMsgOut};
+use io_uring::{IoUring, cqueue, opcode};
 use memmap2::MmapMut;
 use std::fmt;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// The most sockets that one [`Ring::receive_each`] looks at.
 pub const MAX_LOOKS: usize = 64;
@@ -26,7 +26,12 @@ pub const MAX_BURST: usize = 32;
 /// A ring that belongs to the thread that first receives by it.
 pub struct Ring {
     ring: IoUring,
-    enabled: bool,
+    /// The number of the thread that it belongs to.
+    owner: Option<u64>,
+    entrance: Entrance,
+    /// How many sockets the kernel knows by their index; no more are added without a table.
+    files: u32,
+    table: bool,
     /// An enter failed: what was queued then may still be in the queue, with pointers that are no longer good.
     broken: bool,
     slots: Box<[Slot]>,
@@ -39,6 +44,22 @@ pub struct Ring {
     /// Those whose watch has ended of itself.
     unwatched: Vec<u32>,
     watched: u32,
+}
+
+/// A socket and the index that it was [added](Ring::add) under.
+#[derive(Debug, Clone, Copy)]
+pub struct Indexed<'a> {
+    /// The number of sockets that were added before it.
+    pub index: u32,
+    /// The socket.
+    pub socket: &'a Socket,
+}
+
+/// What io_uring_enter is called with: the ring's descriptor, or its place in the thread's own table of rings.
+#[derive(Debug, Clone, Copy)]
+struct Entrance {
+    fd: RawFd,
+    flags: u32,
 }
 
 /// What one one-shot receive needs beside its buffer. The kernel has pointers into it during `receive_each` only.
@@ -89,9 +110,14 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         let buffers = Buffers::register(&ring).ok();
+        let entrance = Entrance { fd: ring.as_raw_fd(), flags: 0 };
+        let table = ring.submitter().register_files_sparse(MAX_FILES).is_ok();
         Ok(Self {
             ring,
-            enabled: false,
+            owner: None,
+            entrance,
+            files: 0,
+            table,
             broken: false,
             slots: (0..MAX_LOOKS).map(|_| Slot::new()).collect(),
             flags: libc::MSG_DONTWAIT,
@@ -103,6 +129,21 @@ impl Ring {
         })
     }
 
+    /// Has the kernel know `socket` by its index, the number of sockets that were added before, which makes looks cheaper.
+    /// Whoever receives from the socket gives both. The ring keeps it open until it is dropped.
+    ///
+    /// # Errors
+    /// When the ring belongs to another thread (`EEXIST`).
+    pub fn add(&mut self, socket: &Socket) -> io::Result<()> {
+        self.enable()?;
+        if self.table && self.files < MAX_FILES {
+            let added = self.ring.submitter().register_files_update(self.files, &[socket.as_raw_fd()]);
+            self.table = added.is_ok();
+            self.files += u32::from(self.table);
+        }
+        Ok(())
+    }
+
     /// Looks once at each of the sockets, all in one system call, and lends each its buffer for that. `told` asks the kernel
     /// for the segment size of what is coalesced. The answers are taken by [`answer`](Self::answer), in the same order.
     ///
@@ -110,13 +151,19 @@ impl Ring {
     /// When the ring is broken for good, or belongs to another thread (`EEXIST`).
     pub fn receive_each<'a>(
         &mut self,
-        looks: impl Iterator<Item = (&'a Socket, &'a mut [u8])>,
+        looks: impl Iterator<Item = (Indexed<'a>, &'a mut [u8])>,
         told: bool,
     ) -> io::Result<()> {
         self.enable()?;
+        let flags = self.flags.cast_unsigned();
         let mut queued = 0;
         for (slot, (socket, into)) in self.slots.iter_mut().zip(looks) {
-            let look = slot.look(socket, into, told, self.flags).user_data(tag(LOOK, queued));
+            let message = slot.ask(into, told);
+            let look = match socket.known(self.files) {
+                Ok(known) => opcode::RecvMsg::new(known, message).flags(flags).build(),
+                Err(unknown) => opcode::RecvMsg::new(unknown, message).flags(flags).build(),
+            };
+            let look = look.user_data(tag(LOOK, queued));
             // SAFETY: the entry points to `into` and to a slot that does not move (its slice is boxed). Both stay valid and
             // untouched until the request has completed, which `complete` waits for; see the head of this file.
             unsafe { self.ring.submission().push(&look) }.map_err(|_| full(&mut self.broken))?;
@@ -147,7 +194,7 @@ impl Ring {
     /// As [`receive_each`](Self::receive_each); `Unsupported` where there are no buffer rings.
     pub fn receive_many<'a>(
         &mut self,
-        socket: &Socket,
+        socket: Indexed<'_>,
         lent: impl Iterator<Item = &'a mut [u8]>,
         told: bool,
     ) -> io::Result<Ended> {
@@ -156,10 +203,12 @@ impl Ring {
         buffers.lend(lent.take(MAX_BURST));
         self.burst.begin(told);
         let message = &raw const self.burst.message;
-        let many = opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), message, BUFFER_GROUP)
-            .flags(self.flags.cast_unsigned())
-            .build()
-            .user_data(tag(BURST, 0));
+        let flags = self.flags.cast_unsigned();
+        let many = match socket.known(self.files) {
+            Ok(known) => opcode::RecvMsgMulti::new(known, message, BUFFER_GROUP).flags(flags).build(),
+            Err(unknown) => opcode::RecvMsgMulti::new(unknown, message, BUFFER_GROUP).flags(flags).build(),
+        };
+        let many = many.user_data(tag(BURST, 0));
         // SAFETY: the entry points to `message`, which outlives its submission. It makes the kernel write to the buffers that
         // were lent; their borrow `'a` outlives this function, and `complete` waits until the request has ended.
         unsafe { self.ring.submission().push(&many) }.map_err(|_| full(&mut self.broken))?;
@@ -236,11 +285,17 @@ impl Ring {
         if self.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if !self.enabled {
-            self.ring.submitter().register_enable_rings()?;
-            self.enabled = true;
+        match self.owner {
+            Some(owner) if owner == this_thread() => Ok(()),
+            // The entrance is this ring's on its own thread only.
+            Some(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
+            None => {
+                self.ring.submitter().register_enable_rings()?;
+                self.owner = Some(this_thread());
+                self.entrance = Entrance::registered(self.entrance.fd).unwrap_or(self.entrance);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Submits what is queued and returns when `count` receives have ended.
@@ -255,7 +310,7 @@ impl Ring {
             self.cancel();
             entered = self.enter(1);
         }
-        // The kernel refuses the caller (`EEXIST`: another thread) or the ring before it takes anything from the queue.
+        // What the kernel refuses for good, it refuses before it takes anything from the queue.
         // Had it taken some, the buffers of the caller would be the kernel's for ever.
         if self.ring.submission().len() < count as usize {
             std::process::abort();
@@ -271,10 +326,8 @@ impl Ring {
         // Receives complete while they are submitted; only what was deferred, or was left pending, needs the rest.
         let flags = if want > 0 || queued == 0 || submission.taskrun() { GETEVENTS } else { 0 };
         drop(submission);
-        // SAFETY: whoever queued an entry has promised that its pointers are valid; without a signal mask the call has
-        // none of its own.
-        match unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None) } {
-            Ok(_) => Ok(()),
+        match self.entrance.enter(queued, want, flags) {
+            Ok(()) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // A signal; or the completion queue is full or memory short, and to make room is all that helps.
                 Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
@@ -322,12 +375,56 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// Ends the watches, which would otherwise keep the sockets open until the kernel finds time to.
+    /// Lets go of the sockets, which would otherwise stay open until the kernel finds time to take the ring apart.
+    ///
+    /// On another thread than the ring's that is what happens, since only its own may do this.
     fn drop(&mut self) {
-        if self.watched > 0 && !self.broken {
+        if self.owner == Some(this_thread()) && !self.broken {
             self.cancel();
             let _ = self.enter(0);
+            let _ = self.ring.submitter().unregister_files();
+            self.entrance.unregister();
         }
+    }
+}
+
+impl Indexed<'_> {
+    /// How a request names it: by its index below `files`, or by its descriptor.
+    #[inline]
+    fn known(self, files: u32) -> Result<Fixed, Fd> {
+        if self.index < files { Ok(Fixed(self.index)) } else { Err(Fd(self.socket.as_raw_fd())) }
+    }
+}
+
+impl Entrance {
+    /// An entrance to the ring `fd` by this thread's table; it has 16 places.
+    fn registered(fd: RawFd) -> Option<Self> {
+        let mut place = RingPlace { offset: u32::MAX, reserved: 0, data: u64::from(fd.cast_unsigned()) };
+        // SAFETY: the kernel reads and writes one structure of this form, which outlives the call.
+        let status =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut place, 1) };
+        (status == 1).then_some(Self { fd: place.offset.cast_signed(), flags: ENTER_REGISTERED_RING })
+    }
+
+    fn unregister(self) {
+        if self.flags & ENTER_REGISTERED_RING == 0 {
+            return;
+        }
+        let mut place = RingPlace { offset: self.fd.cast_unsigned(), reserved: 0, data: 0 };
+        let register = REGISTER_USE_REGISTERED_RING | UNREGISTER_RING_FDS;
+        // SAFETY: as in `registered`.
+        unsafe { libc::syscall(libc::SYS_io_uring_register, self.fd, register, &raw mut place, 1) };
+    }
+
+    /// The system call, without a signal mask.
+    #[inline]
+    fn enter(self, queued: u32, want: u32, flags: u32) -> io::Result<()> {
+        let (null, size) = (std::ptr::null::<libc::sigset_t>(), 0_usize);
+        // SAFETY: whoever queued an entry has promised that its pointers are valid; the call has none of its own.
+        let status = unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, want, self.flags | flags, null, size)
+        };
+        if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
@@ -337,8 +434,8 @@ unsafe impl Send for Ring {}
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { enabled, broken, watched, ready, .. } = self;
-        write!(f, "Ring {{ enabled: {enabled}, broken: {broken}, watched: {watched}, ready: {ready:?} }}")
+        let Self { owner, broken, watched, ready, .. } = self;
+        write!(f, "Ring {{ owner: {owner:?}, broken: {broken}, watched: {watched}, ready: {ready:?} }}")
     }
 }
 
@@ -350,8 +447,8 @@ impl Slot {
         Self { from, control, data, message, result: -libc::EAGAIN }
     }
 
-    /// The request that receives into `into`.
-    fn look(&mut self, socket: &Socket, into: &mut [u8], told: bool, flags: i32) -> squeue::Entry {
+    /// The message for a receive into `into`.
+    fn ask(&mut self, into: &mut [u8], told: bool) -> *mut libc::msghdr {
         self.data = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         self.message = header(&mut self.data);
         self.message.msg_name = self.from.as_mut_ptr().cast();
@@ -361,9 +458,7 @@ impl Slot {
             self.message.msg_controllen = mem::size_of::<ControlBuffer>() as _;
         }
         self.result = -libc::EAGAIN;
-        opcode::RecvMsg::new(Fd(socket.as_raw_fd()), &raw mut self.message)
-            .flags(flags.cast_unsigned())
-            .build()
+        &raw mut self.message
     }
 
     #[inline]
@@ -435,6 +530,23 @@ impl From<Option<i32>> for Ended {
             _ => Self::Early,
         }
     }
+}
+
+/// What the kernel reads to put a ring into a thread's table, its io_uring_rsrc_update.
+#[repr(C)]
+struct RingPlace {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// A number that no other thread of the process has or had.
+#[inline]
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the number only has to be different each time.
+    thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|&number| number)
 }
 
 /// The ring of buffers that multishot receives choose from: descriptors in memory that the kernel reads.
@@ -557,6 +669,12 @@ const DESCRIPTORS: usize = 64;
 const _: () = assert!(DESCRIPTORS > MAX_BURST && DESCRIPTORS.is_power_of_two());
 /// IORING_ENTER_GETEVENTS: runs deferred work, then waits for what is wanted.
 const GETEVENTS: u32 = 1;
+const ENTER_REGISTERED_RING: u32 = 1 << 4;
+const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
+const REGISTER_USE_REGISTERED_RING: u32 = 1 << 31;
+/// Sockets beyond go by their descriptors.
+const MAX_FILES: u32 = 64;
 /// Bytes of the kernel's io_uring_recvmsg_out: four 32-bit numbers.
 const OUT_BYTES: usize = 16;
 
@@ -575,10 +693,11 @@ mod tests {
         ring.watch(&sockets[2], 7).unwrap();
         let mut memory = [[0; 100]; 2];
         let mut lent = memory.iter_mut().map(|buffer| &mut buffer[..]);
-        ring.receive_each(sockets[..2].iter().zip(&mut lent), true).unwrap();
+        let both = [0, 1].map(|index| Indexed { index, socket: &sockets[index as usize] });
+        ring.receive_each(both.into_iter().zip(&mut lent), true).unwrap();
         assert_eq!((ring.answer(0).unwrap(), ring.answer(1).unwrap()), (None, None));
         let lent = memory.iter_mut().map(|buffer| &mut buffer[..]);
-        assert!(matches!(ring.receive_many(&sockets[0], lent, true).unwrap(), Ended::Empty));
+        assert!(matches!(ring.receive_many(both[0], lent, true).unwrap(), Ended::Empty));
         assert_eq!(ring.burst(), []);
         let ended = ring.unwatched().unwrap();
         ring.forget(ended);

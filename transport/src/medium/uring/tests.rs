@@ -240,7 +240,10 @@ fn what_is_longer_than_its_buffer_is_counted_and_dropped() {
         }
         let mut buffers = [[0; 200]; 3];
         let lent = buffers.iter_mut().map(|buffer| &mut buffer[..head + 8]);
-        assert!(matches!(ring.receive_many(&into, lent, told).unwrap(), Ended::Early));
+        assert!(matches!(
+            ring.receive_many(Indexed { index: 0, socket: &into }, lent, told).unwrap(),
+            Ended::Early
+        ));
         let got: Vec<_> = ring.burst().iter().map(|got| (got.len, got.truncated, got.from)).collect();
         let from = from.local().unwrap();
         assert_eq!(got, [(8, true, from), (8, false, from), (0, false, from)]);
@@ -271,7 +274,13 @@ fn a_burst_after_bursts_finds_the_buffers_where_the_kernel_looks_for_them() {
             sent += 1;
         }
         let count = rng.usize(0..=MAX_BURST);
-        let ended = ring.receive_many(&into, memory[..count].iter_mut().map(|b| &mut b[..]), false).unwrap();
+        let ended = ring
+            .receive_many(
+                Indexed { index: 0, socket: &into },
+                memory[..count].iter_mut().map(|b| &mut b[..]),
+                false,
+            )
+            .unwrap();
         for (buffer, received) in memory.iter().zip(ring.burst()) {
             let number = buffer[burst_head(false)..].first_chunk().copied().map(u32::from_le_bytes);
             assert_eq!((received.len, number), (4, Some(got)));
