@@ -64,7 +64,7 @@ pub struct Chosen {
 /// Opens what `choice` asks for; [`Any::description`] says which medium that is and why.
 ///
 /// # Errors
-/// As [`Udp::open`] and [`Uring::open`]; a choice of the best falls back to udp where io_uring is forbidden.
+/// As [`Udp::open`] and [`Uring::open`](super::Uring::open); a choice of the best falls back to udp where io_uring is forbidden.
 pub fn open(choice: MediumChoice, config: UdpConfig) -> Result<Any, MediumError> {
     let (mut by_ring, mut spare) = (None, None);
     let why = match choice {
@@ -246,7 +246,8 @@ impl fmt::Display for MediumChoice {
     }
 }
 
-/// From so many multicast groups on, io_uring is faster than plain sockets: see the head of [`uring`](super::uring).
+/// From so many multicast groups on, io_uring is not slower than plain sockets: round trips of 8.1 us by plain sockets and
+/// 8.0 by a watching ring at 8 groups, 11.9 and 7.9 at 16, 8.7 and 10.1 at 5. See the head of [`uring`](super::uring).
 const CROSSOVER: usize = 8;
 
 #[cfg(test)]

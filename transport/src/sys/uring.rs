@@ -256,7 +256,10 @@ impl Ring {
     #[inline]
     pub fn refresh(&mut self) -> io::Result<()> {
         self.enable()?;
-        if self.ring.submission().taskrun() || !self.ring.completion().is_empty() {
+        let submission = self.ring.submission();
+        let deferred = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        if deferred || !self.ring.completion().is_empty() {
             self.enter(0)?;
             self.reap();
         }
