@@ -6,16 +6,20 @@
 //! in flight to keep. Should a kernel leave a receive pending nevertheless, it is cancelled and reaped before the call
 //! returns. What stays armed between calls are polls, which have no buffer.
 
+mod buffers;
+mod entrance;
+
 use super::message::{ADDRESS_BYTES, ControlBuffer, Received, endpoint_of, header, segment_of};
 use super::socket::Socket;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, RecvMsgOut};
+use buffers::{BUFFER_GROUP, Buffers};
+use entrance::Entrance;
+use io_uring::types::{CancelBuilder, Fd, Fixed, RecvMsgOut};
 use io_uring::{IoUring, cqueue, opcode};
-use memmap2::MmapMut;
 use std::fmt;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The most sockets that one [`Ring::receive_each`] looks at.
 pub const MAX_LOOKS: usize = 64;
@@ -32,7 +36,7 @@ pub struct Ring {
     /// How many sockets the kernel knows by their index; no more are added without a table.
     files: u32,
     table: bool,
-    /// An enter failed: what was queued then may still be in the queue, with pointers that are no longer good.
+    /// An enter or a queueing failed or panicked: the queue may have entries whose pointers are no longer good.
     broken: bool,
     slots: Box<[Slot]>,
     /// Of every receive; a constant but for the test of what happens without it.
@@ -53,13 +57,6 @@ pub struct Indexed<'a> {
     pub index: u32,
     /// The socket.
     pub socket: &'a Socket,
-}
-
-/// What io_uring_enter is called with: the ring's descriptor, or its place in the thread's own table of rings.
-#[derive(Debug, Clone, Copy)]
-struct Entrance {
-    fd: RawFd,
-    flags: u32,
 }
 
 /// What one one-shot receive needs beside its buffer. The kernel has pointers into it during `receive_each` only.
@@ -110,7 +107,7 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         let buffers = Buffers::register(&ring).ok();
-        let entrance = Entrance { fd: ring.as_raw_fd(), flags: 0 };
+        let entrance = Entrance::of(&ring);
         let table = ring.submitter().register_files_sparse(MAX_FILES).is_ok();
         Ok(Self {
             ring,
@@ -157,6 +154,7 @@ impl Ring {
         self.enable()?;
         let flags = self.flags.cast_unsigned();
         let mut queued = 0;
+        self.broken = true;
         for (slot, (socket, into)) in self.slots.iter_mut().zip(looks) {
             let message = slot.ask(into, told);
             let look = match socket.known(self.files) {
@@ -166,9 +164,10 @@ impl Ring {
             let look = look.user_data(tag(LOOK, queued));
             // SAFETY: the entry points to `into` and to a slot that does not move (its slice is boxed). Both stay valid and
             // untouched until the request has completed, which `complete` waits for; see the head of this file.
-            unsafe { self.ring.submission().push(&look) }.map_err(|_| full(&mut self.broken))?;
+            unsafe { self.ring.submission().push(&look) }.map_err(|_| io::ErrorKind::StorageFull)?;
             queued += 1;
         }
+        self.broken = false;
         self.complete(queued)
     }
 
@@ -211,7 +210,7 @@ impl Ring {
         let many = many.user_data(tag(BURST, 0));
         // SAFETY: the entry points to `message`, which outlives its submission. It makes the kernel write to the buffers that
         // were lent; their borrow `'a` outlives this function, and `complete` waits until the request has ended.
-        unsafe { self.ring.submission().push(&many) }.map_err(|_| full(&mut self.broken))?;
+        unsafe { self.ring.submission().push(&many) }.map_err(|_| io::ErrorKind::StorageFull)?;
         self.complete(1)?;
         if let Some(buffers) = &mut self.buffers {
             buffers.withdraw(self.burst.arrived.len());
@@ -240,7 +239,7 @@ impl Ring {
             .build()
             .user_data(tag(WATCH, index));
         // SAFETY: a poll has no pointers, and the kernel keeps the socket open for as long as it is armed.
-        unsafe { self.ring.submission().push(&poll) }.map_err(|_| full(&mut self.broken))?;
+        unsafe { self.ring.submission().push(&poll) }.map_err(|_| io::ErrorKind::StorageFull)?;
         self.watched = self.watched.max(index + 1);
         self.ready.reserve(self.watched as usize);
         self.unwatched.reserve(self.watched as usize);
@@ -295,7 +294,7 @@ impl Ring {
             None => {
                 self.ring.submitter().register_enable_rings()?;
                 self.owner = Some(this_thread());
-                self.entrance = Entrance::registered(self.entrance.fd).unwrap_or(self.entrance);
+                self.entrance = self.entrance.registered();
                 Ok(())
             }
         }
@@ -386,7 +385,7 @@ impl Drop for Ring {
             self.cancel();
             let _ = self.enter(0);
             let _ = self.ring.submitter().unregister_files();
-            self.entrance.unregister();
+            self.entrance.unregister(&self.ring);
         }
     }
 }
@@ -396,38 +395,6 @@ impl Indexed<'_> {
     #[inline]
     fn known(self, files: u32) -> Result<Fixed, Fd> {
         if self.index < files { Ok(Fixed(self.index)) } else { Err(Fd(self.socket.as_raw_fd())) }
-    }
-}
-
-impl Entrance {
-    /// An entrance to the ring `fd` by this thread's table; it has 16 places.
-    fn registered(fd: RawFd) -> Option<Self> {
-        let mut place = RingPlace { offset: u32::MAX, reserved: 0, data: u64::from(fd.cast_unsigned()) };
-        // SAFETY: the kernel reads and writes one structure of this form, which outlives the call.
-        let status =
-            unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut place, 1) };
-        (status == 1).then_some(Self { fd: place.offset.cast_signed(), flags: ENTER_REGISTERED_RING })
-    }
-
-    fn unregister(self) {
-        if self.flags & ENTER_REGISTERED_RING == 0 {
-            return;
-        }
-        let mut place = RingPlace { offset: self.fd.cast_unsigned(), reserved: 0, data: 0 };
-        let register = REGISTER_USE_REGISTERED_RING | UNREGISTER_RING_FDS;
-        // SAFETY: as in `registered`.
-        unsafe { libc::syscall(libc::SYS_io_uring_register, self.fd, register, &raw mut place, 1) };
-    }
-
-    /// The system call, without a signal mask.
-    #[inline]
-    fn enter(self, queued: u32, want: u32, flags: u32) -> io::Result<()> {
-        let (null, size) = (std::ptr::null::<libc::sigset_t>(), 0_usize);
-        // SAFETY: whoever queued an entry has promised that its pointers are valid; the call has none of its own.
-        let status = unsafe {
-            libc::syscall(libc::SYS_io_uring_enter, self.fd, queued, want, self.flags | flags, null, size)
-        };
-        if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
@@ -535,14 +502,6 @@ impl From<Option<i32>> for Ended {
     }
 }
 
-/// What the kernel reads to put a ring into a thread's table, its io_uring_rsrc_update.
-#[repr(C)]
-struct RingPlace {
-    offset: u32,
-    reserved: u32,
-    data: u64,
-}
-
 /// A number that no other thread of the process has or had.
 #[inline]
 fn this_thread() -> u64 {
@@ -550,77 +509,6 @@ fn this_thread() -> u64 {
     // Relaxed: the number only has to be different each time.
     thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|&number| number)
-}
-
-/// The ring of buffers that multishot receives choose from: descriptors in memory that the kernel reads.
-struct Buffers {
-    /// One page; the kernel holds it for as long as it needs it.
-    descriptors: MmapMut,
-    /// How many buffers were ever used: where the kernel takes the next one.
-    head: u16,
-    /// Address and length of each buffer that is lent now.
-    lent: Vec<(*mut u8, usize)>,
-}
-
-impl Buffers {
-    fn register(ring: &IoUring) -> io::Result<Self> {
-        let mut descriptors = MmapMut::map_anon(DESCRIPTORS * mem::size_of::<BufRingEntry>())?;
-        let at = descriptors.as_mut_ptr() as u64;
-        // SAFETY: the memory is as large as said, aligned to a page, and zero: the kernel finds no buffer in it. It pins the
-        // page, so that the mapping may go before the ring does.
-        unsafe { ring.submitter().register_buf_ring_with_flags(at, DESCRIPTORS as u16, BUFFER_GROUP, 0) }?;
-        Ok(Self { descriptors, head: 0, lent: Vec::with_capacity(MAX_BURST) })
-    }
-
-    /// Puts `buffers` into the ring.
-    fn lend<'a>(&mut self, buffers: impl Iterator<Item = &'a mut [u8]>) {
-        self.lent.clear();
-        for (position, buffer) in (0..).zip(buffers) {
-            self.describe(position, (buffer.as_mut_ptr(), buffer.len()));
-            self.lent.push((buffer.as_mut_ptr(), buffer.len()));
-        }
-        self.publish(self.lent.len() as u16);
-    }
-
-    /// Takes what was lent out of the ring again, of which the first `used` have been used: no descriptor outlives a loan.
-    fn withdraw(&mut self, used: usize) {
-        for position in 0..self.lent.len() as u16 {
-            self.describe(position, (std::ptr::null_mut(), 0));
-        }
-        self.lent.clear();
-        self.head = self.head.wrapping_add(used as u16);
-        self.publish(0);
-    }
-
-    /// The first `len` bytes of the buffer at `position`.
-    fn filled(&self, position: usize, len: usize) -> Option<&[u8]> {
-        let (at, capacity) = *self.lent.get(position)?;
-        // SAFETY: the buffer is lent, so it is borrowed exclusively by the caller of `receive_many` until after `withdraw`;
-        // the kernel has ended writing to it, since it has posted its completion.
-        (len <= capacity).then(|| unsafe { std::slice::from_raw_parts(at, len) })
-    }
-
-    fn describe(&mut self, position: u16, (at, len): (*mut u8, usize)) {
-        let index = usize::from(self.head.wrapping_add(position)) % DESCRIPTORS;
-        // SAFETY: the mapping has DESCRIPTORS entries, and the index is smaller.
-        let entry = unsafe { self.descriptors.as_mut_ptr().cast::<BufRingEntry>().add(index) };
-        // SAFETY: the mapping is aligned for its entries, all of whose bits may be anything. No request is running, so the
-        // kernel does not read it.
-        let entry = unsafe { &mut *entry };
-        entry.set_addr(at as u64);
-        entry.set_len(u32::try_from(len).unwrap_or(u32::MAX));
-        entry.set_bid(position);
-    }
-
-    /// Lets the kernel see `count` buffers from the head on.
-    fn publish(&mut self, count: u16) {
-        // SAFETY: the base of the mapping is that of the ring.
-        let tail = unsafe { BufRingEntry::tail(self.descriptors.as_ptr().cast()) };
-        // SAFETY: the tail is a u16 within the mapping, aligned, and shared with nobody but the kernel.
-        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
-        // Release: pairs with the kernel's acquire of the tail, before which it reads no descriptor.
-        tail.store(self.head.wrapping_add(count), Ordering::Release);
-    }
 }
 
 /// How many bytes the kernel puts before a datagram that [`Ring::receive_many`] takes.
@@ -642,13 +530,6 @@ const fn untag(tag: u64) -> (u32, u32) {
     ((tag >> 32) as u32, tag as u32)
 }
 
-/// An entry found no room: what was queued before it must never be submitted.
-#[cold]
-fn full(broken: &mut bool) -> io::Error {
-    *broken = true;
-    io::ErrorKind::StorageFull.into()
-}
-
 /// What a receive that failed with `error` means: nothing there, or an error.
 #[inline]
 fn none_or_error(error: i32) -> io::Result<Option<Received>> {
@@ -666,16 +547,8 @@ const WATCH: u32 = 2;
 const SUBMISSIONS: u32 = 2 * MAX_LOOKS as u32;
 /// Room for a completion of every look and every watch, several times over.
 const COMPLETIONS: u32 = 1024;
-const BUFFER_GROUP: u16 = 0;
-/// A power of two that is larger than a burst, so that an empty ring and a full one differ.
-const DESCRIPTORS: usize = 64;
-const _: () = assert!(DESCRIPTORS > MAX_BURST && DESCRIPTORS.is_power_of_two());
 /// IORING_ENTER_GETEVENTS: runs deferred work, then waits for what is wanted.
 const GETEVENTS: u32 = 1;
-const ENTER_REGISTERED_RING: u32 = 1 << 4;
-const REGISTER_RING_FDS: u32 = 20;
-const UNREGISTER_RING_FDS: u32 = 21;
-const REGISTER_USE_REGISTERED_RING: u32 = 1 << 31;
 /// Sockets beyond go by their descriptors.
 const MAX_FILES: u32 = 64;
 /// Bytes of the kernel's io_uring_recvmsg_out: four 32-bit numbers.

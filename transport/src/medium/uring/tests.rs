@@ -348,3 +348,20 @@ fn a_wait_ends_when_data_comes_or_at_its_limit() {
         assert_eq!(take(&mut reader, &mut pool(4), 8), ["wake"]);
     }
 }
+
+#[test]
+fn a_panic_while_looks_are_queued_leaves_nothing_for_the_kernel() {
+    if !has_uring() {
+        return;
+    }
+    let (ring, into) = (&mut Ring::open().unwrap(), socket());
+    let mut buffer = [0; 64];
+    let mut lent = Some(&mut buffer[..]);
+    let looks = std::iter::repeat_with(|| {
+        let into = Indexed { index: 0, socket: &into };
+        (into, lent.take().expect("a panic at the second look, on purpose"))
+    });
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ring.receive_each(looks, false)));
+    assert!(panicked.is_err());
+    assert!(ring.receive_each(std::iter::empty(), false).is_err(), "what is queued must never be submitted");
+}
