@@ -4,6 +4,7 @@
 //! cannot run for ever and leaves no process behind).
 
 mod bounded;
+mod demo;
 mod fresh;
 mod member;
 mod step;
@@ -20,12 +21,14 @@ use std::process::{Command, ExitCode};
 #[derive(Parser)]
 #[command(name = "cargo ci", bin_name = "cargo ci")]
 enum Ci {
-    /// Formatting, lints, all tests, documentation, tidy and syscalls: what every change must pass.
+    /// Formatting, lints, all tests, documentation, tidy, the short demo matrix and syscalls: what every change must pass.
     Test,
     /// The promises of the documents that can be checked by reading the source.
     Tidy,
     /// The README's commands in a clean clone, as an ordinary user, with io_uring forbidden.
     Fresh(fresh::Options),
+    /// The demo, as users run it, through a matrix of members, losses and captures.
+    Demo(demo::Options),
     /// A member under strace: nothing but IO and the idle strategy's own calls.
     Syscalls,
     /// Runs a command with io_uring forbidden.
@@ -53,13 +56,14 @@ fn run(ci: Ci) -> Result<()> {
     match ci {
         Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
         Ci::Member(options) => return member::run(&options),
-        Ci::Test | Ci::Tidy | Ci::Fresh(_) | Ci::Syscalls => go_to_the_root()?,
+        Ci::Test | Ci::Tidy | Ci::Fresh(_) | Ci::Demo(_) | Ci::Syscalls => go_to_the_root()?,
     }
     let mut report = step::Report::start();
     let outcome = match ci {
         Ci::Test => test::run(&mut report),
         Ci::Tidy => report.step("tidy", |_| tidy::check(".".as_ref())),
         Ci::Fresh(options) => fresh::run(&mut report, &options),
+        Ci::Demo(options) => demo::run(&mut report, &options),
         Ci::Syscalls => syscalls::run(&mut report),
         Ci::Member(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),

@@ -17,6 +17,9 @@ const MEASURED: u64 = 4_000;
 /// Messages that are on their way at once.
 const WINDOW: u64 = 16;
 
+/// Cycles in which nothing is cast, so that the idle strategy is seen at work.
+const IDLE: u64 = 600;
+
 /// How long a pause of the idle strategy may last.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -54,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // One write each, without a buffer between: they are what the trace is cut at.
     std::io::stderr().write_all(BEGIN.as_bytes())?;
     pair.exchange(MEASURED)?;
+    pair.rest()?;
     if options.misbehave {
         std::fs::metadata("/")?;
     }
@@ -72,6 +76,7 @@ fn open(name: &str, strategy: Strategy) -> Result<Node> {
     Node::open(config).with_context(|| format!("cannot open {name}"))
 }
 
+/// The asker and the echoer.
 struct Pair {
     asker: Node,
     echoer: Node,
@@ -109,6 +114,15 @@ impl Pair {
                 self.asker.poll(|_, event| receive(event))?;
             }
             ensure!(started.elapsed() < Duration::from_secs(30), "{answered} of {count} answers in 30 s");
+        }
+        Ok(())
+    }
+
+    /// Idles as the strategy says.
+    fn rest(&mut self) -> Result<()> {
+        for _ in 0..IDLE {
+            self.echoer.poll(|_, _| Ok(()))?;
+            self.asker.poll_for(PAUSE, |_, _| Ok(()))?;
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 //!
 //! A skip is never silent: it is said when it happens and again at the end, and where `CI=true` it is a failure.
 
-use anyhow::{Result, bail};
-use std::process::Command;
+use anyhow::{Context as _, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How many tests did what.
@@ -106,6 +107,28 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
+/// Builds the program of a package in release, and says where it lies.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn built(package: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--locked", "--quiet", "--package", package]);
+    command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    println!("    $ {}", crate::shown(&command));
+    let output = command.output().context("cargo does not start")?;
+    ensure!(output.status.success(), "{package} does not compile");
+    let text = String::from_utf8(output.stdout).context("cargo does not speak UTF-8")?;
+    executable(&text).with_context(|| format!("cargo does not say where {package} lies"))
+}
+
+/// The last executable that cargo's messages name.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages =
+        messages.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    messages.filter_map(|message| Some(message.get("executable")?.as_str()?.into())).next()
+}
+
 fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
 }
@@ -145,5 +168,16 @@ mod tests {
         assert!(run(&mut Command::new("true")).is_ok());
         assert!(run(&mut Command::new("false")).is_err());
         assert!(run(&mut Command::new("/nonexistent/program")).is_err());
+    }
+
+    #[test]
+    fn the_executable_is_found_among_the_messages() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null}
+{"reason":"compiler-artifact","executable":"/a/target/release/sistrum-ci"}
+{"reason":"build-finished","success":true}
+not json
+"#;
+        assert_eq!(executable(messages), Some("/a/target/release/sistrum-ci".into()));
+        assert_eq!(executable("{}"), None);
     }
 }

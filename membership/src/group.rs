@@ -40,6 +40,8 @@ pub struct GroupConfig {
     pub receive_buffer: usize,
     /// Whether I take coalesced runs in one buffer.
     pub coalesces: bool,
+    /// Blocks of the largest window of another member that my receive buffers have room for.
+    pub max_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
     /// Seed of the random delays.
@@ -145,7 +147,7 @@ impl Group {
         };
         Self {
             id,
-            handshake: Handshake::new(id, config.members.clone(), config.me, setup),
+            handshake: Handshake::new(id, config.members.clone(), config.me, setup, config.max_window),
             config,
             running: None,
             conflicts: Vec::new(),
@@ -175,10 +177,16 @@ impl Group {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
     }
 
+    /// The most bytes that a message may have, once there is a view.
+    #[must_use]
+    pub fn max_message(&self) -> Option<usize> {
+        Some(self.running.as_ref()?.session.stream().max_message())
+    }
+
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.session.sent().is_settled())
+        self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
     }
 
     /// What happened so far; blocks that came before the view count as foreign.
@@ -211,21 +219,29 @@ impl Group {
     }
 
     fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
-        if self.handshake.members().get(header.rank.0 as usize) != Some(&from)
-            || header.rank == self.config.me
-        {
-            // A stranger, or a list in another order: the latter names itself by its list when its own rank is right.
+        let rank = self.handshake.members().iter().position(|member| *member == from);
+        if rank.is_none_or(|rank| rank == self.config.me.0 as usize) {
             self.early += 1;
             return;
         }
         let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
             return;
         };
+        // In a list of another order it has another rank: then its list is what is wrong, and what is told.
+        let known = rank == Some(header.rank.0 as usize) || !self.handshake.is_same_list(&setup);
+        if !known {
+            self.early += 1;
+            return;
+        }
         match self.handshake.on_setup(header, &setup) {
             Ok(true) => self.install(),
             Ok(false) => {}
             Err(conflict) => {
-                if !self.conflicts.contains(&(from, conflict)) {
+                // Each kind once for each member: who sends a new number every time fills no memory.
+                let is_known = self.conflicts.iter().any(|(who, known)| {
+                    *who == from && std::mem::discriminant(known) == std::mem::discriminant(&conflict)
+                });
+                if !is_known {
                     self.conflicts.push((from, conflict));
                 }
             }
@@ -364,7 +380,7 @@ fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
         endpoint,
         start: setup.start,
         entry: Entry::Start,
-        window: (setup.window as usize).next_power_of_two(),
+        window: setup.window as usize,
         receive_buffer: setup.receive_buffer as usize,
         coalesces: setup.flags.coalesces,
     }

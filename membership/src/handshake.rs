@@ -9,6 +9,7 @@ use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::ControlQueue;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind, Setup};
+use std::collections::VecDeque;
 
 /// The first introduction is repeated after this time, and then at doubled distances.
 const FIRST_WAIT_NS: u64 = 2_000_000;
@@ -36,6 +37,17 @@ pub enum Conflict {
         /// Bytes of mine.
         mine: u16,
     },
+    /// I have not the receive buffers for its window, or it is none.
+    #[error(
+        "its window of {theirs} blocks is not a power of two up to {limit}, what my receive buffers hold of each \
+         member: lower its window or raise my pool_blocks"
+    )]
+    Window {
+        /// Blocks of its window.
+        theirs: u32,
+        /// Blocks that I can hold of it.
+        limit: u32,
+    },
     /// The group runs with an earlier incarnation of me; with a static list nobody can come back.
     #[error("the group runs with an earlier incarnation of this process: restart all members")]
     Superseded,
@@ -48,25 +60,42 @@ pub(crate) struct Handshake {
     me: Rank,
     members: Vec<Endpoint>,
     heard: Vec<Option<Setup>>,
+    /// The largest window that I can take.
+    max_window: usize,
     instance: GroupInstance,
     next_due: Instant,
     wait_ns: u64,
+    /// Members that I am to be introduced to, each once: composed one by one, however many there are.
+    waiting: VecDeque<Rank>,
+    is_waiting: Vec<bool>,
     queue: ControlQueue,
 }
 
 impl Handshake {
-    /// Of the member `me` of `members`, with what it says of itself.
-    pub(crate) fn new(group: GroupId, members: Vec<Endpoint>, me: Rank, mine: Setup) -> Self {
+    /// Of the member `me` of `members`, with what it says of itself; the others' windows have at most `max_window` blocks.
+    pub(crate) fn new(
+        group: GroupId,
+        members: Vec<Endpoint>,
+        me: Rank,
+        mine: Setup,
+        max_window: usize,
+    ) -> Self {
         // Only the creator knows the instance from the start; the others learn it from him.
         let instance = if me == Rank(0) { mine.boot.instance() } else { GroupInstance::default() };
         let mut heard = vec![None; members.len()];
         heard[me.0 as usize] = Some(mine);
         Self {
-            queue: ControlQueue::new(Header::new(Kind::Setup, group, instance, ViewNumber(0), me)),
+            queue: ControlQueue::new(
+                Header::new(Kind::Setup, group, instance, ViewNumber(0), me),
+                mine.block as usize,
+            ),
+            waiting: VecDeque::with_capacity(members.len()),
+            is_waiting: vec![false; members.len()],
             mine,
             me,
             members,
             heard,
+            max_window,
             instance,
             next_due: Instant::default(),
             wait_ns: FIRST_WAIT_NS,
@@ -78,11 +107,16 @@ impl Handshake {
     /// # Errors
     /// What stands against it; it is not recorded then.
     pub(crate) fn on_setup(&mut self, header: &Header, setup: &Setup) -> Result<bool, Conflict> {
-        if setup.list != self.mine.list || setup.members != self.mine.members {
+        if !self.is_same_list(setup) {
             return Err(Conflict::List { theirs: setup.members, mine: self.mine.members });
         }
         if setup.block != self.mine.block {
             return Err(Conflict::BlockSize { theirs: setup.block, mine: self.mine.block });
+        }
+        let window = setup.window as usize;
+        if !window.is_power_of_two() || window > self.max_window {
+            let limit = u32::try_from(self.max_window).unwrap_or(u32::MAX);
+            return Err(Conflict::Window { theirs: setup.window, limit });
         }
         if setup.flags.complete && setup.seen != BootId(0) && setup.seen != self.mine.boot {
             return Err(Conflict::Superseded);
@@ -103,6 +137,11 @@ impl Handshake {
             self.introduce_to(header.rank);
         }
         Ok(completed)
+    }
+
+    /// Whether a member was given the list that I was given.
+    pub(crate) fn is_same_list(&self, setup: &Setup) -> bool {
+        setup.list == self.mine.list && setup.members == self.mine.members
     }
 
     /// Introduces me again where that is due.
@@ -139,6 +178,10 @@ impl Handshake {
     }
 
     pub(crate) fn take(&mut self) -> Option<(Target, u16)> {
+        if let Some(rank) = self.waiting.pop_front() {
+            self.is_waiting[rank.0 as usize] = false;
+            self.compose(rank);
+        }
         self.queue.take()
     }
 
@@ -147,20 +190,25 @@ impl Handshake {
     }
 
     fn introduce_to_all(&mut self) {
-        for rank in (0..self.members.len() as u16).map(Rank) {
-            if rank != self.me {
-                self.introduce_to(rank);
-            }
+        let me = self.me;
+        for rank in (0..self.members.len() as u16).map(Rank).filter(|&rank| rank != me) {
+            self.introduce_to(rank);
         }
     }
 
     fn introduce_to(&mut self, rank: Rank) {
+        if !std::mem::replace(&mut self.is_waiting[rank.0 as usize], true) {
+            self.waiting.push_back(rank);
+        }
+    }
+
+    fn compose(&mut self, rank: Rank) {
         let seen = self.heard(rank).map_or(BootId(0), |setup| setup.boot);
         let mut setup = Setup { seen, ..self.mine };
         setup.flags.complete = self.is_complete();
         let to = Target::One(self.members[rank.0 as usize]);
         self.queue.set_instance(self.instance);
-        self.queue.push(to, setup.start, |writer| {
+        self.queue.push(to, |writer| {
             writer.setup(&setup);
         });
     }
@@ -177,6 +225,10 @@ mod tests {
     }
 
     fn handshake(rank: u16, boot: u64) -> Handshake {
+        handshake_of(3, rank, boot)
+    }
+
+    fn handshake_of(members: u16, rank: u16, boot: u64) -> Handshake {
         let mine = Setup {
             boot: BootId(boot),
             seen: BootId(0),
@@ -184,15 +236,16 @@ mod tests {
             receive_buffer: 1,
             window: 16,
             block: 1408,
-            members: 3,
+            members,
             list: 7,
             flags: SetupFlags::default(),
         };
-        Handshake::new(GroupId(1), endpoints(3), Rank(rank), mine)
+        Handshake::new(GroupId(1), endpoints(members), Rank(rank), mine, 64)
     }
 
     /// Passes everything that waits to those it is for, except to `deaf`; returns the ranks that completed.
     fn exchange(all: &mut [Handshake], deaf: Option<usize>) -> Vec<u16> {
+        let members = endpoints(all.len() as u16);
         let mut completed = Vec::new();
         loop {
             let mut passed = Vec::new();
@@ -210,7 +263,7 @@ mod tests {
                 else {
                     panic!("only setups are sent");
                 };
-                let to = endpoints(3).iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
+                let to = members.iter().position(|endpoint| Target::One(*endpoint) == to).unwrap();
                 if deaf != Some(to) && all[to].on_setup(&header, &setup).unwrap() {
                     completed.push(to as u16);
                 }
@@ -232,6 +285,13 @@ mod tests {
         completed.sort_unstable();
         assert_eq!(completed, [0, 1, 2]);
         assert!(all.iter().all(|handshake| handshake.instance() == BootId(100).instance()));
+    }
+
+    #[test]
+    fn a_large_group_comes_together_as_a_small_one_does() {
+        let mut all: Vec<_> = (0..200).map(|rank| handshake_of(200, rank, 100 + u64::from(rank))).collect();
+        all.iter_mut().for_each(|handshake| handshake.on_timeout(Instant(0)));
+        assert_eq!(exchange(&mut all, None).len(), 200);
     }
 
     #[test]
@@ -279,5 +339,25 @@ mod tests {
         assert_eq!(here.on_setup(&header, &list), Err(Conflict::List { theirs: 3, mine: 3 }));
         let block = Setup { block: 512, ..here.mine };
         assert_eq!(here.on_setup(&header, &block), Err(Conflict::BlockSize { theirs: 512, mine: 1408 }));
+    }
+
+    #[test]
+    fn no_memory_is_taken_for_a_window_that_cannot_be() {
+        let mut here = handshake(0, 1);
+        let header = Header::new(Kind::Setup, GroupId(1), GroupInstance(0), ViewNumber(0), Rank(1));
+        for theirs in [0, 3, 128, 1 << 31, u32::MAX] {
+            let setup = Setup { window: theirs, ..here.mine };
+            assert_eq!(here.on_setup(&header, &setup), Err(Conflict::Window { theirs, limit: 64 }));
+        }
+        assert_eq!(here.on_setup(&header, &Setup { window: 64, ..here.mine }), Ok(false));
+    }
+
+    #[test]
+    fn a_long_list_is_introduced_to_the_end() {
+        let mine = Setup { members: 1000, ..handshake(0, 1).mine };
+        let mut here = Handshake::new(GroupId(1), endpoints(1000), Rank(0), mine, 64);
+        here.on_timeout(Instant(0));
+        let reached: Vec<Target> = std::iter::from_fn(|| here.take()).map(|(to, _)| to).collect();
+        assert!(reached.into_iter().eq(endpoints(1000)[1..].iter().map(|&endpoint| Target::One(endpoint))));
     }
 }

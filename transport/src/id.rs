@@ -32,6 +32,9 @@ pub struct ViewNumber(pub u32);
 pub struct BootId(pub u64);
 
 impl Seq {
+    /// No sequence lies beyond it: a decoder refuses what does, so that a sequence and a window always have a sum.
+    pub const LIMIT: Self = Self(1 << 62);
+
     /// The sequence `count` blocks later.
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {

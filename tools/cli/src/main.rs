@@ -1,7 +1,6 @@
 //! `sistrum`: the command line. One file per command; every command's bad input is one line and exit status 2.
 
 mod demo;
-mod interface;
 mod refusal;
 
 use std::process::ExitCode;

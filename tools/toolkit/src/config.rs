@@ -1,14 +1,16 @@
-//! What a node and a group are built from. Every limit is here, and every value is checked before anything is opened.
+//! What a node and a group are built from. Every value is checked before anything is opened.
 
 use crate::{Endpoint, Error, Idle, MediumChoice, Result, Tuning};
+use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
+use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Bytes of a block's header, frame and IP and UDP headers: less than this is no block.
-const MIN_BLOCK: usize = 512;
-/// A block is one UDP datagram.
+/// The largest control block takes as much.
+const MIN_BLOCK: usize = CONTROL_BLOCK_LEN;
+/// A frame's length has 15 bits.
 const MAX_BLOCK: usize = 32 * 1024;
-/// The most blocks of a pool: what 32-bit offsets address, with room to spare.
-const MAX_POOL_BLOCKS: usize = 1 << 16;
+/// Bytes that a pool can address.
+const MAX_POOL_BYTES: usize = u32::MAX as usize;
 
 /// What a node is built from. Start from a preset and change what is to be different.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +66,7 @@ impl Config {
             ttl: 0,
             receive_buffer: 8 << 20,
             block_size: 1408,
-            pool_blocks: 16 * 1024,
+            pool_blocks: 32 * 1024,
             offload: true,
             idle: Idle::Auto,
             tuning: Tuning::loopback(),
@@ -99,8 +101,11 @@ impl Config {
             let why = format!("{} is no power of two from {MIN_WINDOW} up", self.tuning.window);
             return refuse("tuning.window", why);
         }
-        if !(MIN_WINDOW * 2..=MAX_POOL_BLOCKS).contains(&self.pool_blocks) {
-            let why = format!("{} is not between {} and {MAX_POOL_BLOCKS}", self.pool_blocks, MIN_WINDOW * 2);
+        let most = MAX_POOL_BYTES / (1 + SLABS_FOR_STRIDES) / self.block_size - SLAB_BYTES / self.block_size;
+        if !(MIN_WINDOW * 4..=most).contains(&self.pool_blocks) {
+            let (blocks, least) = (self.pool_blocks, MIN_WINDOW * 4);
+            let why =
+                format!("{blocks} blocks of {} bytes are not between {least} and {most}", self.block_size);
             return refuse("pool_blocks", why);
         }
         for (key, loss) in
@@ -113,23 +118,37 @@ impl Config {
         Ok(())
     }
 
-    /// Blocks of a sender's window in a group of `members`: the windows of all senders fit in three quarters of the pool.
-    pub(crate) fn window_for(&self, members: usize) -> Result<usize> {
-        let share = self.pool_blocks * 3 / 4 / members.saturating_sub(1).max(1);
+    /// Blocks of my window in a group of `members`.
+    pub(crate) fn window_for(&self, members: usize, taken: usize) -> Result<usize> {
+        Ok(self.tuning.window.min(self.max_window_for(members, taken)?))
+    }
+
+    /// Blocks of the largest window in a group of `members`, when `taken` blocks are those of groups joined before.
+    ///
+    /// All windows fit in three quarters of the pool, and a group takes at most half of what is left of them.
+    pub(crate) fn max_window_for(&self, members: usize, taken: usize) -> Result<usize> {
+        let left = (self.pool_blocks * 3 / 4).saturating_sub(taken);
+        let share = left / 2 / members.saturating_sub(1).max(1);
         if share < MIN_WINDOW {
-            let why = format!(
-                "{} blocks leave less than {MIN_WINDOW} for each of {members} members",
-                self.pool_blocks
-            );
+            let why =
+                format!("{left} free blocks leave less than {MIN_WINDOW} for each of {members} members");
             return Err(Error::Config { key: "pool_blocks", why });
         }
-        let power = 1 << share.ilog2();
-        Ok(self.tuning.window.min(power))
+        Ok(1 << share.ilog2())
+    }
+
+    /// The receive buffers that all this takes.
+    pub(crate) fn pool(&self) -> PoolConfig {
+        // What is kept in coalesced buffers fills at least half of them.
+        let slabs = (self.pool_blocks * self.block_size * SLABS_FOR_STRIDES).div_ceil(SLAB_BYTES);
+        PoolConfig { stride: self.block_size, strides: self.pool_blocks, slabs }
     }
 }
 
 /// Less is no window: half of it has to hold a message.
 const MIN_WINDOW: usize = 8;
+/// Bytes of slabs for each byte of strides.
+const SLABS_FOR_STRIDES: usize = 2;
 
 /// Who is in a group, and how a cast reaches them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +205,9 @@ mod tests {
             refusal(|config| config.block_size = 70_000).starts_with("block_size: 70000 bytes are too large")
         );
         assert!(refusal(|config| config.tuning.window = 1000).starts_with("tuning.window: 1000"));
-        assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2"));
+        assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2 blocks"));
+        let too_much = |config: &mut Config| (config.pool_blocks, config.block_size) = (1 << 16, 32 * 1024);
+        assert!(refusal(too_much).starts_with("pool_blocks: 65536 blocks"));
         assert!(refusal(|config| config.faults.block_loss = 1.5).starts_with("faults.block_loss: 1.5"));
         assert!(
             refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN")
@@ -196,12 +217,32 @@ mod tests {
     #[test]
     fn windows_shrink_until_all_senders_fit_in_the_pool() {
         let config = Config::loopback("test");
-        assert_eq!(config.window_for(2).unwrap(), 2048);
-        assert_eq!(config.window_for(9).unwrap(), 1024);
-        assert_eq!(config.window_for(65).unwrap(), 128);
-        for members in 2..1000 {
-            assert!(config.window_for(members).unwrap() * (members - 1) <= config.pool_blocks * 3 / 4);
+        assert_eq!(config.window_for(2, 0).unwrap(), 2048);
+        assert_eq!(config.window_for(9, 0).unwrap(), 1024);
+        assert_eq!(config.window_for(65, 0).unwrap(), 128);
+        let mut taken = 0;
+        while let Ok(window) = config.window_for(9, taken) {
+            taken += window * 8;
         }
-        assert!(config.window_for(10_000).is_err());
+        assert!(taken > config.pool_blocks / 2 && taken <= config.pool_blocks * 3 / 4);
+        assert!(config.window_for(10_000, 0).is_err());
+    }
+
+    #[test]
+    fn the_largest_pool_that_is_accepted_can_be_addressed() {
+        for block_size in [MIN_BLOCK, 1408, 9000, MAX_BLOCK] {
+            let mut config = Config { block_size, ..Config::loopback("test") };
+            let mut step = 1 << 30;
+            while step > 0 {
+                config.pool_blocks += step;
+                if config.check().is_err() {
+                    config.pool_blocks -= step;
+                }
+                step /= 2;
+            }
+            let pool = config.pool();
+            let bytes = pool.stride * pool.strides + (pool.slabs + 1) * SLAB_BYTES;
+            assert!((MAX_POOL_BYTES / 10 * 9..=MAX_POOL_BYTES).contains(&bytes));
+        }
     }
 }

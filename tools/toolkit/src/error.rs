@@ -29,6 +29,9 @@ pub enum Error {
     /// The system has not the memory for the buffers.
     #[error("memory for the buffers: {0}")]
     Memory(#[source] std::io::Error),
+    /// The system has no random number generator to draw the boot id from.
+    #[error("random numbers: {0}")]
+    Entropy(#[source] std::io::Error),
     /// The handler of an event failed, with an error of its own.
     #[error(transparent)]
     Handler(Box<dyn std::error::Error + Send + Sync>),

@@ -79,10 +79,11 @@ impl Caster<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: Vec<membership::Group>,
-    /// Blocks of groups that this node is not in, and blocks that cannot be read.
+    /// Blocks of groups that this node is not in.
     pub(crate) unclaimed: u64,
+    /// Blocks that cannot be read.
     pub(crate) malformed: u64,
-    /// The group whose transmits are asked for first: each gets its turn.
+    /// The group that is asked first for the next transmit: each gets its turn.
     turn: usize,
 }
 
@@ -180,11 +181,10 @@ impl Protocol for Groups {
         for step in 0..count {
             let index = (self.turn + step) % count;
             if let Some(transmit) = self.groups[index].poll_transmit(now) {
-                self.turn = index;
+                self.turn = index + 1;
                 return Some(transmit);
             }
         }
-        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
         None
     }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
-use sistrum_transport::log::PoolConfig;
+
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{RunLimits, Tuning};
 use sistrum_transport::sys;
@@ -22,6 +22,8 @@ pub struct Node {
     boot: BootId,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
+    /// Blocks of the receive pool that the windows of the groups joined so far take.
+    claimed_blocks: usize,
 }
 
 /// What happened so far in a node, all groups together.
@@ -64,13 +66,9 @@ impl Node {
             let options = FaultOptions { loss: config.faults.block_loss, ..FaultOptions::default() };
             any = any.with_faults(options, config.faults.seed);
         }
-        let strides = config.pool_blocks;
-        // Half-full slabs are the worst that is kept whole.
-        let slabs = (strides * config.block_size * 2).div_ceil(1 << 16);
-        let pool = PoolConfig { stride: config.block_size, strides, slabs };
-        let cycle = Cycle::new(any, MonotonicClock, pool, config.idle).map_err(Error::Memory)?;
-        let boot = BootId(sys::random::seed().map_err(Error::Memory)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), config })
+        let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
+        let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
+        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, config })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -103,13 +101,15 @@ impl Node {
             });
         }
         let local = self.endpoint();
-        let window = self.config.window_for(options.members.len())?;
+        let window = self.config.window_for(options.members.len(), self.claimed_blocks)?;
         let others = options.members.iter().copied().filter(|member| *member != local).collect();
         let fan_out = match options.fan_out {
             Reach::Multicast(group) => FanOut::Multicast(group),
             Reach::Unicast => FanOut::Unicast(others),
         };
         let capabilities = self.cycle.medium().capabilities().clone();
+        let max_window = self.config.max_window_for(options.members.len(), self.claimed_blocks)?;
+        let claimed_blocks = max_window * options.members.len().saturating_sub(1);
         let config = GroupConfig {
             name: name.to_owned(),
             me: sistrum_membership::Group::rank_in(&options.members, local)?,
@@ -121,9 +121,16 @@ impl Node {
             limits: RunLimits { blocks: capabilities.max_run_blocks, bytes: capabilities.max_run_bytes },
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
-            tuning: Tuning { window, ..self.config.tuning },
+            max_window,
+            // On a network, checksums cover the payload too.
+            tuning: Tuning {
+                window,
+                check_payload: self.config.tuning.check_payload || !self.config.interface.is_loopback(),
+                ..self.config.tuning
+            },
             seed: self.boot.0 ^ u64::from(GroupId::of(name).0),
         };
+        self.claimed_blocks += claimed_blocks;
         Ok(self.groups.add(sistrum_membership::Group::new(config)))
     }
 
@@ -206,8 +213,8 @@ impl Node {
 
     /// The most bytes that a message to this group may have, once there is a view.
     #[must_use]
-    pub fn max_message(&mut self, group: &Group) -> Option<usize> {
-        Some(self.groups.get_mut(group)?.sender().ok()?.max_message())
+    pub fn max_message(&self, group: &Group) -> Option<usize> {
+        self.groups.get(group)?.max_message()
     }
 
     /// The clock as the last cycle read it: nanoseconds that all processes of the host share.

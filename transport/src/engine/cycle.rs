@@ -1,7 +1,7 @@
 //! The duty cycle: one reading of the clock, one batch in, all that is due, one batch out.
 
 use super::idle::{Idle, IdleState};
-use crate::log::{PoolConfig, RxPool};
+use crate::log::{PoolConfig, RESERVED_STRIDES, RxPool};
 use crate::medium::{Arrival, Medium, MediumError, Sent, Sockets};
 use crate::protocol::{Protocol, Transmit};
 use crate::time::{Clock, Instant};
@@ -53,7 +53,8 @@ pub struct CycleCounters {
 }
 
 impl<M: Medium, C: Clock> Cycle<M, C> {
-    /// An engine over `medium`, with its receive buffers taken from the system at once.
+    /// An engine over `medium`, with its receive buffers taken from the system at once: those of `pool`, which the windows
+    /// of all senders share, and a few for control.
     ///
     /// # Errors
     /// When the system has not that much memory.
@@ -61,7 +62,7 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
         Ok(Self {
             medium,
             clock,
-            pool: RxPool::new(pool)?,
+            pool: RxPool::new(PoolConfig { strides: pool.strides + RESERVED_STRIDES, ..pool })?,
             inbox: Vec::with_capacity(INBOX),
             idle: IdleState::new(idle),
             now: Instant::default(),
@@ -106,7 +107,7 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
             return;
         }
         let timer = protocol.poll_timeout().map_or(limit, |due| due.since(self.now));
-        self.idle.idle(work, &mut self.medium, timer.min(limit));
+        self.idle.idle(self.now, work, &mut self.medium, timer.min(limit));
     }
 
     /// The clock as it was read at the beginning of the last cycle.

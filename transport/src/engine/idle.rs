@@ -1,6 +1,7 @@
 //! What to do when a duty cycle found no work.
 
 use crate::medium::Medium;
+use crate::time::Instant;
 use std::time::Duration;
 
 /// How an engine waits. The choice trades processor time for latency; each has its measured cost.
@@ -17,33 +18,34 @@ pub enum Idle {
     Auto,
 }
 
-/// Empty cycles that [`Idle::Auto`] yields before it parks: about 100 microseconds of an otherwise idle core.
-const YIELDS_BEFORE_PARKING: u32 = 256;
+/// Without work for so long, [`Idle::Auto`] parks.
+const PARK_AFTER_NS: u64 = 200_000;
 
-/// The strategy's memory: it sees nothing but the work that each cycle did.
+/// The strategy's memory.
 #[derive(Debug)]
 pub(super) struct IdleState {
     strategy: Idle,
-    empty: u32,
+    /// When the first empty cycle since the last work began.
+    empty_since: Option<Instant>,
 }
 
 impl IdleState {
     pub(super) fn new(strategy: Idle) -> Self {
-        Self { strategy, empty: 0 }
+        Self { strategy, empty_since: None }
     }
 
-    /// Called after a cycle that did `work`; waits at most for `limit`.
-    pub(super) fn idle(&mut self, work: usize, medium: &mut impl Medium, limit: Duration) {
+    /// Called after a cycle that began at `now` and did `work`; waits at most for `limit`.
+    pub(super) fn idle(&mut self, now: Instant, work: usize, medium: &mut impl Medium, limit: Duration) {
         if work > 0 {
-            self.empty = 0;
+            self.empty_since = None;
             return;
         }
-        self.empty = self.empty.saturating_add(1);
+        let empty_since = *self.empty_since.get_or_insert(now);
         match self.strategy {
             Idle::Spin => std::hint::spin_loop(),
             Idle::SpinYield => std::thread::yield_now(),
             Idle::Park => medium.wait(limit),
-            Idle::Auto if self.empty < YIELDS_BEFORE_PARKING => std::thread::yield_now(),
+            Idle::Auto if now.since_ns(empty_since) < PARK_AFTER_NS => std::thread::yield_now(),
             Idle::Auto => medium.wait(limit),
         }
     }

@@ -1,9 +1,10 @@
-//! Where blocks live: in the sender's log until they are stable, in the receiver's pool until they are delivered.
+//! Where blocks live: in the sender's log until all have delivered them, in the receivers' pools until they are delivered
+//! there and stable.
 
 mod pool;
 mod receive_window;
 mod send_log;
 
-pub use pool::{HEADROOM, Landing, PoolConfig, RxBlock, RxPool};
+pub use pool::{HEADROOM, Landing, PoolConfig, RESERVED_STRIDES, RxBlock, RxPool, SLAB_BYTES};
 pub use receive_window::{Insert, MissingRanges, ReceiveWindow};
 pub use send_log::SendLog;

@@ -8,9 +8,13 @@ use memmap2::{Advice, MmapMut};
 use std::num::NonZeroU32;
 
 /// Bytes of a slab: more than any UDP payload with what a medium may put before it.
-const SLAB: usize = (1 << 16) + HEADROOM;
+pub const SLAB_BYTES: usize = (1 << 16) + HEADROOM;
 /// Bytes that a medium may use for itself at the beginning of a landing: a multiple of the cache line.
 pub const HEADROOM: usize = 128;
+
+/// Strides that no data block may keep: control lands in them, and it frees all others. The engine takes them beside
+/// those that the windows need.
+pub const RESERVED_STRIDES: usize = 2;
 
 /// How much memory a pool takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +64,9 @@ impl RxPool {
     pub fn new(config: PoolConfig) -> std::io::Result<Self> {
         // One slab more than asked for: there is always one to land in.
         let slab_count = config.slabs + 1;
-        let bytes = slab_count * SLAB + config.strides * config.stride;
+        let bytes = slab_count * SLAB_BYTES + config.strides * config.stride;
         assert!(u32::try_from(bytes).is_ok(), "a pool is addressed by 32 bits");
-        assert!(config.stride <= SLAB && config.stride > 0 && config.strides > 0);
+        assert!(config.stride <= SLAB_BYTES && config.stride > 0 && config.strides > 0);
         let memory = MmapMut::map_anon(bytes)?;
         // Advice only: without huge pages everything works, slower.
         let _ = memory.advise(Advice::HugePage);
@@ -73,7 +77,7 @@ impl RxPool {
             held: vec![0; slab_count],
             free_slabs: (0..index(slab_count)).rev().collect(),
             free_strides: (0..index(config.strides)).rev().collect(),
-            low_strides: config.strides / 8,
+            low_strides: (config.strides / 8).max(2 * RESERVED_STRIDES),
             exhausted: 0,
         })
     }
@@ -85,8 +89,8 @@ impl RxPool {
 
     /// The memory of a landing.
     pub fn landing_mut(&mut self, landing: &Landing) -> &mut [u8] {
-        let at = landing.slab as usize * SLAB;
-        &mut self.memory[at..at + SLAB]
+        let at = landing.slab as usize * SLAB_BYTES;
+        &mut self.memory[at..at + SLAB_BYTES]
     }
 
     /// Up to `count` slabs to receive into at once, appended to `landings` and ordered as they lie in memory.
@@ -97,11 +101,11 @@ impl RxPool {
 
     /// The memory of several landings at once, which must be ordered as [`land_many`](Self::land_many) orders them.
     pub fn landings_mut<'a>(&'a mut self, landings: &'a [Landing]) -> impl Iterator<Item = &'a mut [u8]> {
-        let mut rest = &mut self.memory[..self.slab_count * SLAB];
+        let mut rest = &mut self.memory[..self.slab_count * SLAB_BYTES];
         let mut next = 0;
         landings.iter().map(move |landing| {
-            let skip = (landing.slab as usize).checked_sub(next).expect("landings are ordered") * SLAB;
-            let (slab, after) = std::mem::take(&mut rest)[skip..].split_at_mut(SLAB);
+            let skip = (landing.slab as usize).checked_sub(next).expect("landings are ordered") * SLAB_BYTES;
+            let (slab, after) = std::mem::take(&mut rest)[skip..].split_at_mut(SLAB_BYTES);
             (rest, next) = (after, landing.slab as usize + 1);
             slab
         })
@@ -131,10 +135,10 @@ impl RxPool {
         segment: usize,
         mut each: impl FnMut(RxBlock),
     ) -> usize {
-        assert!(head <= HEADROOM && head + len <= SLAB && segment > 0);
-        let base = landing.slab as usize * SLAB + head;
+        assert!(head <= HEADROOM && head + len <= SLAB_BYTES && segment > 0);
+        let base = landing.slab as usize * SLAB_BYTES + head;
         let blocks = len.div_ceil(segment);
-        if len >= SLAB / 2 && blocks > 1 && !self.free_slabs.is_empty() {
+        if len >= SLAB_BYTES / 2 && blocks > 1 && !self.free_slabs.is_empty() {
             self.held[landing.slab as usize] = pin(base, len, segment, &mut each);
         } else {
             self.copy_out(base, len, segment, &mut each);
@@ -184,13 +188,13 @@ impl RxPool {
     #[inline]
     pub fn release(&mut self, block: RxBlock) {
         let at = block.at as usize;
-        let slabs_end = self.slab_count * SLAB;
+        let slabs_end = self.slab_count * SLAB_BYTES;
         if at >= slabs_end {
             self.free_strides.push(index((at - slabs_end) / self.stride));
             debug_assert!(self.free_strides.len() <= self.stride_count(), "a block was released twice");
             return;
         }
-        let slab = at / SLAB;
+        let slab = at / SLAB_BYTES;
         self.held[slab] -= 1;
         if self.held[slab] == 0 {
             self.free_slabs.push(index(slab));
@@ -201,6 +205,12 @@ impl RxPool {
     #[must_use]
     pub fn is_low(&self) -> bool {
         self.free_strides.len() < self.low_strides
+    }
+
+    /// Whether what is left is for control alone: even the next expected block is refused then.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.free_strides.len() < RESERVED_STRIDES
     }
 
     /// Blocks that were dropped for want of a place.
@@ -236,11 +246,11 @@ impl RxPool {
     }
 
     fn stride_at(&self, stride: u32) -> usize {
-        self.slab_count * SLAB + stride as usize * self.stride
+        self.slab_count * SLAB_BYTES + stride as usize * self.stride
     }
 
     fn stride_count(&self) -> usize {
-        (self.memory.len() - self.slab_count * SLAB) / self.stride
+        (self.memory.len() - self.slab_count * SLAB_BYTES) / self.stride
     }
 }
 

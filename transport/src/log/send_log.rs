@@ -23,7 +23,10 @@ pub struct SendLog {
     check_payload: bool,
     oldest: Seq,
     open: Seq,
-    /// Write position in the open block, and where its data must end: what follows is reserved for the trailer.
+    /// Where the open block begins in the mapping.
+    base: usize,
+    /// Write position in the open block, and where its data must end: what follows is reserved for the trailer. Before
+    /// the block is [begun](Self::begin) there is no room in it.
     at: usize,
     limit: usize,
     first: u16,
@@ -64,8 +67,9 @@ impl SendLog {
             check_payload,
             oldest: start,
             open: start,
+            base: (start.0 & (blocks as u64 - 1)) as usize * stride,
             at: HEADER_LEN,
-            limit: stride,
+            limit: HEADER_LEN,
             first: NO_FIRST,
         })
     }
@@ -119,10 +123,10 @@ impl SendLog {
         self.stride
     }
 
-    /// Keeps `bytes` of the open block free for its trailer; only before anything is written into it.
-    pub fn reserve(&mut self, bytes: usize) {
-        debug_assert!(self.is_open_empty());
-        self.limit = self.stride - bytes;
+    /// Makes the open block ready to be written, with `reserve` bytes kept free for its trailer.
+    pub fn begin(&mut self, reserve: usize) {
+        debug_assert!(self.is_open_empty() && self.is_writable());
+        self.limit = self.stride - reserve;
     }
 
     /// Claims a frame in the open block and returns the place for its payload.
@@ -135,10 +139,10 @@ impl SendLog {
         if self.first == NO_FIRST && matches!(part, Part::Whole | Part::First { .. }) {
             self.first = self.at as u16;
         }
-        let start = self.slot(self.open) * self.stride + self.at;
+        let start = self.base + self.at;
         let frame = frame_len(part, len);
+        assert!(frame <= self.room(), "a frame was claimed that does not fit");
         self.at += frame;
-        assert!(self.at <= self.limit, "a frame was claimed that does not fit");
         write_frame(&mut self.memory[start..start + frame], part, len)
     }
 
@@ -148,7 +152,7 @@ impl SendLog {
     pub fn seal(&mut self, full: bool, trailer: impl FnOnce(&mut ControlWriter<'_>)) {
         debug_assert!(!self.is_open_empty() && self.is_writable());
         let slot = self.slot(self.open);
-        let block = &mut self.memory[slot * self.stride..(slot + 1) * self.stride];
+        let block = &mut self.memory[self.base..self.base + self.stride];
         let mut writer = ControlWriter::new(&mut block[self.at..]);
         trailer(&mut writer);
         let used = self.at + writer.written();
@@ -165,7 +169,8 @@ impl SendLog {
         header.encode(block, self.check_payload);
         self.sealed[slot] = Sealed { used: used as u16, full };
         self.open = self.open.plus(1);
-        (self.at, self.limit, self.first) = (HEADER_LEN, self.stride, NO_FIRST);
+        self.base = self.slot(self.open) * self.stride;
+        (self.at, self.limit, self.first) = (HEADER_LEN, HEADER_LEN, NO_FIRST);
     }
 
     /// How many blocks from `first` on, before `end`, one send can carry: contiguous in the ring, all but the last full.
@@ -220,6 +225,9 @@ mod tests {
     }
 
     fn put(log: &mut SendLog, bytes: &[u8]) {
+        if log.is_open_empty() {
+            log.begin(0);
+        }
         log.claim(Part::Whole, bytes.len()).copy_from_slice(bytes);
     }
 
@@ -280,15 +288,15 @@ mod tests {
     #[test]
     fn a_reserve_is_kept_for_the_trailer() {
         let mut log = log(2, 128);
-        log.reserve(HEARTBEAT_FRAME_LEN);
+        assert_eq!(log.room(), 0, "not begun");
+        log.begin(HEARTBEAT_FRAME_LEN);
         assert_eq!(log.room(), 128 - 32 - HEARTBEAT_FRAME_LEN);
-        let room = log.room();
-        put(&mut log, &vec![5; room - 2]);
+        let len = log.room() - 2;
+        log.claim(Part::Whole, len).fill(5);
         log.seal(true, |writer| {
             let heartbeat = crate::wire::Heartbeat { next: Seq(1), stable: Seq(0), delivered: Seq(0) };
             assert!(writer.heartbeat(heartbeat));
         });
         assert_eq!(log.used(Seq(0)), 128);
-        assert_eq!(log.room(), log.block_room());
     }
 }

@@ -251,7 +251,7 @@ fn an_exhausted_pool_drops_counts_and_recovers<C: Cluster>(cluster: &mut C) {
     assert_eq!(receive(cluster, &mut all[1], 1)[0].1, b"kept");
     all[0].cast(&[0; 257], 257);
     assert!(receive(cluster, &mut all[1], 0).is_empty());
-    assert_eq!(all[1].medium.counters().truncated, 1, "longer than a stride");
+    assert_eq!(all[1].medium.counters().unusable, 1, "longer than a stride");
     assert_idle(&all[1]);
 }
 

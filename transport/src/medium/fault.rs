@@ -32,6 +32,9 @@ pub struct FaultCounts {
     pub corrupted: u64,
 }
 
+/// Arrivals that a batch has room for from the start: more than an engine asks for at once.
+const BATCH: usize = 1024;
+
 /// A medium whose received blocks suffer faults, the same ones for the same seed and the same blocks.
 #[derive(Debug)]
 pub struct Fault<M> {
@@ -48,7 +51,8 @@ impl<M: Medium> Fault<M> {
     /// Puts faults around `inner`, drawn from `seed`.
     pub fn new(inner: M, options: FaultOptions, seed: u64) -> Self {
         let rng = Rng::with_seed(seed);
-        Self { inner, options, rng, counts: FaultCounts::default(), batch: Vec::new(), copy: Vec::new() }
+        let batch = Vec::with_capacity(BATCH);
+        Self { inner, options, rng, counts: FaultCounts::default(), batch, copy: Vec::new() }
     }
 
     /// Changes the rates from the next receive on.

@@ -140,8 +140,8 @@ pub struct MediumCounters {
     pub sent_blocks: u64,
     /// Sends that the network refused; their blocks are lost.
     pub send_errors: u64,
-    /// Datagrams that were longer than the buffer, and were dropped.
-    pub truncated: u64,
+    /// Datagrams that were empty, or longer than a block, and were dropped.
+    pub unusable: u64,
     /// Buffers that the kernel dropped because this process was too slow; injected losses are not among them.
     pub overflow: u64,
     /// Blocks or whole buffers dropped on purpose.

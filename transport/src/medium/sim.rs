@@ -189,7 +189,7 @@ impl Sim {
             return;
         }
         if (*segment).min(bytes.len()) > pool.stride() {
-            self.counters.truncated += 1;
+            self.counters.unusable += 1;
             return;
         }
         let exhausted = pool.exhausted();

@@ -114,7 +114,7 @@ impl Udp {
             }
             _ => Runs::Told,
         };
-        let control = Inlet::new(socket, runs).map_err(doing("coalesce on"))?;
+        let control = Inlet::new(socket, runs, config.buffer_loss > 0.0).map_err(doing("coalesce on"))?;
         let mut waiter = Waiter::default();
         waiter.add(control.socket());
         Ok(Self {
@@ -164,7 +164,7 @@ impl Udp {
         socket.attach(filter).map_err(doing("filter"))?;
         socket.join(*group.ip(), self.address).map_err(doing("join"))?;
         socket.bind(Endpoint(group.into())).map_err(doing("bind"))?;
-        Inlet::new(socket, self.runs).map_err(doing("coalesce on"))
+        Inlet::new(socket, self.runs, self.config.buffer_loss > 0.0).map_err(doing("coalesce on"))
     }
 
     fn open_list(&mut self, members: &[Endpoint]) -> Result<Channel, MediumError> {

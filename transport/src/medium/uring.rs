@@ -279,7 +279,8 @@ impl Receiver {
                 Ok(Some(received)) => {
                     taken += 1;
                     let received = udp.runs.infer(received);
-                    let blocks = udp.intake.accept(0, landing, received, sink.pool, sink.inbox);
+                    let inlet = inlet(&udp.control, &udp.data, self.due[at].socket);
+                    let blocks = udp.intake.accept(inlet, 0, landing, received, sink.pool, sink.inbox);
                     self.due[at].blocks += blocks.max(1);
                 }
                 Ok(None) => {
@@ -300,7 +301,7 @@ impl Receiver {
     fn drain(&mut self, udp: &mut Udp, sink: &mut Sink<'_>) -> Result<usize, MediumError> {
         let mut taken = 0;
         for Due { socket, .. } in self.due.drain(..) {
-            let inlet = if socket == 0 { &udp.control } else { &udp.data[socket - 1] };
+            let inlet = inlet(&udp.control, &udp.data, socket);
             let drained = udp.intake.drain(inlet, sink.pool, sink.inbox, sink.quota)?;
             taken += drained.datagrams;
             if drained.dry {
@@ -350,10 +351,11 @@ impl Receiver {
         let socket = socket(udp, due.socket);
         let buffers = sink.pool.landings_mut(&self.landings);
         let ended = self.ring.receive_many(socket, buffers, told).map_err(broken)?;
-        let received = self.ring.burst();
+        let (received, head) = (self.ring.burst(), burst_head(told));
+        let inlet = inlet(&udp.control, &udp.data, due.socket);
         for (landing, &received) in self.landings.drain(..received.len()).zip(received) {
             let received = udp.runs.infer(received);
-            let blocks = udp.intake.accept(burst_head(told), landing, received, sink.pool, sink.inbox).max(1);
+            let blocks = udp.intake.accept(inlet, head, landing, received, sink.pool, sink.inbox).max(1);
             due.blocks += blocks;
             self.run_blocks = blocks;
         }
@@ -362,12 +364,13 @@ impl Receiver {
     }
 }
 
-fn inlet(udp: &Udp, socket: usize) -> &Inlet {
-    if socket == 0 { &udp.control } else { &udp.data[socket - 1] }
+/// The socket of that number, of a part of udp that leaves the others free.
+fn inlet<'a>(control: &'a Inlet, data: &'a [Inlet], socket: usize) -> &'a Inlet {
+    if socket == 0 { control } else { &data[socket - 1] }
 }
 
 fn socket(udp: &Udp, at: usize) -> Indexed<'_> {
-    Indexed { index: number(at), socket: inlet(udp, at).socket() }
+    Indexed { index: number(at), socket: inlet(&udp.control, &udp.data, at).socket() }
 }
 
 fn number(socket: usize) -> u32 {

@@ -20,8 +20,8 @@ pub enum Refused {
         /// How long the oldest block has been waited for.
         age: Duration,
     },
-    /// The message can never fit: it is longer than half the window.
-    #[error("a message of {len} bytes exceeds the limit of {limit}, half the window")]
+    /// The message can never fit: it is longer than half the window, or than a block where it is claimed in place.
+    #[error("a message of {len} bytes exceeds the limit of {limit}")]
     TooLarge {
         /// Bytes of the message.
         len: usize,
@@ -136,8 +136,11 @@ impl Flow {
     pub(super) fn charge(&mut self, first: Seq, count: u32, stride: usize, last_bytes: usize) {
         let mask = self.charged.len() as u64 - 1;
         let size = self.run_size(count, stride, last_bytes);
-        for at in 0..u64::from(count) {
-            self.charged[(first.plus(at).0 & mask) as usize] = self.total + size;
+        for at in 0..count {
+            // A coalesced run leaves the socket as a whole, other blocks leave it one by one.
+            let charge =
+                if self.coalesced || at + 1 == count { size } else { self.run_size(at + 1, stride, stride) };
+            self.charged[(first.plus(u64::from(at)).0 & mask) as usize] = self.total + charge;
         }
         self.total += size;
     }
@@ -226,6 +229,9 @@ mod tests {
         assert_eq!(flow.allowance(1), u64::MAX, "its buffer has been taken from the socket");
         let mut plain = Flow::new(Rank(1), 2, 64, Seq(0), 400_000, false);
         plain.charge(Seq(0), 46, 1408, 100);
-        assert_eq!(plain.allowance(1), 300_000 - 45 * true_size(1408) as u64 - true_size(100) as u64);
+        let (whole, last) = (true_size(1408) as u64, true_size(100) as u64);
+        assert_eq!(plain.allowance(1), 300_000 - 45 * whole - last);
+        plain.on_ack(Instant(1), Rank(0), Seq(1), Seq(0), Seq(46));
+        assert_eq!(plain.allowance(1), 300_000 - 44 * whole - last, "the others still lie in the socket");
     }
 }

@@ -9,21 +9,34 @@ use std::fmt;
 /// One delivered message. It lives as long as the handler runs: copy what is to stay.
 pub struct Message<'a> {
     from: Rank,
+    body: Body<'a>,
+}
+
+/// Where its bytes are.
+enum Body<'a> {
+    /// In one block.
+    Whole(&'a [u8]),
+    /// In several.
+    Fragmented(Fragmented<'a>),
+}
+
+struct Fragmented<'a> {
     len: usize,
     parts: Parts<'a>,
-    /// Where [`bytes`](Self::bytes) puts the parts of a fragmented message together, once.
+    /// Where the parts are put together, once.
     scratch: Cell<Option<&'a mut Vec<u8>>>,
     whole: OnceCell<&'a [u8]>,
 }
 
 impl<'a> Message<'a> {
+    #[inline]
     pub(super) fn whole(from: Rank, bytes: &'a [u8]) -> Self {
-        let parts = Parts { next: Some(bytes), rest: None };
-        Self { from, len: bytes.len(), parts, scratch: Cell::new(None), whole: OnceCell::from(bytes) }
+        Self { from, body: Body::Whole(bytes) }
     }
 
     pub(super) fn fragmented(from: Rank, len: usize, parts: Parts<'a>, scratch: &'a mut Vec<u8>) -> Self {
-        Self { from, len, parts, scratch: Cell::new(Some(scratch)), whole: OnceCell::new() }
+        let scratch = Cell::new(Some(scratch));
+        Self { from, body: Body::Fragmented(Fragmented { len, parts, scratch, whole: OnceCell::new() }) }
     }
 
     /// Who cast it.
@@ -35,13 +48,16 @@ impl<'a> Message<'a> {
     /// Bytes of it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        match &self.body {
+            Body::Whole(bytes) => bytes.len(),
+            Body::Fragmented(body) => body.len,
+        }
     }
 
     /// Whether it has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The message in one piece. One that came in several blocks is put together by the first call; [`parts`](Self::parts)
@@ -49,25 +65,37 @@ impl<'a> Message<'a> {
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        self.whole.get_or_init(|| {
-            let scratch =
-                self.scratch.take().expect("a message in parts has a scratch buffer until it is whole");
-            scratch.clear();
-            self.parts().for_each(|part| scratch.extend_from_slice(part));
-            scratch
-        })
+        match &self.body {
+            Body::Whole(bytes) => bytes,
+            Body::Fragmented(body) => body.assembled(),
+        }
     }
 
     /// The message as it lies in the receive buffers: one slice for each block.
     #[must_use]
     pub fn parts(&self) -> Parts<'a> {
-        self.parts.clone()
+        match &self.body {
+            Body::Whole(bytes) => Parts { next: Some(bytes), rest: None },
+            Body::Fragmented(body) => body.parts.clone(),
+        }
+    }
+}
+
+impl Fragmented<'_> {
+    fn assembled(&self) -> &[u8] {
+        self.whole.get_or_init(|| {
+            let scratch =
+                self.scratch.take().expect("the scratch buffer is there until the message is assembled");
+            scratch.clear();
+            self.parts.clone().for_each(|part| scratch.extend_from_slice(part));
+            scratch
+        })
     }
 }
 
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("from", &self.from).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Message").field("from", &self.from).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

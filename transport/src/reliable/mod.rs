@@ -8,12 +8,13 @@ mod control;
 mod flow;
 mod message;
 mod nak;
+mod rank_set;
 mod retransmit;
 mod sender;
 mod session;
 mod stream;
 
-pub use control::ControlQueue;
+pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use message::{Message, Parts};
 pub use sender::{RunLimits, Sender, max_message};
@@ -55,7 +56,7 @@ pub struct SessionCounters {
     pub duplicates: u64,
     /// Blocks beyond the window: their sender does not keep to it.
     pub beyond: u64,
-    /// Out-of-order blocks refused because receive memory ran short; they are repaired later.
+    /// Blocks refused because receive memory ran short; they are repaired later.
     pub refused_low: u64,
     /// Blocks that are no blocks of ours.
     pub malformed_blocks: u64,
@@ -105,7 +106,7 @@ impl Tuning {
             ack_delay_ns: 200_000,
             nak_delay_ns: 100_000,
             nak_retry_ns: 2_000_000,
-            nak_retry_max_ns: 64_000_000,
+            nak_retry_max_ns: 8_000_000,
             repair_holdoff_ns: 500_000,
             heartbeat_ns: 1_000_000,
             heartbeat_max_ns: 100_000_000,

@@ -91,7 +91,7 @@ impl NakTiming {
     }
 
     /// A NAK was sent, by me or by another receiver, that covers everything missing before `to`.
-    pub(super) fn asked(&mut self, now: Instant, next: Seq, to: Seq) {
+    pub(super) fn asked(&mut self, now: Instant, next: Seq, to: Seq, rng: &mut fastrand::Rng) {
         self.fresh_due = None;
         self.asked_to = self.asked_to.max(to);
         // A fresh gap does not put off the repetition for an older one.
@@ -100,7 +100,10 @@ impl NakTiming {
         }
         self.next_when_asked = next;
         let doubled = self.retry_ns.checked_shl(u32::from(self.attempt.min(32))).unwrap_or(u64::MAX);
-        self.retry_due = Some(now.plus_ns(doubled.min(self.retry_max_ns)));
+        let wait_ns = doubled.min(self.retry_max_ns);
+        // Several receivers that miss the same do not ask again all at once.
+        let spread_ns = if self.delay_ns == 0 { 0 } else { rng.u64(0..=wait_ns / 2) };
+        self.retry_due = Some(now.plus_ns(wait_ns + spread_ns));
     }
 }
 
@@ -137,7 +140,7 @@ mod tests {
         let (mut timing, mut rng) = timing(1);
         let now = Instant(0);
         timing.update(now, Seq(2), Seq(5), &mut rng);
-        timing.asked(now, Seq(2), Seq(5));
+        timing.asked(now, Seq(2), Seq(5), &mut rng);
         timing.update(now, Seq(2), Seq(5), &mut rng);
         assert_eq!(timing.due(now, Seq(2), Seq(5)), None, "asked already");
         timing.update(now, Seq(2), Seq(9), &mut rng);
@@ -148,12 +151,12 @@ mod tests {
     fn fresh_gaps_do_not_put_off_the_repetition() {
         let (mut timing, mut rng) = timing(1);
         timing.update(Instant(0), Seq(2), Seq(5), &mut rng);
-        timing.asked(Instant(0), Seq(2), Seq(5));
+        timing.asked(Instant(0), Seq(2), Seq(5), &mut rng);
         for at in 1..4 {
             let now = Instant(at * 500_000);
             timing.update(now, Seq(2), Seq(5 + at), &mut rng);
             assert_eq!(timing.due(now, Seq(2), Seq(5 + at)).unwrap().from, Seq(4 + at));
-            timing.asked(now, Seq(2), Seq(5 + at));
+            timing.asked(now, Seq(2), Seq(5 + at), &mut rng);
         }
         assert_eq!(timing.timeout(), Some(Instant(2_000_000)));
     }
@@ -163,16 +166,16 @@ mod tests {
         let (mut timing, mut rng) = timing(1);
         let mut now = Instant(0);
         timing.update(now, Seq(2), Seq(5), &mut rng);
-        timing.asked(now, Seq(2), Seq(5));
+        timing.asked(now, Seq(2), Seq(5), &mut rng);
         let mut waits = Vec::new();
         for _ in 0..8 {
             let due = timing.timeout().unwrap();
             waits.push(due.since_ns(now) / 1_000_000);
             now = due;
             assert!(timing.due(now, Seq(2), Seq(5)).is_some());
-            timing.asked(now, Seq(2), Seq(5));
+            timing.asked(now, Seq(2), Seq(5), &mut rng);
         }
-        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 64, 64]);
+        assert_eq!(waits, [2, 4, 8, 8, 8, 8, 8, 8]);
         now = timing.timeout().unwrap();
         assert_eq!(timing.due(now, Seq(3), Seq(5)).unwrap().attempt, 0, "progress ends the doubling");
         timing.update(now, Seq(5), Seq(5), &mut rng);

@@ -82,10 +82,10 @@ impl Sender {
     /// [`Refused::Full`] when the window is full, [`Refused::TooLarge`] beyond half of it. Nothing of it is sent then.
     #[inline]
     pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
-        if frame_len(Part::Whole, message.len()) > self.log.block_room() {
-            return self.cast_fragments(message);
+        if frame_len(Part::Whole, message.len()) > self.log.room() {
+            return self.cast_beyond(message);
         }
-        self.claim(message.len())?.copy_from_slice(message);
+        self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
         Ok(())
     }
 
@@ -95,8 +95,11 @@ impl Sender {
     /// As [`cast`](Self::cast).
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
+        if len > self.max_claim() {
+            return Err(Refused::TooLarge { len, limit: self.max_claim() });
+        }
         let frame = frame_len(Part::Whole, len);
-        if frame > self.log.room() || self.log.is_open_empty() {
+        if frame > self.log.room() {
             self.make_room(frame)?;
         }
         Ok(self.log.claim(Part::Whole, len))
@@ -142,8 +145,14 @@ impl Sender {
         self.now = now;
     }
 
+    /// As many senders share the receivers' buffers, this one included.
     pub(super) fn set_senders(&mut self, senders: usize) {
         self.senders = senders;
+    }
+
+    /// At least so many others do.
+    pub(super) fn share_with(&mut self, others: usize) {
+        self.senders = self.senders.max(1 + others);
     }
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
@@ -178,9 +187,8 @@ impl Sender {
     }
 
     /// Where my stream stands, for a heartbeat.
-    pub(super) fn heartbeat(&mut self) -> Heartbeat {
-        self.announced = self.position(self.sent);
-        self.announced
+    pub(super) fn position(&self) -> Heartbeat {
+        self.position_before(self.sent)
     }
 
     /// Whether some member may not have received or delivered everything that was sent.
@@ -198,8 +206,8 @@ impl Sender {
         self.last_sent_at
     }
 
-    pub(super) fn heartbeat_sent(&mut self, now: Instant) {
-        self.last_sent_at = now;
+    pub(super) fn heartbeat_sent(&mut self, now: Instant, heartbeat: Heartbeat) {
+        (self.last_sent_at, self.announced) = (now, heartbeat);
     }
 
     /// Whether an ack would let me go on at once.
@@ -245,22 +253,30 @@ impl Sender {
         (self.log.run(first, count), self.log.stride())
     }
 
-    fn position(&self, next: Seq) -> Heartbeat {
+    fn position_before(&self, next: Seq) -> Heartbeat {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
 
-    /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
-    #[cold]
-    fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
+    /// Casts a message for which the open block has no room.
+    #[inline(never)]
+    fn cast_beyond(&mut self, message: &[u8]) -> Result<(), Refused> {
+        let frame = frame_len(Part::Whole, message.len());
         if frame > self.log.block_room() {
-            return Err(Refused::TooLarge { len: frame, limit: self.max_claim() });
+            return self.cast_fragments(message);
         }
+        self.make_room(frame)?;
+        self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
+        Ok(())
+    }
+
+    /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
+    fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
         if !self.log.is_open_empty() {
             self.seal(true, |_| ());
         }
         self.open_next()?;
         if frame > self.log.room() {
-            self.log.reserve(0);
+            self.log.begin(0);
         }
         Ok(())
     }
@@ -269,7 +285,7 @@ impl Sender {
     ///
     /// Not each block carries it: what they keep in the meantime is little, and it would cost every one of them.
     fn announces(&self) -> bool {
-        self.flow.stable().since(self.announced.stable) >= (self.window / 32).min(MAX_UNANNOUNCED)
+        self.flow.stable().since(self.announced.stable) >= (self.window / 32).clamp(1, MAX_UNANNOUNCED)
     }
 
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.
@@ -277,14 +293,15 @@ impl Sender {
         if self.log.open().since(self.log.oldest()) >= self.window {
             return Err(self.flow.full(self.now));
         }
-        self.log.reserve(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
+        self.log.begin(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
     /// Seals the open block; news of stability ride in it where there is room.
     fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
-        let position = self.announces().then(|| self.position(seq));
+        // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
+        let position = self.announces().then(|| self.position_before(seq));
         let mut told = false;
         self.log.seal(full, |writer| {
             acks(writer);
@@ -297,7 +314,6 @@ impl Sender {
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
-    #[cold]
     fn cast_fragments(&mut self, message: &[u8]) -> Result<(), Refused> {
         if message.len() > self.max_message {
             return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });

@@ -2,6 +2,7 @@
 
 use super::control::ControlQueue;
 use super::message::Message;
+use super::rank_set::RankSet;
 use super::sender::{RunLimits, Sender};
 use super::stream::Stream;
 use super::{SessionCounters, Tuning};
@@ -86,6 +87,8 @@ pub struct Session {
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
+    /// When the senders were last counted.
+    counted_at: Instant,
     rng: fastrand::Rng,
     counters: SessionCounters,
 }
@@ -110,7 +113,7 @@ impl Session {
     pub fn new(config: SessionConfig) -> std::io::Result<Self> {
         let sender = Sender::new(&config)?;
         let members = config.members.len();
-        let streams = (0..members).map(|rank| Self::stream(&config, Rank(rank as u16))).collect();
+        let streams = (0..members).map(|rank| Self::stream_of(&config, Rank(rank as u16))).collect();
         let template = Header::new(Kind::Control, config.group, config.instance, config.view, config.me);
         Ok(Self {
             sender,
@@ -118,9 +121,10 @@ impl Session {
             ready: RankSet::new(members),
             news: RankSet::new(members),
             heard: RankSet::new(members),
-            control: ControlQueue::new(template),
+            control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
+            counted_at: Instant::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             counters: SessionCounters::default(),
             config,
@@ -134,8 +138,14 @@ impl Session {
 
     /// My own stream.
     #[must_use]
-    pub fn sent(&self) -> &Sender {
+    pub fn stream(&self) -> &Sender {
         &self.sender
+    }
+
+    /// Everything before it in the stream of `rank` is held here; `None` for my own stream, and for no member.
+    #[must_use]
+    pub fn held_of(&self, rank: Rank) -> Option<Seq> {
+        self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
     }
 
     /// What happened so far.
@@ -175,15 +185,20 @@ impl Session {
         let known = self.config.members.get(header.rank.0 as usize);
         let is_sender = known.is_some_and(|member| member.endpoint == from) && header.rank != self.config.me;
         // Any holder may repair: data counts by its header, whichever member it comes from.
-        let is_repair = header.kind == Kind::Data
-            && header.rank != self.config.me
-            && known.is_some()
-            && self.is_member(from);
-        if !is_sender && !is_repair {
+        let is_repair = || {
+            header.kind == Kind::Data
+                && header.rank != self.config.me
+                && known.is_some()
+                && self.is_member(from)
+        };
+        if !is_sender && !is_repair() {
             self.counters.strangers += 1;
             return pool.release(block);
         }
-        self.handle_control(now, header, header.control(pool.bytes(&block)));
+        // What a holder forwards is the sender's old block: its control is old too.
+        if is_sender {
+            self.handle_control(now, header, header.control(pool.bytes(&block)));
+        }
         match header.kind {
             Kind::Data => self.handle_data(now, header, block, pool),
             Kind::Control | Kind::Setup => pool.release(block),
@@ -204,7 +219,7 @@ impl Session {
         self.news.insert(header.rank);
         self.arm(Timer::Nak, nak);
         if self.heard.insert(header.rank) {
-            self.sender.set_senders(1 + self.heard.len());
+            self.sender.share_with(self.heard.len());
         }
     }
 
@@ -217,6 +232,9 @@ impl Session {
                 Ok(Some(Control::Status(status))) => {
                     let mine = status.entries.iter().filter(|entry| entry.rank == self.config.me);
                     mine.for_each(|entry| self.sender.on_status(header.rank, entry));
+                    if self.sender.has_news() {
+                        self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
+                    }
                 }
                 Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
                 // The handshake is over.
@@ -244,7 +262,7 @@ impl Session {
         if nak.origin == self.config.me {
             self.sender.on_nak(nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
-            stream.on_nak_heard(now, nak.ranges);
+            stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }
     }
 
@@ -253,7 +271,11 @@ impl Session {
         self.timers[Timer::Nak as usize] = None;
         for rank in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[rank] else { continue };
-            if let Some(ask) = stream.nak_due(now) {
+            let ask = stream.nak_due(now);
+            // What came behind an older gap may all be here: then there is nothing to ask for.
+            if let Some(ask) = ask.filter(|ask| stream.missing(*ask).next().is_none()) {
+                stream.nak_sent(now, ask.to, &mut self.rng);
+            } else if let Some(ask) = ask {
                 let origin = Rank(rank as u16);
                 // A single receiver asks the sender alone; several listen to each other.
                 let to = match self.config.members.len() {
@@ -261,37 +283,53 @@ impl Session {
                     _ => Target::Channel(self.config.channel),
                 };
                 let mut asked_to = ask.to;
-                self.control.push(to, Seq(0), |writer| {
+                let queued = self.control.push(to, |writer| {
                     let written = writer.nak(origin, ask.attempt, stream.missing(ask));
                     if let Some((first, _)) = stream.missing(ask).nth(written) {
                         asked_to = first;
                     }
                 });
-                stream.nak_sent(now, asked_to);
-                self.counters.naks_sent += 1;
+                // Where there was no room, the NAK is still due.
+                if queued {
+                    stream.nak_sent(now, asked_to, &mut self.rng);
+                    self.counters.naks_sent += 1;
+                }
             }
             let next = stream.nak_timeout();
             self.arm(Timer::Nak, next);
         }
     }
 
+    /// Counts the senders that share the receivers' buffers: those heard since it was last counted, at least for a while.
+    fn count_senders(&mut self, now: Instant) {
+        if now.since_ns(self.counted_at) < self.config.tuning.heartbeat_max_ns {
+            return;
+        }
+        self.counted_at = now;
+        self.sender.set_senders(1 + self.heard.len());
+        self.heard.clear();
+    }
+
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     fn send_heartbeat(&mut self, now: Instant) {
         let tuning = &self.config.tuning;
         let waiting = self.sender.is_waiting_for_acks();
-        let wait_ns = match (waiting, self.sender.has_news()) {
-            (true, _) => self.heartbeat_wait_ns,
-            (false, true) => tuning.heartbeat_ns,
+        let wait_ns = match (self.sender.has_news(), waiting) {
+            // What has become stable frees the receivers' buffers: they hear of it soon.
+            (true, _) => tuning.heartbeat_ns,
+            (false, true) => self.heartbeat_wait_ns,
             (false, false) => tuning.heartbeat_max_ns,
         };
         let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
         if due <= now {
-            let heartbeat = self.sender.heartbeat();
+            let heartbeat = self.sender.position();
             let to = Target::Channel(self.config.channel);
-            self.control.push(to, heartbeat.next, |writer| {
+            let queued = self.control.push(to, |writer| {
                 writer.heartbeat(heartbeat);
             });
-            self.sender.heartbeat_sent(now);
+            if queued {
+                self.sender.heartbeat_sent(now, heartbeat);
+            }
             self.heartbeat_wait_ns = (wait_ns * 2).min(tuning.heartbeat_max_ns);
             due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
         }
@@ -324,7 +362,7 @@ impl Session {
         let only = (due_ranks == 1).then_some(last);
         let (streams, mut written) = (&self.streams, 0);
         let told = |rank: &Rank| only.is_none_or(|only| only == *rank);
-        let queued = self.control.push(to, Seq(0), |writer| {
+        let queued = self.control.push(to, |writer| {
             let entries = self.news.iter().filter(told).filter_map(|rank| streams[rank.0 as usize].as_ref());
             written = writer.status(entries.map(Stream::status));
         });
@@ -364,7 +402,7 @@ impl Session {
         self.config.members.iter().any(|member| member.endpoint == endpoint)
     }
 
-    fn stream(config: &SessionConfig, rank: Rank) -> Option<Stream> {
+    fn stream_of(config: &SessionConfig, rank: Rank) -> Option<Stream> {
         if rank == config.me {
             return None;
         }
@@ -398,6 +436,7 @@ impl Protocol for Session {
             self.send_naks(now);
         }
         if self.is_due(Timer::Heartbeat, now) {
+            self.count_senders(now);
             self.send_heartbeat(now);
         }
     }
@@ -408,14 +447,20 @@ impl Protocol for Session {
     {
         let mut delivered = 0;
         let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
-        let mut broke = false;
+        let (mut broke, mut served) = (false, None);
         self.ready.retain(|rank| {
             let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| !broke) else { return true };
+            let before = delivered;
             let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
             broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
             stream.release(pool);
+            served = (broke && delivered > before).then_some(rank);
             broke
         });
+        // A handler that takes a few events at a time takes them from all senders in turn.
+        if let Some(rank) = served {
+            self.ready.move_to_end(rank);
+        }
         self.counters.delivered += delivered as u64;
         delivered
     }
@@ -430,6 +475,10 @@ impl Protocol for Session {
         }
         if !self.news.is_empty() {
             self.send_acks(now);
+        }
+        // What another ack took along, ahead of its time, must not wake anybody.
+        if self.news.is_empty() {
+            self.timers[Timer::Ack as usize] = None;
         }
     }
 
@@ -470,49 +519,6 @@ impl Protocol for Session {
 
     fn awaits_control(&self) -> bool {
         self.timers[Timer::Nak as usize].is_some() || self.sender.is_blocked()
-    }
-}
-
-/// A set of ranks that is walked in the order of insertion.
-#[derive(Debug)]
-struct RankSet {
-    order: Vec<Rank>,
-    contains: Vec<bool>,
-}
-
-impl RankSet {
-    fn new(members: usize) -> Self {
-        Self { order: Vec::with_capacity(members), contains: vec![false; members] }
-    }
-
-    /// Whether it was not in the set before.
-    fn insert(&mut self, rank: Rank) -> bool {
-        let contained = std::mem::replace(&mut self.contains[rank.0 as usize], true);
-        if !contained {
-            self.order.push(rank);
-        }
-        !contained
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(Rank) -> bool) {
-        let contains = &mut self.contains;
-        self.order.retain(|&rank| {
-            let kept = keep(rank);
-            contains[rank.0 as usize] = kept;
-            kept
-        });
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Rank> + '_ {
-        self.order.iter().copied()
-    }
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
     }
 }
 

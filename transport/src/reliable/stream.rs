@@ -87,7 +87,9 @@ impl Stream {
             return pool.release(block);
         }
         self.release_implied(seq, pool);
-        if pool.is_low() && seq != self.window.next() && self.window.wants(seq) {
+        let is_next = seq == self.window.next();
+        let is_refused = if is_next { pool.is_spent() } else { pool.is_low() };
+        if is_refused && self.window.wants(seq) {
             counters.refused_low += 1;
             pool.release(block);
         } else {
@@ -118,19 +120,20 @@ impl Stream {
         self.nak.update(now, self.window.next(), self.highest, rng);
         let sender_is_behind = heartbeat.stable < self.window.next() || heartbeat.delivered < self.cursor.seq;
         if sender_is_behind && self.ack_due.is_none() {
-            self.ack_due = Some(now.plus_ns(self.ack_delay_ns));
+            // A heartbeat reaches all at once: their answers are spread, or they overflow its sender for ever alike.
+            self.ack_due = Some(now.plus_ns(rng.u64(0..=self.ack_delay_ns)));
         }
     }
 
     /// Another receiver was heard asking: if that covers all that I would ask for, the answer will serve me too.
-    pub(super) fn on_nak_heard(&mut self, now: Instant, ranges: NakRanges<'_>) {
+    pub(super) fn on_nak_heard(&mut self, now: Instant, ranges: NakRanges<'_>, rng: &mut fastrand::Rng) {
         let Some(fresh) = self.nak.fresh_from(self.window.next()) else { return };
         let covered = self.window.missing(fresh, self.highest).all(|(first, count)| {
             let end = first.plus(u64::from(count));
             ranges.iter().any(|(from, asked)| from <= first && end <= from.plus(u64::from(asked)))
         });
         if covered {
-            self.nak.asked(now, self.window.next(), self.highest);
+            self.nak.asked(now, self.window.next(), self.highest, rng);
         }
     }
 
@@ -145,8 +148,8 @@ impl Stream {
     }
 
     /// A NAK was sent that covers everything missing before `to`.
-    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq) {
-        self.nak.asked(now, self.window.next(), to);
+    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq, rng: &mut fastrand::Rng) {
+        self.nak.asked(now, self.window.next(), to, rng);
     }
 
     /// When [`nak_due`](Self::nak_due) wants to be asked.
@@ -171,6 +174,11 @@ impl Stream {
     /// How far I have come.
     pub(super) fn status(&self) -> StatusEntry {
         StatusEntry { rank: self.origin, received: self.window.next(), delivered: self.cursor.seq }
+    }
+
+    /// Everything before it is held, or was.
+    pub(super) fn held(&self) -> Seq {
+        self.window.next()
     }
 
     /// The present [`status`](Self::status) was sent.

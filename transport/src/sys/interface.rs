@@ -16,26 +16,46 @@ pub struct Interface {
     pub mtu: usize,
 }
 
-/// The interface that owns `address`; every address of 127.0.0.0/8 belongs to the loopback interface.
-///
-/// # Errors
-/// `NotFound` when no interface has this address, or what the system says.
-pub fn by_address(address: Ipv4Addr) -> io::Result<Interface> {
-    let all = addresses()?;
-    let exact = all.iter().find(|(_, found)| *found == address);
-    let found = exact.or_else(|| all.iter().find(|(_, found)| found.is_loopback() && address.is_loopback()));
-    let (name, _) = found.ok_or(io::ErrorKind::NotFound)?;
-    Ok(Interface { name: name.clone(), address, mtu: mtu(name)? })
+impl Interface {
+    /// The interface that `wanted` names, by its name or by its IPv4 address.
+    ///
+    /// # Errors
+    /// As [`by_name`](Self::by_name) and [`by_address`](Self::by_address).
+    pub fn find(wanted: &str) -> io::Result<Self> {
+        match wanted.parse() {
+            Ok(address) => Self::by_address(address),
+            Err(_) => Self::by_name(wanted),
+        }
+    }
+
+    /// The interface that owns `address`; every address of 127.0.0.0/8 belongs to the loopback interface.
+    ///
+    /// # Errors
+    /// `NotFound` when no interface has this address, or what the system says.
+    pub fn by_address(address: Ipv4Addr) -> io::Result<Self> {
+        let all = addresses()?;
+        let exact = all.iter().find(|(_, found)| *found == address);
+        let found =
+            exact.or_else(|| all.iter().find(|(_, found)| found.is_loopback() && address.is_loopback()));
+        let (name, _) =
+            found.ok_or_else(|| unknown(format_args!("no interface has the address {address}")))?;
+        Ok(Self { name: name.clone(), address, mtu: mtu(name)? })
+    }
+
+    /// The interface called `name`, with its first IPv4 address.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, or it has no IPv4 address, or what the system says.
+    pub fn by_name(name: &str) -> io::Result<Self> {
+        let found = addresses()?.into_iter().find(|(found, _)| found == name);
+        let (name, address) =
+            found.ok_or_else(|| unknown(format_args!("{name} does not exist, or has no IPv4 address")))?;
+        Ok(Self { mtu: mtu(&name)?, name, address })
+    }
 }
 
-/// The interface called `name`, with its first IPv4 address.
-///
-/// # Errors
-/// `NotFound` when there is none, or it has no IPv4 address, or what the system says.
-pub fn by_name(name: &str) -> io::Result<Interface> {
-    let (name, address) =
-        addresses()?.into_iter().find(|(found, _)| found == name).ok_or(io::ErrorKind::NotFound)?;
-    Ok(Interface { mtu: mtu(&name)?, name, address })
+fn unknown(what: std::fmt::Arguments<'_>) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("unknown interface: {what}"))
 }
 
 /// Names and IPv4 addresses of all interfaces.
@@ -104,16 +124,16 @@ mod tests {
 
     #[test]
     fn loopback_is_found_by_name_and_by_any_of_its_addresses() {
-        let lo = by_name("lo").unwrap();
+        let lo = Interface::by_name("lo").unwrap();
         assert!(lo.address.is_loopback() && lo.mtu >= 1500);
-        assert_eq!(by_address(Ipv4Addr::LOCALHOST).unwrap().name, "lo");
-        assert_eq!(by_address(Ipv4Addr::new(127, 1, 2, 3)).unwrap().mtu, lo.mtu);
+        assert_eq!(Interface::by_address(Ipv4Addr::LOCALHOST).unwrap().name, "lo");
+        assert_eq!(Interface::by_address(Ipv4Addr::new(127, 1, 2, 3)).unwrap().mtu, lo.mtu);
     }
 
     #[test]
     fn what_does_not_exist_is_not_found() {
-        let unknown = by_address(Ipv4Addr::new(203, 0, 113, 7)).unwrap_err();
-        assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
-        assert_eq!(by_name("no-such-interface").unwrap_err().kind(), io::ErrorKind::NotFound);
+        for unknown in ["203.0.113.7", "no-such-interface", "../..", "::1", ""] {
+            assert_eq!(Interface::find(unknown).unwrap_err().kind(), io::ErrorKind::NotFound, "{unknown}");
+        }
     }
 }

@@ -36,7 +36,7 @@ const SETUP_COALESCES: u8 = 2;
 /// How far a sender has come: found by it, the loss of the last blocks is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The sequence after the last block sent; in a block's trailer, its own.
+    /// The sequence after the last block sent; in the trailer of a data block, that of the block itself.
     pub next: Seq,
     /// Everything before it is held by all members, and may be freed by those who have delivered it.
     pub stable: Seq,
@@ -159,39 +159,43 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
         TYPE_HEARTBEAT if body.len() == HEARTBEAT_LEN => {
             let (next, stable, delivered) =
                 (Seq(u64_at(body, 0)), Seq(u64_at(body, 8)), Seq(u64_at(body, 16)));
-            if stable > next || delivered > stable {
+            if next > Seq::LIMIT || stable > next || delivered > stable {
                 return Err(Malformed::Frame);
             }
             Ok(Control::Heartbeat(Heartbeat { next, stable, delivered }))
         }
         TYPE_STATUS if body.len().is_multiple_of(STATUS_ENTRY_LEN) => {
             let entries = StatusEntries(body);
-            if entries.iter().any(|entry| entry.delivered > entry.received) {
+            let is_sound =
+                |entry: StatusEntry| entry.delivered <= entry.received && entry.received <= Seq::LIMIT;
+            if !entries.iter().all(is_sound) {
                 return Err(Malformed::Frame);
             }
             Ok(Control::Status(Status { entries }))
         }
         TYPE_NAK if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD).is_multiple_of(NAK_RANGE_LEN) => {
             let ranges = NakRanges(&body[NAK_HEAD..]);
-            if ranges.iter().any(|(from, count)| from.0.checked_add(u64::from(count)).is_none()) {
+            if ranges.iter().any(|(from, _)| from > Seq::LIMIT) {
                 return Err(Malformed::Frame);
             }
             Ok(Control::Nak(Nak { origin: Rank(u16_at(body, 0)), attempt: body[2], ranges }))
         }
-        TYPE_SETUP if body.len() == SETUP_LEN => Ok(Control::Setup(Setup {
-            boot: BootId(u64_at(body, 0)),
-            seen: BootId(u64_at(body, 8)),
-            start: Seq(u64_at(body, 16)),
-            receive_buffer: u32_at(body, 24),
-            window: u32_at(body, 28),
-            block: u16_at(body, 32),
-            members: u16_at(body, 34),
-            list: u32_at(body, 36),
-            flags: SetupFlags {
-                complete: body[40] & SETUP_COMPLETE != 0,
-                coalesces: body[40] & SETUP_COALESCES != 0,
-            },
-        })),
+        TYPE_SETUP if body.len() == SETUP_LEN && u64_at(body, 16) <= Seq::LIMIT.0 => {
+            Ok(Control::Setup(Setup {
+                boot: BootId(u64_at(body, 0)),
+                seen: BootId(u64_at(body, 8)),
+                start: Seq(u64_at(body, 16)),
+                receive_buffer: u32_at(body, 24),
+                window: u32_at(body, 28),
+                block: u16_at(body, 32),
+                members: u16_at(body, 34),
+                list: u32_at(body, 36),
+                flags: SetupFlags {
+                    complete: body[40] & SETUP_COMPLETE != 0,
+                    coalesces: body[40] & SETUP_COALESCES != 0,
+                },
+            }))
+        }
         _ => Err(Malformed::Frame),
     }
 }
@@ -328,7 +332,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut out = [0; 400];
-        let heartbeat = Heartbeat { next: Seq(u64::MAX), stable: Seq(5), delivered: Seq(4) };
+        let heartbeat = Heartbeat { next: Seq::LIMIT, stable: Seq(5), delivered: Seq(4) };
         let entries = [1, 2].map(|at| StatusEntry {
             rank: Rank(at),
             received: Seq(90),
@@ -388,5 +392,25 @@ mod tests {
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Err(Malformed::Frame));
         assert_eq!(frames.next_frame(), Err(Malformed::Frame));
+    }
+
+    #[test]
+    fn sequences_beyond_the_limit_are_refused() {
+        let (high, mut out) = (Seq::LIMIT.plus(1), [0; 64]);
+        let mut refuses = |write: &dyn Fn(&mut ControlWriter<'_>)| {
+            let mut writer = ControlWriter::new(&mut out);
+            write(&mut writer);
+            let written = writer.written();
+            ControlFrames::new(&out[..written]).next_frame() == Err(Malformed::Frame)
+        };
+        assert!(refuses(&|writer| {
+            writer.heartbeat(Heartbeat { next: high, stable: Seq(0), delivered: Seq(0) });
+        }));
+        assert!(refuses(&|writer| {
+            writer.status(std::iter::once(StatusEntry { rank: Rank(1), received: high, delivered: Seq(0) }));
+        }));
+        assert!(refuses(&|writer| {
+            writer.nak(Rank(1), 0, std::iter::once((high, 1)));
+        }));
     }
 }

@@ -83,7 +83,7 @@ pub struct Header {
     pub instance: GroupInstance,
     /// The view it was sent in.
     pub view: ViewNumber,
-    /// The low half of its sequence; in control blocks, of the next one to be sent.
+    /// The low half of its sequence; control blocks have none.
     pub seq: u32,
     /// Its sender.
     pub rank: Rank,
@@ -210,12 +210,6 @@ impl Header {
     pub fn control<'a>(&self, block: &'a [u8]) -> &'a [u8] {
         &block[self.trailer as usize..self.used as usize]
     }
-}
-
-/// Whether the checksum of a block covers its payload, as its flags say.
-#[must_use]
-pub fn is_payload_checked(block: &[u8]) -> bool {
-    block.get(2).is_some_and(|flags| flags & FLAG_PAYLOAD_CHECKED != 0)
 }
 
 /// CRC32C over header and trailer, and over what lies between them when `payload` says so.

@@ -4,7 +4,7 @@
 //! block  := header (32 bytes) | data frames | trailer | padding up to the segment size of its run
 //! trailer:= control frames: acks and heartbeats ride in data blocks; a control block is all trailer
 //! ```
-//! All integers are little-endian. A decoder never panics, and allocates nothing.
+//! All integers are little-endian, but the 15-bit length of a long frame. A decoder never panics, and allocates nothing.
 
 mod control;
 mod data;
@@ -17,7 +17,7 @@ pub use control::{
     MAX_STATUS_ENTRIES, Nak, NakRanges, Setup, SetupFlags, Status, StatusEntries, StatusEntry,
 };
 pub use data::{DataFrame, DataFrames, MAX_FRAME_OVERHEAD, Part, frame_len, write_frame};
-pub use header::{Header, Kind, NO_FIRST, is_payload_checked};
+pub use header::{Header, Kind, NO_FIRST};
 
 /// Bytes of a block header.
 pub const HEADER_LEN: usize = 32;

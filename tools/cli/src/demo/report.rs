@@ -40,7 +40,11 @@ struct Row {
 impl Report {
     /// Judges a run of the capture whose digest is `truth`.
     pub(super) fn judge(options: &Options, truth: &Digest, outcome: &Outcome) -> Self {
-        let loss = AskedLoss { block: options.block_loss(), buffer: options.buffer_loss() };
+        let loss = AskedLoss {
+            block: options.block_loss(),
+            buffer: options.buffer_loss(),
+            largest_block: options.mtu.map_or(USUAL_PACKET, |mtu| mtu as usize),
+        };
         let reasons = verdict::reasons(truth, loss, outcome);
         Self {
             ok: reasons.is_empty(),
@@ -150,6 +154,8 @@ fn aligned(rows: Vec<[String; COLUMNS]>) -> String {
 }
 
 const COLUMNS: usize = 10;
+/// Bytes of the packets that the library's default block fits in.
+const USUAL_PACKET: usize = 1_500;
 
 #[cfg(test)]
 mod tests {

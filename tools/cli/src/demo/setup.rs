@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 
+use super::api::Interface;
 use super::lines::{Plan, Role};
 use super::options::Options;
-use crate::interface::Interface;
 use crate::refusal::Refusal;
 
 /// The host's part of a plan.
@@ -20,7 +20,7 @@ pub(super) struct Setup {
 impl Setup {
     /// Checks what the options say about this host, and draws what they leave open.
     pub(super) fn check(options: &Options) -> Result<Self, Refusal> {
-        let interface = Interface::find(&options.interface)?;
+        let interface = Interface::find(&options.interface).map_err(Refusal::new)?;
         let block_size = block_size(options.mtu, &interface)?;
         let group = match options.group {
             Some(group) => group,
@@ -63,7 +63,7 @@ impl Setup {
 
 /// Bytes of a block, or `None` for the library's default; nothing relies on IP fragmentation.
 fn block_size(asked: Option<u32>, interface: &Interface) -> Result<Option<usize>, Refusal> {
-    let carried = interface.mtu.unwrap_or(usize::MAX);
+    let carried = interface.mtu;
     let mtu = match asked.map(|mtu| mtu as usize) {
         Some(mtu) if mtu > LARGEST_PACKET => {
             return Err(Refusal::new(format_args!(
@@ -115,21 +115,21 @@ const USUAL_MTU: usize = 1_500;
 mod tests {
     use super::*;
 
-    fn interface(mtu: Option<usize>) -> Interface {
+    fn interface(mtu: usize) -> Interface {
         Interface { name: "x0".to_owned(), address: Ipv4Addr::new(192, 0, 2, 1), mtu }
     }
 
     #[test]
     fn a_block_is_the_packet_without_its_headers() {
-        assert_eq!(block_size(Some(1_400), &interface(Some(1_500))), Ok(Some(1_372)));
-        assert_eq!(block_size(Some(1_400), &interface(None)), Ok(Some(1_372)));
-        assert_eq!(block_size(None, &interface(Some(1_500))), Ok(None));
-        assert_eq!(block_size(None, &interface(Some(1_400))), Ok(Some(1_372)));
+        assert_eq!(block_size(Some(1_400), &interface(1_500)), Ok(Some(1_372)));
+        assert_eq!(block_size(Some(1_400), &interface(65_536)), Ok(Some(1_372)));
+        assert_eq!(block_size(None, &interface(1_500)), Ok(None));
+        assert_eq!(block_size(None, &interface(1_400)), Ok(Some(1_372)));
     }
 
     #[test]
     fn a_packet_that_is_not_carried_whole_is_refused() {
-        for (asked, carried) in [(9_000, Some(1_500)), (28, Some(1_500)), (0, None), (65_536, None)] {
+        for (asked, carried) in [(9_000, 1_500), (28, 1_500), (0, 65_536), (65_536, 65_536)] {
             assert!(block_size(Some(asked), &interface(carried)).is_err(), "{asked} was taken");
         }
     }

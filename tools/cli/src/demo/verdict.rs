@@ -11,6 +11,8 @@ pub(super) struct AskedLoss {
     pub(super) block: f64,
     /// Of each receive buffer.
     pub(super) buffer: f64,
+    /// Bytes that no block exceeds: the capture takes so many blocks at least.
+    pub(super) largest_block: usize,
 }
 
 /// Judges a run of a capture whose digest is `truth`; the reasons why it failed.
@@ -22,7 +24,7 @@ pub(super) fn reasons(truth: &Digest, loss: AskedLoss, outcome: &Outcome) -> Vec
         return std::iter::once(trouble.clone()).chain(differing).collect();
     }
     let differing = outcome.subscribers.iter().filter_map(|member| differs(truth, member));
-    differing.chain(loss_unproven(loss, &outcome.subscribers)).collect()
+    differing.chain(loss_unproven(truth, loss, &outcome.subscribers)).collect()
 }
 
 fn differs(truth: &Digest, member: &Evidence) -> Option<String> {
@@ -42,36 +44,48 @@ fn differs(truth: &Digest, member: &Evidence) -> Option<String> {
 
 /// A demo of repair in which nothing was lost, or nothing repaired, has shown nothing.
 ///
-/// Only subscribers count: the publisher receives control alone, and control is not repaired.
-fn loss_unproven(loss: AskedLoss, subscribers: &[Evidence]) -> Option<String> {
+/// Drops may strike control as well, which is not repaired: repairs are only wanted for what the capture itself must have
+/// lost. Only subscribers count: the publisher receives control alone.
+fn loss_unproven(truth: &Digest, loss: AskedLoss, subscribers: &[Evidence]) -> Option<String> {
     let counted = || subscribers.iter().filter_map(|member| member.counted.as_ref());
-    let expected: f64 = counted().map(|counted| expected_drops(loss, counted)).sum();
-    if expected < DROPS_TO_EXPECT {
-        return None;
-    }
+    let drops: f64 = counted().map(|counted| expected_drops(loss, counted)).sum();
+    let losses = counted().count() as f64 * expected_losses(loss, truth);
     let dropped: u64 = counted().map(|counted| counted.dropped).sum();
     let repaired: u64 = counted().map(|counted| counted.repaired).sum();
-    let what = match (dropped, repaired) {
-        (0, _) => "nothing was dropped",
-        (_, 0) => "nothing was repaired",
-        _ => return None,
-    };
-    Some(format!("{what}, where the loss asked for makes {expected:.0} drops expected"))
+    if drops >= ENOUGH_TO_EXPECT && dropped == 0 {
+        return Some(format!(
+            "nothing was dropped, where the loss asked for makes {drops:.0} drops expected"
+        ));
+    }
+    if losses >= ENOUGH_TO_EXPECT && repaired == 0 {
+        return Some(format!(
+            "nothing was repaired, where the loss asked for takes {losses:.0} blocks at least"
+        ));
+    }
+    None
 }
 
 fn expected_drops(loss: AskedLoss, counted: &Counted) -> f64 {
     loss.block * counted.received_blocks as f64 + loss.buffer * counted.received_buffers as f64
 }
 
-/// Below this, no drop at all is too likely to be held against a run.
-const DROPS_TO_EXPECT: f64 = 20.0;
+/// Blocks of the capture that one subscriber must expect to lose, at least; a buffer counts as one.
+fn expected_losses(loss: AskedLoss, truth: &Digest) -> f64 {
+    let bytes = truth.bytes as f64;
+    loss.block * bytes / loss.largest_block as f64 + loss.buffer * bytes / LARGEST_BUFFER
+}
+
+/// Below this, that nothing at all was hit is too likely to be held against a run.
+const ENOUGH_TO_EXPECT: f64 = 20.0;
+/// Bytes that no UDP payload exceeds, coalesced or not.
+const LARGEST_BUFFER: f64 = 65_536.0;
 
 #[cfg(test)]
 mod tests {
     use super::super::lines::{Latency, Received};
     use super::*;
 
-    const NO_LOSS: AskedLoss = AskedLoss { block: 0.0, buffer: 0.0 };
+    const NO_LOSS: AskedLoss = AskedLoss { block: 0.0, buffer: 0.0, largest_block: 1_000 };
 
     fn truth() -> Digest {
         Digest { messages: 2, bytes: 3, hash: "a".repeat(64) }
@@ -116,15 +130,19 @@ mod tests {
 
     #[test]
     fn a_loss_that_was_asked_for_must_be_seen_and_repaired() {
-        let loss = AskedLoss { block: 0.01, buffer: 0.1 };
-        let failed = |members: Vec<Counted>| {
-            let members = members.into_iter().map(|counted| member(truth(), counted)).collect();
-            !reasons(&truth(), loss, &outcome(members)).is_empty()
+        let loss = AskedLoss { block: 0.01, buffer: 0.1, largest_block: 1_000 };
+        let failed = |bytes: u64, members: Vec<Counted>| {
+            let truth = Digest { bytes, ..truth() };
+            let members = members.into_iter().map(|counted| member(truth.clone(), counted)).collect();
+            !reasons(&truth, loss, &outcome(members)).is_empty()
         };
-        assert!(!failed(vec![counted(1_000, 90, 0, 0)]), "19 drops expected: no proof either way");
-        assert!(failed(vec![counted(1_000, 100, 0, 0)]), "20 drops expected, none seen");
-        assert!(failed(vec![counted(500, 50, 0, 7), counted(500, 50, 0, 7)]), "expected by all together");
-        assert!(failed(vec![counted(1_000, 100, 9, 0)]), "drops, but no repair");
-        assert!(!failed(vec![counted(1_000, 100, 1, 1)]));
+        let large = 2_000_000;
+        assert!(!failed(large, vec![counted(1_000, 90, 0, 1)]), "19 drops expected: no proof either way");
+        assert!(failed(large, vec![counted(1_000, 100, 0, 1)]), "20 drops expected, none seen");
+        let both = counted(500, 50, 0, 7);
+        assert!(failed(large, vec![both, both]), "expected by all together");
+        assert!(failed(large, vec![counted(1_000, 100, 9, 0)]), "drops, but no repair");
+        assert!(!failed(large, vec![counted(1_000, 100, 1, 1)]));
+        assert!(!failed(30_000, vec![counted(1_000, 100, 9, 0)]), "the drops may all have struck control");
     }
 }

@@ -11,6 +11,8 @@ use std::io;
 pub(in crate::medium) struct Inlet {
     socket: Socket,
     runs: Runs,
+    /// Whether its filter loses datagrams on purpose: they arrive empty.
+    injects: bool,
     /// Own datagrams that came back and that the filter has dropped; wraps like the kernel's count.
     own: u32,
 }
@@ -47,11 +49,11 @@ impl Runs {
 }
 
 impl Inlet {
-    pub(in crate::medium) fn new(socket: Socket, runs: Runs) -> io::Result<Self> {
+    pub(in crate::medium) fn new(socket: Socket, runs: Runs, injects: bool) -> io::Result<Self> {
         if runs != Runs::None {
             socket.coalesce(true)?;
         }
-        Ok(Self { socket, runs, own: 0 })
+        Ok(Self { socket, runs, injects, own: 0 })
     }
 
     pub(in crate::medium) fn socket(&self) -> &Socket {
@@ -120,7 +122,7 @@ impl Intake {
             match inlet.receive(pool.landing_mut(&landing)) {
                 Ok(Some(received)) => {
                     datagrams += 1;
-                    blocks += self.accept(0, landing, received, pool, inbox).max(1);
+                    blocks += self.accept(inlet, 0, landing, received, pool, inbox).max(1);
                 }
                 Ok(None) => {
                     self.landing = Some(landing);
@@ -151,6 +153,7 @@ impl Intake {
     /// Turns what has landed behind the first `head` bytes into blocks, and returns how many there were.
     pub(in crate::medium) fn accept(
         &mut self,
+        inlet: &Inlet,
         head: usize,
         landing: Landing,
         received: Received,
@@ -161,9 +164,10 @@ impl Intake {
         self.counters.received_datagrams += 1;
         let segment = segment.unwrap_or(len);
         if len == 0 || truncated || segment > pool.stride() {
-            // Empty: the filter's injected loss (or a stranger's datagram, which is as worthless).
-            self.counters.injected += u64::from(len == 0);
-            self.counters.truncated += u64::from(len != 0);
+            // Empty: the filter's injected loss, where there is one; else a stranger's datagram.
+            let injected = len == 0 && inlet.injects;
+            self.counters.injected += u64::from(injected);
+            self.counters.unusable += u64::from(!injected);
             pool.abandon(landing);
             return 0;
         }

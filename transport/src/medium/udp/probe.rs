@@ -3,7 +3,7 @@
 use super::{IP_AND_UDP_BYTES, MAX_PAYLOAD, UdpConfig};
 use crate::id::Endpoint;
 use crate::medium::MediumError;
-use crate::sys::interface::{self, Interface};
+use crate::sys::interface::Interface;
 use crate::sys::message::Destination;
 use crate::sys::socket::Socket;
 use std::io;
@@ -17,14 +17,9 @@ pub(super) fn interface(config: &UdpConfig) -> Result<Interface, MediumError> {
             config.interface
         )));
     };
-    let found = interface::by_address(address).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => {
-            MediumError::Unsupported(format!("no network interface of this host has the address {address}"))
-        }
-        _ => MediumError::System {
-            what: format!("cannot look up the interface with address {address}"),
-            source,
-        },
+    let found = Interface::by_address(address).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => MediumError::Unsupported(source.to_string()),
+        _ => MediumError::System { what: format!("cannot look up {address}"), source },
     })?;
     fits(config, &found)?;
     Ok(found)

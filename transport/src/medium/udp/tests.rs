@@ -318,7 +318,7 @@ fn refusals_name_the_address_and_the_numbers() {
 
     let interface = "203.0.113.7".parse().unwrap();
     let unknown = refusal(UdpConfig { interface, ..UdpConfig::default() });
-    assert_eq!(unknown, "no network interface of this host has the address 203.0.113.7");
+    assert_eq!(unknown, "unknown interface: no interface has the address 203.0.113.7");
 
     let six = refusal(UdpConfig { interface: "::1".parse().unwrap(), ..UdpConfig::default() });
     assert!(six.contains("::1") && six.contains("IPv4"), "{six}");

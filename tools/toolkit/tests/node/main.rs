@@ -1,0 +1,9 @@
+//! Nodes over real UDP on this host: several of them in one thread, polled in turn, and every wait bounded.
+
+mod cluster;
+mod exchange;
+mod handler;
+mod idle;
+mod pressure;
+mod refusals;
+mod strangers;

@@ -1,0 +1,160 @@
+//! What cannot be is said in one clear line, and nothing of it is half done.
+
+use crate::cluster::{Cluster, Fan, Member, PATIENCE, config, multicast, open, refusal};
+use sistrum::{Config, Conflict, Endpoint, Error, JoinOptions, Node, Refused};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
+
+/// Polls both until both have heard of a conflict, and returns what each said.
+#[track_caller]
+fn conflicts(mut one: Member, mut other: Member) -> [(Endpoint, Conflict); 2] {
+    let started = Instant::now();
+    while one.conflicts().is_empty() || other.conflicts().is_empty() {
+        assert!(started.elapsed() < PATIENCE, "no conflict: {:?} {:?}", one.seen, other.seen);
+        one.poll();
+        other.poll();
+    }
+    // It is said once, however often the other introduces itself.
+    let started = Instant::now();
+    while started.elapsed().as_millis() < 150 {
+        one.poll();
+        other.poll();
+    }
+    [one, other].map(|member| {
+        assert!(!member.has_view());
+        assert_eq!(member.conflicts().len(), 1, "{:?}", member.seen);
+        member.conflicts()[0]
+    })
+}
+
+#[test]
+fn a_list_that_cannot_be_is_refused_at_once() {
+    let mut node = open(&config());
+    let (me, other) = (node.endpoint(), open(&config()).endpoint());
+    let not_listed = refusal(node.join("a", JoinOptions::members(vec![other])));
+    assert_eq!(not_listed, format!("members: {me}, this process itself, is not in the list"));
+    let empty = refusal(node.join("a", JoinOptions::members(Vec::new())));
+    assert_eq!(empty, not_listed);
+    let twice = refusal(node.join("a", JoinOptions::members(vec![me, other, me])));
+    assert_eq!(twice, format!("members: {me} stands in the list twice"));
+    let many = (0..2_000).map(|at| Endpoint(([127, 0, 0, 1], at).into())).collect();
+    let long = refusal(node.join("a", JoinOptions::members(many)));
+    assert!(long.contains("2000 members"), "{long}");
+    node.join("a", JoinOptions::members(vec![me])).expect("nothing was half done");
+    let again = refusal(node.join("a", JoinOptions::members(vec![me])));
+    assert_eq!(again, "group: a was joined before, or shares its id with one that was");
+}
+
+#[test]
+fn a_group_address_that_is_none_is_refused() {
+    let mut node = open(&config());
+    let alone = JoinOptions::members(vec![node.endpoint()]);
+    for address in ["127.0.0.1:7000", "239.255.0.1:0"] {
+        let error = refusal(node.join("a", alone.clone().multicast(address.parse().unwrap())));
+        assert_eq!(error, format!("{address} is not a multicast address and port"));
+    }
+    let v6 = refusal(node.join("a", alone.multicast("[ff02::1]:7000".parse().unwrap())));
+    assert_eq!(v6, "[ff02::1]:7000: only IPv4 groups are supported");
+}
+
+#[test]
+fn blocks_of_different_sizes_are_a_conflict_at_both() {
+    let (one, other) = (open(&config()), open(&Config { block_size: 1024, ..config() }));
+    let (a, b) = (one.endpoint(), other.endpoint());
+    let options = Fan::Multicast.options(vec![a, b]);
+    let [at_one, at_other] = conflicts(Member::new(one, options.clone()), Member::new(other, options));
+    assert_eq!(at_one, (b, Conflict::BlockSize { theirs: 1024, mine: 1408 }));
+    assert_eq!(at_other, (a, Conflict::BlockSize { theirs: 1408, mine: 1024 }));
+    assert_eq!(
+        at_one.1.to_string(),
+        "its blocks have 1024 bytes, mine have 1408: set the same block_size everywhere"
+    );
+}
+
+#[test]
+fn different_lists_are_a_conflict_at_both() {
+    let (one, other, third) = (open(&config()), open(&config()), open(&config()));
+    let (a, b, c) = (one.endpoint(), other.endpoint(), third.endpoint());
+    let (short, long) = (JoinOptions::members(vec![a, b]), JoinOptions::members(vec![a, b, c]));
+    let [at_one, at_other] = conflicts(Member::new(one, short), Member::new(other, long));
+    assert_eq!(at_one, (b, Conflict::List { theirs: 3, mine: 2 }));
+    assert_eq!(at_other, (a, Conflict::List { theirs: 2, mine: 3 }));
+    assert_eq!(
+        at_one.1.to_string(),
+        "its member list differs from mine (3 members, mine has 2): give all the same list, in one order"
+    );
+}
+
+#[test]
+fn one_list_in_two_orders_is_a_conflict_at_both() {
+    let (one, other) = (open(&config()), open(&config()));
+    let (a, b) = (one.endpoint(), other.endpoint());
+    let (forth, back) = (JoinOptions::members(vec![a, b]), JoinOptions::members(vec![b, a]));
+    let [at_one, at_other] = conflicts(Member::new(one, forth), Member::new(other, back));
+    assert_eq!(at_one, (b, Conflict::List { theirs: 2, mine: 2 }));
+    assert_eq!(at_other, (a, Conflict::List { theirs: 2, mine: 2 }));
+}
+
+#[test]
+fn a_restarted_member_is_told_that_it_is_superseded() {
+    let nodes: Vec<_> = (0..3).map(|_| open(&config())).collect();
+    let endpoints: Vec<_> = nodes.iter().map(Node::endpoint).collect();
+    let options = Fan::Multicast.options(endpoints.clone());
+    let mut cluster = Cluster::join(nodes, &options);
+    let gone = cluster.members.remove(1);
+    let (boot, port) = (gone.node.boot(), endpoints[1].0.port());
+    drop(gone);
+    let restarted = open(&Config { port, ..config() });
+    assert_eq!(restarted.endpoint(), endpoints[1]);
+    assert_ne!(restarted.boot(), boot);
+    cluster.members.push(Member::new(restarted, options));
+    cluster.until("word of both others", |cluster| cluster.members[2].conflicts().len() == 2);
+    for conflict in cluster.members[2].conflicts() {
+        assert!(conflict.0 == endpoints[0] || conflict.0 == endpoints[2]);
+        assert_eq!(conflict.1, Conflict::Superseded);
+        let text = conflict.1.to_string();
+        assert!(text.contains("earlier incarnation of this process: restart all members"), "{text}");
+    }
+    let refused = cluster.members[2].cast(b"no view, no cast");
+    assert_eq!(refused, Err(Refused::NoView));
+    assert!(cluster.members[..2].iter().all(|member| member.conflicts().is_empty()), "they go on");
+}
+
+#[test]
+fn an_interface_that_cannot_be_used_is_refused_by_its_address() {
+    let with = |interface: &str, insecure| {
+        let interface: IpAddr = interface.parse().unwrap();
+        Node::open(Config { interface, insecure, ..config() })
+    };
+    let open_network = with("203.0.113.7", false);
+    assert!(matches!(open_network, Err(Error::Config { key: "interface", .. })));
+    assert_eq!(
+        refusal(open_network),
+        "interface: 203.0.113.7 is not loopback, and there is no key yet: set insecure = true to use it"
+    );
+    let unknown = refusal(with("203.0.113.7", true));
+    assert_eq!(unknown, "unknown interface: no interface has the address 203.0.113.7");
+    let v6 = refusal(with(&Ipv6Addr::LOCALHOST.to_string(), false));
+    assert_eq!(v6, "interface ::1: only IPv4 is supported");
+}
+
+#[test]
+fn a_port_in_use_is_refused_by_its_address() {
+    let node = open(&config());
+    let at = node.endpoint();
+    let error = refusal(Node::open(Config { port: at.0.port(), ..config() }));
+    assert!(error.starts_with(&format!("cannot bind UDP {at}: ")) && error.contains("in use"), "{error}");
+    drop(node);
+    open(&Config { port: at.0.port(), ..config() });
+}
+
+#[test]
+fn a_pool_too_small_for_the_list_is_refused_and_nothing_is_joined() {
+    let mut node = open(&Config { pool_blocks: 32, ..config() });
+    let me = node.endpoint();
+    let others = (1..=3).map(|at| Endpoint(([127, 0, 0, 1], at).into()));
+    let members = std::iter::once(me).chain(others).collect();
+    let error = refusal(node.join("a", JoinOptions::members(members).multicast(multicast())));
+    assert!(error.starts_with("pool_blocks: 24 free blocks leave less than"), "{error}");
+    node.join("a", JoinOptions::members(vec![me])).expect("nothing was half done");
+}
