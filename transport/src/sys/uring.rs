@@ -370,7 +370,7 @@ impl Ring {
 
     /// Ends all receives that a kernel has left pending, and the watches with them, which are then begun anew.
     #[cold]
-    fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         // A failure (nothing was there to cancel) changes nothing: whoever waits, waits for what ends by itself.
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
     }

@@ -365,3 +365,19 @@ fn a_panic_while_looks_are_queued_leaves_nothing_for_the_kernel() {
     assert!(panicked.is_err());
     assert!(ring.receive_each(std::iter::empty(), false).is_err(), "what is queued must never be submitted");
 }
+
+#[test]
+fn a_watch_that_the_kernel_ends_is_begun_anew() {
+    if !has_uring() {
+        return;
+    }
+    let [(mut sender, channels), (mut reader, _)] = pair(&UdpConfig::default(), Looks::Watch, 3);
+    let mut pool = pool(4);
+    for text in ["first", "second", "third"] {
+        assert!(take(&mut reader, &mut pool, 8).is_empty());
+        reader.receiver.ring.cancel();
+        assert!(take(&mut reader, &mut pool, 8).is_empty());
+        send(&mut sender, channels[1], text);
+        assert_eq!(take(&mut reader, &mut pool, 8), [text]);
+    }
+}
