@@ -246,7 +246,7 @@ impl fmt::Display for MediumChoice {
     }
 }
 
-/// From so many multicast groups on, io_uring is not slower than plain sockets: round trips of 8.1 us by plain sockets and
+/// From so many multicast groups on, io_uring was not slower than plain sockets: round trips of 8.1 us by plain sockets and
 /// 8.0 by a watching ring at 8 groups, 11.9 and 7.9 at 16, 8.7 and 10.1 at 5. See the head of [`uring`](super::uring).
 const CROSSOVER: usize = 8;
 

@@ -8,7 +8,7 @@
 //! - **multishot**: under load, one request fills many buffers, which are slabs of the pool.
 //!
 //! Measured on Linux 6.18 (2 vCPUs, loopback), by `cargo run --release -p sistrum-transport --example crossover`: an empty
-//! look, and the round trip of 96 bytes (p50, median of 5 to 7 repetitions, in us; plain : one-shot : watch).
+//! look, and the round trip of 96 bytes (p50, median of 7 repetitions of one run, in us; plain : one-shot : watch).
 //!
 //! | sockets | empty look, ns      | round trip        |
 //! |---------|---------------------|-------------------|
@@ -19,12 +19,15 @@
 //! | 16      |  4 073 :  6513 : 7  | 11.9 : 16.8 :  7.9 |
 //! | 64      | 16 154 : 25483 : 10 | 20.0 : 29.3 :  7.9 |
 //!
-//! (The processor's clock rose by a quarter between 5 and 8; compare within a row.) So a one-shot receive costs more than
-//! the system call that it saves, for any number of sockets: it is the best that io_uring has for few of them, not the best
-//! that there is. The watch makes the sender pay for a wake-up, 0.3 us, and is ahead of plain sockets from 8 on. A multishot
-//! drains a full socket at the speed of plain receives, within 2 % either way. A send by the ring costs 0.4 us more
-//! than a plain one, 0.1 us more when it shares the system call of a look: hence plain ones. Registered sockets and
-//! a registered ring save 0.04 us of a look each.
+//! (All figures became smaller by a quarter between 5 and 8, on a shared machine: compare within a row.) So a one-shot
+//! receive costs more than the system call that it saves, for any number of sockets: it is the best that io_uring has for
+//! few of them, not the best that there is. The watch is level with plain sockets at 8 and ahead from 16 on; between 5
+//! and 8 the winner changed from run to run.
+//!
+//! By throwaway programs on one core, not kept: a datagram that is sent and watched for costs 0.55 us more than one
+//! that is sent and received plainly; a multishot drains 8 to 48 datagrams 2 to 4 % slower than plain receives, sends
+//! included; a send by the ring costs 0.4 us more than a plain one, 0.1 us more when it shares the system call of a
+//! look: hence plain ones; registered sockets and a registered ring save 0.04 us of a look each.
 
 use super::udp::inlet::{Inlet, survive};
 use super::{
