@@ -81,6 +81,8 @@ pub(super) enum Medium {
     Auto,
     /// Plain sockets.
     Udp,
+    /// Sockets that are received from by io_uring.
+    Uring,
 }
 
 /// What the injected loss takes at once.
