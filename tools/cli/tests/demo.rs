@@ -292,7 +292,7 @@ fn what_the_host_cannot_do_is_one_line() {
     assert_refused(&run(&["demo", "--interface", "nosuch0"]), "unknown interface: nosuch0");
     assert_refused(&run(&["demo", "--interface", "203.0.113.7"]), "unknown interface");
     assert_refused(&run(&["demo", "--mtu", "28"]), "MTU too small");
-    assert_refused(&run(&["demo", "--mtu", "60"]), "too small");
+    assert_refused(&run(&["demo", "--mtu", "60"]), "MTU 60: block_size: 32 bytes are too small");
     assert_refused(
         &run(&["demo", "--json", "/nonexistent/report"]),
         "/nonexistent/report: cannot be written",
