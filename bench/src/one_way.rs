@@ -100,7 +100,7 @@ impl Receiving {
             }
             self.session.handle_timeout(self.now, &mut self.pool);
             delivered += self.session.poll_event(&mut self.pool, &mut |_, event| {
-                let Event::Deliver(message) = event;
+                let Event::Deliver(message) = event else { return ControlFlow::Continue(()) };
                 bytes += message.bytes().len();
                 ControlFlow::Continue(())
             });

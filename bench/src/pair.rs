@@ -86,7 +86,7 @@ impl End {
     fn turn(&mut self, mut handler: impl FnMut(&mut Sender, &[u8])) -> usize {
         let mut delivered = 0;
         let turned = self.cycle.turn(&mut self.session, &mut |sender: &mut Sender, event: Event<'_>| {
-            let Event::Deliver(message) = event;
+            let Event::Deliver(message) = event else { return ControlFlow::Continue(()) };
             delivered += 1;
             handler(sender, message.bytes());
             ControlFlow::Continue(())
