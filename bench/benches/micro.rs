@@ -221,7 +221,7 @@ fn entries_in(trailer: &[u8]) -> usize {
         count += match frame {
             Control::Status(status) => status.entries.iter().map(black_box).count(),
             Control::Nak(nak) => nak.ranges.iter().map(black_box).count(),
-            Control::Heartbeat(_) | Control::Setup(_) => 1,
+            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
         };
     }
     count
