@@ -244,8 +244,8 @@ fn the_sample_arrives_whole_by_uring_too() {
 fn options_out_of_range_are_one_line() {
     assert_refused(&run(&["demo", "--members", "0"]), "--members");
     assert_refused(&run(&["demo", "--members", "65"]), "--members");
-    assert_refused(&run(&["demo", "--loss", "91"]), "0 to 90");
-    assert_refused(&run(&["demo", "--loss", "-1"]), "0 to 90");
+    assert_refused(&run(&["demo", "--loss", "51"]), "0 to 50");
+    assert_refused(&run(&["demo", "--loss", "-1"]), "0 to 50");
     assert_refused(&run(&["demo", "--pace", "0"]), "above 0");
     assert_refused(&run(&["demo", "--medium", "pigeon"]), "uring");
     assert_refused(&run(&["demo", "--group", "10.0.0.1:7000"]), "not a multicast address");

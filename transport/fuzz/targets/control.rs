@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         let entries = match frame {
             Control::Heartbeat(heartbeat) => usize::from(writer.heartbeat(heartbeat)),
             Control::Setup(setup) => usize::from(writer.setup(&setup)),
+            Control::Goodbye(goodbye) => usize::from(writer.goodbye(goodbye)),
             Control::Status(status) => writer.status(status.entries.iter()),
             Control::Nak(nak) => writer.nak(nak.origin, nak.attempt, nak.ranges.iter()),
         };
@@ -19,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         let again = ControlFrames::new(&out[..written]).next_frame();
         match (frame, again) {
             // Flags that this version does not know are not kept, and of many entries those that a frame has at most.
-            (Control::Heartbeat(_) | Control::Setup(_), again) => assert_eq!(again, Ok(Some(frame))),
+            (Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_), again) => assert_eq!(again, Ok(Some(frame))),
             (Control::Status(status), Ok(Some(Control::Status(again)))) => {
                 assert!(again.entries.iter().eq(status.entries.iter().take(entries)));
             }
