@@ -64,7 +64,6 @@ pub enum ListError {
 
 /// What a group hands to the application.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// A view was installed: casts are possible from here on.
     View(&'a View),
@@ -72,10 +71,12 @@ pub enum Event<'a> {
     Deliver(Message<'a>),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
+    /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
+    Left(Rank),
 }
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Caster<'a>(Option<&'a mut Sender>);
 
 impl Caster<'_> {
@@ -187,6 +188,25 @@ impl Group {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
+    }
+
+    /// Says goodbye once everything that I cast has been delivered by all.
+    pub fn leave(&mut self, now: Instant) {
+        if let Some(running) = &mut self.running {
+            running.session.leave(now);
+        }
+    }
+
+    /// Whether the goodbye has been said; without a view there is nobody to say it to.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.session.has_left())
+    }
+
+    /// The member that gates me and was heard least recently, and when.
+    #[must_use]
+    pub fn most_silent(&self) -> Option<(Rank, Instant)> {
+        self.running.as_ref()?.session.most_silent()
     }
 
     /// What happened so far; blocks that came before the view count as foreign.
@@ -332,6 +352,7 @@ impl Protocol for Group {
         events
             + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
                 match event {
+                    reliable::Event::Left(rank) => handler(&mut Caster(Some(sender)), Event::Left(rank)),
                     reliable::Event::Deliver(message) => {
                         handler(&mut Caster(Some(sender)), Event::Deliver(message))
                     }

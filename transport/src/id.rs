@@ -31,6 +31,11 @@ pub struct ViewNumber(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BootId(pub u64);
 
+impl Rank {
+    /// The rank of a reader: it is no member, and has none.
+    pub const READER: Self = Self(u16::MAX);
+}
+
 impl Seq {
     /// No sequence lies beyond it: a decoder refuses what does, so that a sequence and a window always have a sum.
     pub const LIMIT: Self = Self(1 << 62);

@@ -26,7 +26,7 @@ pub trait Protocol {
 
     /// Hands every event that is ready to `handler`, until none is left or it breaks.
     ///
-    /// An event whose handler broke is not consumed: it is offered again by the next call. Returns the events consumed.
+    /// An event whose handler broke is not consumed: it is offered again, after those of others. Returns the events consumed.
     fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
     where
         H: FnMut(&mut Self::Caster<'_>, Self::Event<'_>) -> ControlFlow<()>;

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::refusal::Refusal;
 
-/// Group communication with the guarantees of Isis at the speed of a datagram.
+/// Process groups at the speed of a datagram: so far, reliable streams in the order of each sender.
 #[derive(Debug, Parser)]
 #[command(name = "sistrum", version, max_term_width = 110)]
 struct Arguments {

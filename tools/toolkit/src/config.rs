@@ -101,6 +101,9 @@ impl Config {
             let why = format!("{} is no power of two from {MIN_WINDOW} up", self.tuning.window);
             return refuse("tuning.window", why);
         }
+        if let Err((field, why)) = self.tuning.check() {
+            return refuse("tuning", format!("{field}: {why}"));
+        }
         let most = MAX_POOL_BYTES / (1 + SLABS_FOR_STRIDES) / self.block_size - SLAB_BYTES / self.block_size;
         if !(MIN_WINDOW * 4..=most).contains(&self.pool_blocks) {
             let (blocks, least) = (self.pool_blocks, MIN_WINDOW * 4);
@@ -153,7 +156,8 @@ const SLABS_FOR_STRIDES: usize = 2;
 /// Who is in a group, and how a cast reaches them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinOptions {
-    pub(crate) members: Vec<Endpoint>,
+    /// `None` for a reader, who is in no list.
+    pub(crate) members: Option<Vec<Endpoint>>,
     pub(crate) fan_out: Reach,
 }
 
@@ -168,7 +172,14 @@ impl JoinOptions {
     /// every member by unicast.
     #[must_use]
     pub fn members(members: Vec<Endpoint>) -> Self {
-        Self { members, fan_out: Reach::Unicast }
+        Self { members: Some(members), fan_out: Reach::Unicast }
+    }
+
+    /// Not in the list: a reader gets what is cast from now on, from each member's next whole message, asks for what it
+    /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
+    #[must_use]
+    pub fn reader() -> Self {
+        Self { members: None, fan_out: Reach::Unicast }
     }
 
     /// One datagram to this multicast address and port reaches all members.
@@ -205,6 +216,17 @@ mod tests {
             refusal(|config| config.block_size = 70_000).starts_with("block_size: 70000 bytes are too large")
         );
         assert!(refusal(|config| config.tuning.window = 1000).starts_with("tuning.window: 1000"));
+        assert!(
+            refusal(|config| config.tuning.heartbeat_ns = 0).starts_with("tuning: heartbeat_ns: it is 0")
+        );
+        assert!(
+            refusal(|config| config.tuning.nak_retry_ns = 0).starts_with("tuning: nak_retry_ns: it is 0")
+        );
+        assert!(
+            refusal(|config| config.tuning.nak_retry_max_ns = 1)
+                .starts_with("tuning: nak_retry_max_ns: it is less")
+        );
+        assert!(refusal(|config| config.tuning.ack_delay_ns = 1 << 40).starts_with("tuning: ack_delay_ns: "));
         assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2 blocks"));
         let too_much = |config: &mut Config| (config.pool_blocks, config.block_size) = (1 << 16, 32 * 1024);
         assert!(refusal(too_much).starts_with("pool_blocks: 65536 blocks"));

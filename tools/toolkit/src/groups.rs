@@ -1,6 +1,7 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
-use crate::{Conflict, Endpoint, GroupId, Order, Refused, Result, View};
+use crate::joined::Joined;
+use crate::{Conflict, Departure, Endpoint, GroupId, Order, Rank, Refused, Result, Seq, View};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
@@ -34,6 +35,12 @@ pub enum Event<'a> {
     Deliver(Message<'a>),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
+    /// A member is gone, and all that it cast has been delivered: it gates nobody any more.
+    Left(Rank, Departure),
+    /// As a reader I enter a member's stream at this block, with the next message that begins.
+    Reading(Rank, Seq),
+    /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.
+    Gap(Rank, u64),
 }
 
 /// Casts from inside a handler, into the group of the event or any other of the node.
@@ -41,8 +48,8 @@ pub enum Event<'a> {
 pub struct Caster<'a> {
     group: Group,
     own: membership::Caster<'a>,
-    before: &'a mut [membership::Group],
-    after: &'a mut [membership::Group],
+    before: &'a mut [Joined],
+    after: &'a mut [Joined],
 }
 
 impl Caster<'_> {
@@ -55,7 +62,7 @@ impl Caster<'_> {
     /// Casts one message, as [`Node::cast`](crate::Node::cast).
     ///
     /// # Errors
-    /// Likewise. When the handler passes the refusal on, its event is offered again by the next poll.
+    /// Likewise. When the handler passes the refusal on, its event is offered again: see [`Node::poll`](crate::Node::poll).
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
         match order {
@@ -65,7 +72,7 @@ impl Caster<'_> {
     }
 
     #[cold]
-    fn other(&mut self, group: &Group) -> Result<&mut membership::Group, Refused> {
+    fn other(&mut self, group: &Group) -> Result<&mut Joined, Refused> {
         let here = self.before.len();
         let other = match (group.index as usize).checked_sub(here + 1) {
             Some(after) => self.after.get_mut(after),
@@ -78,17 +85,19 @@ impl Caster<'_> {
 /// The groups, by index.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    groups: Vec<membership::Group>,
+    groups: Vec<Joined>,
     /// Blocks of groups that this node is not in.
     pub(crate) unclaimed: u64,
     /// Blocks that cannot be read.
     pub(crate) malformed: u64,
     /// The group that is asked first for the next transmit: each gets its turn.
     turn: usize,
+    /// The group that is asked first for events: the one after that whose event was refused.
+    first: usize,
 }
 
 impl Groups {
-    pub(crate) fn add(&mut self, group: membership::Group) -> Group {
+    pub(crate) fn add(&mut self, group: Joined) -> Group {
         let handle = Group { index: self.groups.len() as u16, id: group.id() };
         self.groups.push(group);
         handle
@@ -103,15 +112,15 @@ impl Groups {
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, group: &Group) -> Option<&mut membership::Group> {
+    pub(crate) fn get_mut(&mut self, group: &Group) -> Option<&mut Joined> {
         self.groups.get_mut(group.index as usize).filter(|found| found.id() == group.id)
     }
 
-    pub(crate) fn get(&self, group: &Group) -> Option<&membership::Group> {
+    pub(crate) fn get(&self, group: &Group) -> Option<&Joined> {
         self.groups.get(group.index as usize).filter(|found| found.id() == group.id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &membership::Group> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Joined> {
         self.groups.iter()
     }
 }
@@ -143,29 +152,21 @@ impl Protocol for Groups {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        for index in 0..self.groups.len() {
+        let count = self.groups.len();
+        for step in 0..count {
+            let index = (self.first + step) % count;
             let (before, rest) = self.groups.split_at_mut(index);
             let (own, after) = rest.split_first_mut().expect("the index is in the vector");
             let group = Group { index: index as u16, id: own.id() };
             let mut broke = false;
-            events += own.poll_event(
-                pool,
-                &mut |caster: &mut membership::Caster<'_>, event: membership::Event<'_>| {
-                    let event = match event {
-                        membership::Event::Deliver(message) => Event::Deliver(message),
-                        membership::Event::View(view) => Event::View(view),
-                        membership::Event::Conflict(endpoint, conflict) => {
-                            Event::Conflict(endpoint, conflict)
-                        }
-                        _ => return ControlFlow::Continue(()),
-                    };
-                    let mut caster = Caster { group, own: caster.reborrow(), before, after };
-                    let flow = handler(&mut caster, event);
-                    broke = flow.is_break();
-                    flow
-                },
-            );
+            events += own.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: Event<'_>| {
+                let mut caster = Caster { group, own: caster.reborrow(), before, after };
+                let flow = handler(&mut caster, event);
+                broke = flow.is_break();
+                flow
+            });
             if broke {
+                self.first = index + 1;
                 break;
             }
         }

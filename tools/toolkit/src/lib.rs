@@ -33,11 +33,13 @@
 mod config;
 mod error;
 mod groups;
+mod joined;
 mod node;
 
 pub use config::{Config, Faults, JoinOptions};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
+pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::{Conflict, ListError};
 pub use sistrum_ordering::{

@@ -2,15 +2,15 @@
 
 use crate::config::Reach;
 use crate::groups::Groups;
+use crate::joined::Joined;
 use crate::{
     BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, Refused, Result, SessionCounters, View,
+    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, SessionCounters, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
-
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
-use sistrum_transport::reliable::{RunLimits, Tuning};
+use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -101,20 +101,28 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
-        let local = self.endpoint();
-        let window = self.config.window_for(options.members.len(), self.claimed_blocks)?;
-        let others = options.members.iter().copied().filter(|member| *member != local).collect();
-        let fan_out = match options.fan_out {
+        let joined = match options.members {
+            Some(members) => self.join_as_member(name, members, options.fan_out)?,
+            None => self.join_as_reader(name, options.fan_out)?,
+        };
+        Ok(self.groups.add(joined))
+    }
+
+    fn join_as_member(&mut self, name: &str, members: Vec<Endpoint>, reach: Reach) -> Result<Joined> {
+        let (local, count) = (self.endpoint(), members.len());
+        let window = self.config.window_for(count, self.claimed_blocks)?;
+        let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
+        let fan_out = match reach {
             Reach::Multicast(group) => FanOut::Multicast(group),
-            Reach::Unicast => FanOut::Unicast(others),
+            Reach::Unicast => {
+                FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
+            }
         };
         let capabilities = self.cycle.medium().capabilities().clone();
-        let max_window = self.config.max_window_for(options.members.len(), self.claimed_blocks)?;
-        let claimed_blocks = max_window * options.members.len().saturating_sub(1);
         let config = GroupConfig {
             name: name.to_owned(),
-            me: sistrum_membership::Group::rank_in(&options.members, local)?,
-            members: options.members,
+            me: sistrum_membership::Group::rank_in(&members, local)?,
+            members,
             boot: self.boot,
             channel: self.cycle.medium_mut().open_channel(fan_out)?,
             index: self.groups.next_index(),
@@ -123,16 +131,36 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
-            // On a network, checksums cover the payload too.
-            tuning: Tuning {
-                window,
-                check_payload: self.config.tuning.check_payload || !self.config.interface.is_loopback(),
-                ..self.config.tuning
-            },
-            seed: self.boot.0 ^ u64::from(GroupId::of(name).0),
+            tuning: self.tuning(window),
+            seed: self.seed_of(name),
         };
-        self.claimed_blocks += claimed_blocks;
-        Ok(self.groups.add(sistrum_membership::Group::new(config)))
+        self.claimed_blocks += max_window * count.saturating_sub(1);
+        Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
+    }
+
+    fn join_as_reader(&mut self, name: &str, reach: Reach) -> Result<Joined> {
+        let Reach::Multicast(address) = reach else {
+            let why =
+                "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
+            return Err(Error::Config { key: "reader", why });
+        };
+        let window = self.config.window_for(2, self.claimed_blocks)?;
+        self.cycle.medium_mut().open_channel(FanOut::Multicast(address))?;
+        self.claimed_blocks += window;
+        let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
+        let config =
+            ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
+        Ok(Joined::Reader(group, Box::new(Reader::new(config))))
+    }
+
+    fn tuning(&self, window: usize) -> Tuning {
+        // On a network, checksums cover the payload too.
+        let check_payload = self.config.tuning.check_payload || !self.config.interface.is_loopback();
+        Tuning { window, check_payload, ..self.config.tuning }
+    }
+
+    fn seed_of(&self, name: &str) -> u64 {
+        self.boot.0 ^ u64::from(GroupId::of(name).0)
     }
 
     /// Casts one message to all members of the group. It is copied into the log and sent by the next [`poll`](Self::poll).
@@ -163,7 +191,8 @@ impl Node {
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
     ///
-    /// When the handler fails, its event is not consumed: the next poll offers it again.
+    /// When the handler fails, its event is not consumed: it is offered again by the next poll, after what is ready of other
+    /// senders and groups.
     ///
     /// # Errors
     /// The handler's, or the medium's when that broke for good.
@@ -203,7 +232,31 @@ impl Node {
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn settled(&self, group: &Group) -> bool {
-        self.groups.get(group).is_some_and(sistrum_membership::Group::is_settled)
+        self.groups.get(group).is_some_and(Joined::is_settled)
+    }
+
+    /// Says goodbye to the others, once all of them have delivered what I cast: from then on I hold nobody back. Nothing more
+    /// can be cast. Poll on until [`has_left`](Self::has_left).
+    pub fn leave(&mut self, group: &Group) {
+        let now = self.cycle.now();
+        if let Some(joined) = self.groups.get_mut(group) {
+            joined.leave(now);
+        }
+    }
+
+    /// Whether the goodbye has been said as often as it is. A reader has nobody to say it to.
+    #[must_use]
+    pub fn has_left(&self, group: &Group) -> bool {
+        self.groups.get(group).is_none_or(Joined::has_left)
+    }
+
+    /// The member that holds me back if any does, because it was heard least recently, and how long ago that was.
+    ///
+    /// A member that has nothing to say is heard every 100 ms.
+    #[must_use]
+    pub fn silence(&self, group: &Group) -> Option<(Rank, Duration)> {
+        let (rank, at) = self.groups.get(group)?.most_silent()?;
+        Some((rank, self.cycle.now().since(at)))
     }
 
     /// The present view, once there is one.
@@ -227,7 +280,7 @@ impl Node {
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let session = self.groups.iter().map(sistrum_membership::Group::counters).sum::<SessionCounters>();
+        let session = self.groups.iter().map(Joined::counters).sum::<SessionCounters>();
         Counters {
             medium: self.cycle.medium().counters(),
             engine: self.cycle.counters(),

@@ -75,7 +75,7 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
 
     /// One duty cycle; never waits. Returns the work it did: datagrams taken, events handed over, sends.
     ///
-    /// The handler may break: the event it was handed is then not consumed, and offered again by the next cycle.
+    /// The handler may break: the event it was handed is then not consumed, and offered again in a later cycle.
     ///
     /// # Errors
     /// When the medium is broken for good.

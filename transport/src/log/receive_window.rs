@@ -104,6 +104,20 @@ impl ReceiveWindow {
         }
     }
 
+    /// Goes on at `to`, whatever is missing before it; what is held before it goes back to the pool.
+    pub fn skip(&mut self, to: Seq, pool: &mut RxPool) {
+        while self.base < to && self.slots.iter().any(Option::is_some) {
+            let slot = self.slot(self.base);
+            if let Some(block) = self.slots[slot].take() {
+                pool.release(block);
+            }
+            self.base = self.base.plus(1);
+        }
+        self.base = self.base.max(to);
+        self.next = self.next.max(to);
+        self.advance();
+    }
+
     /// Gives everything back to the pool, in whatever order it came.
     pub fn clear(&mut self, pool: &mut RxPool) {
         self.slots.iter_mut().filter_map(Option::take).for_each(|block| pool.release(block));
@@ -179,6 +193,20 @@ mod tests {
         assert_eq!(put(&mut window, 101), Insert::InOrder);
         assert_eq!(put(&mut window, 102), Insert::InOrder);
         assert_eq!(window.next(), Seq(104));
+    }
+
+    #[test]
+    fn what_is_skipped_goes_back_and_what_follows_is_kept() {
+        let (mut pool, mut window) = (pool(), ReceiveWindow::new(16, Seq(100)));
+        for seq in [100, 103, 104, 107] {
+            window.insert(Seq(seq), pool.insert(&[seq as u8]).unwrap());
+        }
+        window.skip(Seq(103), &mut pool);
+        assert_eq!((window.base(), window.next()), (Seq(103), Seq(105)));
+        assert!(window.get(Seq(107)).is_some());
+        window.skip(Seq(1_000), &mut pool);
+        assert_eq!((window.base(), window.next()), (Seq(1_000), Seq(1_000)));
+        assert!(pool.is_idle(0));
     }
 
     /// Random inserts and releases against the obvious model.

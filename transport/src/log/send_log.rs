@@ -3,8 +3,8 @@
 //! It is batch buffer, send buffer and retransmission buffer at once. Blocks are numbered from the start of the view:
 //!
 //! ```text
-//!   oldest ............ open
-//!   | sealed, retained  | being written |  free
+//!   retained ......... oldest ............ open
+//!   | may be repaired  | sealed, window | being written |
 //! ```
 //! Consecutive full blocks lie next to each other, so that one segmentation-offload send carries a run of them.
 
@@ -21,6 +21,7 @@ pub struct SendLog {
     sealed: Vec<Sealed>,
     template: Header,
     check_payload: bool,
+    start: Seq,
     oldest: Seq,
     open: Seq,
     /// Where the open block begins in the mapping.
@@ -65,6 +66,7 @@ impl SendLog {
             sealed: vec![Sealed::default(); blocks],
             template,
             check_payload,
+            start,
             oldest: start,
             open: start,
             base: (start.0 & (blocks as u64 - 1)) as usize * stride,
@@ -74,10 +76,17 @@ impl SendLog {
         })
     }
 
-    /// The oldest block that is retained; equal to [`open`](Self::open) when there is none.
+    /// The oldest block that its owner has not released; equal to [`open`](Self::open) when there is none.
     #[must_use]
     pub fn oldest(&self) -> Seq {
         self.oldest
+    }
+
+    /// The oldest block that can still be sent again: a released one stays until its place is needed.
+    #[must_use]
+    pub fn retained(&self) -> Seq {
+        // The open block takes the place of the one a whole ring before it, once that is released.
+        Seq((self.open.0 + 1).saturating_sub(self.capacity())).max(self.start).min(self.oldest)
     }
 
     /// The block that is being written: everything before it is sealed.
@@ -129,6 +138,11 @@ impl SendLog {
         self.limit = self.stride - reserve;
     }
 
+    /// Leaves no more room in the open block, whatever is free in it.
+    pub fn shut(&mut self) {
+        self.limit = self.at;
+    }
+
     /// Claims a frame in the open block and returns the place for its payload.
     ///
     /// # Panics
@@ -176,7 +190,7 @@ impl SendLog {
     /// How many blocks from `first` on, before `end`, one send can carry: contiguous in the ring, all but the last full.
     #[must_use]
     pub fn run_len(&self, first: Seq, end: Seq, max_blocks: usize, max_bytes: usize) -> u32 {
-        debug_assert!(self.oldest <= first && first < end && end <= self.open);
+        debug_assert!(self.retained() <= first && first < end && end <= self.open);
         let slot = self.slot(first);
         let contiguous = self.sealed.len() - slot;
         let limit =
@@ -185,10 +199,10 @@ impl SendLog {
         full as u32 + 1
     }
 
-    /// The bytes of a run as measured by [`run_len`](Self::run_len), or nothing when it has been released meanwhile.
+    /// The bytes of a run as measured by [`run_len`](Self::run_len), or nothing when it has been written over meanwhile.
     #[must_use]
     pub fn run(&self, first: Seq, count: u32) -> &[u8] {
-        if first < self.oldest {
+        if first < self.retained() {
             return &[];
         }
         let slot = self.slot(first);
@@ -271,7 +285,10 @@ mod tests {
         }
         assert_eq!(log.run_len(Seq(3), Seq(6), 64, 65_000), 1, "the ring ends after block 3");
         assert_eq!(log.run_len(Seq(4), Seq(6), 64, 65_000), 2);
-        assert!(log.run(Seq(2), 1).is_empty(), "released");
+        assert!(log.run(Seq(2), 1).is_empty(), "written over");
+        log.release(Seq(6));
+        assert_eq!(log.retained(), Seq(3));
+        assert_eq!(log.run_len(Seq(3), Seq(4), 64, 65_000), 1, "released, and still there");
     }
 
     #[test]

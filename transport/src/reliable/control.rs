@@ -40,6 +40,11 @@ impl ControlQueue {
         Self { slots, composed: 0, taken: 0, limit: block.min(CONTROL_BLOCK_LEN), template }
     }
 
+    /// The headers of blocks composed from here on follow `template`.
+    pub fn set_template(&mut self, template: Header) {
+        self.template = template;
+    }
+
     /// Blocks composed from here on belong to this instance.
     pub fn set_instance(&mut self, instance: GroupInstance) {
         self.template.instance = instance;

@@ -28,9 +28,12 @@ pub enum Refused {
         /// The most bytes that a message may have.
         limit: usize,
     },
-    /// There is no view yet to send it in.
-    #[error("no view is installed yet")]
+    /// There is no view to send it in: not yet, or I am a reader.
+    #[error("there is no view to send it in")]
     NoView,
+    /// This member has said goodbye.
+    #[error("this member has said goodbye")]
+    Left,
 }
 
 /// What the other members have said of my stream, and what is under way to them.
@@ -57,6 +60,8 @@ pub(super) struct Flow {
 struct Ack {
     received: Seq,
     delivered: Seq,
+    /// It has said goodbye: it gates nobody.
+    is_gone: bool,
 }
 
 impl Flow {
@@ -73,7 +78,7 @@ impl Flow {
         let slowest = Rank(u16::from(me.0 == 0));
         Self {
             me,
-            acks: vec![Ack { received: start, delivered: start }; members],
+            acks: vec![Ack { received: start, delivered: start, is_gone: false }; members],
             stable: start,
             delivered: start,
             start,
@@ -127,9 +132,26 @@ impl Flow {
         self.recompute(now, sent)
     }
 
-    /// Alone in the view: what is sent is at once received by all others.
+    /// A member has said goodbye: nobody waits for it. Returns whether stability or delivery moved.
+    pub(super) fn excuse(&mut self, now: Instant, rank: Rank, sent: Seq) -> bool {
+        let Some(ack) = self.acks.get_mut(rank.0 as usize) else { return false };
+        ack.is_gone = true;
+        self.recompute(now, sent)
+    }
+
+    /// With nobody who gates, what is sent is at once received by all.
     pub(super) fn settle_alone(&mut self, now: Instant, sent: Seq) -> bool {
-        self.acks.len() == 1 && self.recompute(now, sent)
+        self.gating().next().is_none() && self.recompute(now, sent)
+    }
+
+    /// The other members that have not said goodbye.
+    pub(super) fn gating(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.gating_acks().map(|(rank, _)| rank)
+    }
+
+    fn gating_acks(&self) -> impl Iterator<Item = (Rank, &Ack)> + '_ {
+        let acks = self.acks.iter().enumerate().map(|(rank, ack)| (Rank(rank as u16), ack));
+        acks.filter(|(rank, ack)| *rank != self.me && !ack.is_gone)
     }
 
     /// Charges a run that is about to be sent, the last of whose blocks has `last_bytes` bytes.
@@ -180,10 +202,9 @@ impl Flow {
     }
 
     fn recompute(&mut self, now: Instant, sent: Seq) -> bool {
-        let others = || self.acks.iter().enumerate().filter(|(rank, _)| *rank != self.me.0 as usize);
-        let stable = others().map(|(_, ack)| ack.received).min().unwrap_or(sent);
-        let (delivered, slowest) =
-            others().map(|(rank, ack)| (ack.delivered, Rank(rank as u16))).min().unwrap_or((sent, self.me));
+        let stable = self.gating_acks().map(|(_, ack)| ack.received).min().unwrap_or(sent);
+        let slowest = self.gating_acks().map(|(rank, ack)| (ack.delivered, rank)).min();
+        let (delivered, slowest) = slowest.unwrap_or((sent, self.me));
         let moved = stable > self.stable || delivered > self.delivered;
         if delivered > self.delivered {
             self.moved_at = now;
@@ -204,6 +225,18 @@ mod tests {
         assert!(flow.on_ack(Instant(7), Rank(2), Seq(8), Seq(4), Seq(10)));
         assert_eq!((flow.stable(), flow.delivered()), (Seq(8), Seq(4)));
         assert_eq!(flow.full(Instant(17)), Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) });
+    }
+
+    #[test]
+    fn who_has_said_goodbye_gates_nobody() {
+        let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
+        flow.on_ack(Instant(1), Rank(1), Seq(9), Seq(9), Seq(10));
+        assert!(flow.excuse(Instant(2), Rank(2), Seq(10)));
+        assert_eq!((flow.stable(), flow.delivered()), (Seq(9), Seq(9)));
+        assert!(flow.gating().eq([Rank(1)]));
+        assert!(flow.excuse(Instant(3), Rank(1), Seq(10)));
+        assert!(flow.settle_alone(Instant(4), Seq(12)));
+        assert_eq!(flow.delivered(), Seq(12));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
 mod control;
+mod departures;
 mod flow;
 mod message;
 mod nak;
 mod rank_set;
+mod reader;
 mod retransmit;
 mod sender;
 mod session;
@@ -17,6 +19,7 @@ mod stream;
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use message::{Message, Parts};
+pub use reader::{Reader, ReaderConfig, ReaderEvent};
 pub use sender::{RunLimits, Sender, max_message};
 pub use session::{Entry, Event, Member, Session, SessionConfig};
 
@@ -113,13 +116,40 @@ impl Tuning {
             check_payload: false,
         }
     }
+
+    /// Whether the values fit together: which one does not, and why, when they do not.
+    ///
+    /// # Errors
+    /// The name of the field, and what is wrong with it.
+    pub const fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !self.window.is_power_of_two() {
+            return Err(("window", "it is no power of two"));
+        }
+        // What is repeated without a pause would fill the network.
+        if self.heartbeat_ns == 0 || self.nak_retry_ns == 0 {
+            let field = if self.heartbeat_ns == 0 { "heartbeat_ns" } else { "nak_retry_ns" };
+            return Err((field, "it is 0: what is repeated needs some time in between"));
+        }
+        if self.heartbeat_max_ns < self.heartbeat_ns {
+            return Err(("heartbeat_max_ns", "it is less than heartbeat_ns"));
+        }
+        if self.nak_retry_max_ns < self.nak_retry_ns {
+            return Err(("nak_retry_max_ns", "it is less than nak_retry_ns"));
+        }
+        if self.ack_delay_ns >= self.heartbeat_ns {
+            return Err((
+                "ack_delay_ns",
+                "it is not less than heartbeat_ns: every ack would be asked for first",
+            ));
+        }
+        if self.repair_holdoff_ns >= self.nak_retry_ns {
+            return Err((
+                "repair_holdoff_ns",
+                "it is not less than nak_retry_ns: a NAK that is repeated would find no answer",
+            ));
+        }
+        Ok(())
+    }
 }
 
-const _: () = {
-    let tuning = Tuning::loopback();
-    assert!(tuning.window.is_power_of_two());
-    // An ack comes before a heartbeat asks for it, a repair has its time before the NAK is repeated.
-    assert!(tuning.ack_delay_ns < tuning.heartbeat_ns);
-    assert!(tuning.repair_holdoff_ns < tuning.nak_retry_ns);
-    assert!(tuning.heartbeat_ns < tuning.heartbeat_max_ns && tuning.nak_retry_ns < tuning.nak_retry_max_ns);
-};
+const _: () = assert!(Tuning::loopback().check().is_ok());

@@ -32,7 +32,8 @@ impl Retransmit {
         self.repairs
     }
 
-    /// Takes a request for `count` blocks from `first` on; what is outside `oldest..sent` cannot be answered.
+    /// Takes a request for `count` blocks from `first` on; what is outside `oldest..sent` cannot be answered, where `oldest` is
+    /// the oldest block that is retained.
     pub(super) fn request(&mut self, now: Instant, first: Seq, count: u32, oldest: Seq, sent: Seq) {
         let end = Seq(first.0.saturating_add(u64::from(count))).min(sent);
         let mut at = first.max(oldest);

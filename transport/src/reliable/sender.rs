@@ -36,6 +36,8 @@ pub struct Sender {
     /// Senders that share the receivers' buffers, this one included.
     senders: usize,
     now: Instant,
+    /// I have said goodbye, or am about to.
+    is_closed: bool,
 }
 
 /// What one send can carry.
@@ -72,6 +74,7 @@ impl Sender {
             announced: Heartbeat { next: me.start, stable: me.start, delivered: me.start },
             senders: 1,
             now: Instant::default(),
+            is_closed: false,
             log,
         })
     }
@@ -141,6 +144,24 @@ impl Sender {
         self.flow.stable()
     }
 
+    /// Nothing is cast from now on.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.log.shut();
+    }
+
+    /// The other members that have not said goodbye: each must deliver what I cast before it is forgotten.
+    pub fn gating(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.flow.gating()
+    }
+
+    /// A member has said goodbye.
+    pub(super) fn excuse(&mut self, rank: Rank) {
+        if self.flow.excuse(self.now, rank, self.sent) {
+            self.log.release(self.flow.delivered());
+        }
+    }
+
     pub(super) fn begin_cycle(&mut self, now: Instant) {
         self.now = now;
     }
@@ -163,7 +184,7 @@ impl Sender {
 
     pub(super) fn on_nak(&mut self, ranges: NakRanges<'_>) {
         for (first, count) in ranges.iter() {
-            self.retransmit.request(self.now, first, count, self.log.oldest(), self.sent);
+            self.retransmit.request(self.now, first, count, self.log.retained(), self.sent);
         }
     }
 
@@ -219,7 +240,7 @@ impl Sender {
     pub(super) fn next_repair(&mut self) -> Option<(Seq, u32)> {
         let (log, limits, sent) = (&self.log, self.limits, self.sent);
         self.retransmit
-            .next(log.oldest(), |first, end| log.run_len(first, end.min(sent), limits.blocks, limits.bytes))
+            .next(log.retained(), |first, end| log.run_len(first, end.min(sent), limits.blocks, limits.bytes))
     }
 
     /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
@@ -290,6 +311,9 @@ impl Sender {
 
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.
     fn open_next(&mut self) -> Result<(), Refused> {
+        if self.is_closed {
+            return Err(Refused::Left);
+        }
         if self.log.open().since(self.log.oldest()) >= self.window {
             return Err(self.flow.full(self.now));
         }
@@ -317,6 +341,9 @@ impl Sender {
     fn cast_fragments(&mut self, message: &[u8]) -> Result<(), Refused> {
         if message.len() > self.max_message {
             return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
+        }
+        if self.is_closed {
+            return Err(Refused::Left);
         }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
         let needed = message.len() / (self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD) + 2;

@@ -1,6 +1,7 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
 use super::control::ControlQueue;
+use super::departures::Departures;
 use super::message::Message;
 use super::rank_set::RankSet;
 use super::sender::{RunLimits, Sender};
@@ -11,7 +12,7 @@ use crate::log::{RxBlock, RxPool};
 use crate::medium::{Channel, true_size};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
+use crate::wire::{Control, ControlFrames, Goodbye, Header, Heartbeat, Kind, Malformed, Nak};
 use std::ops::ControlFlow;
 
 /// Everything that a session is built from; a new view builds a new one.
@@ -72,6 +73,8 @@ pub enum Entry {
 pub enum Event<'a> {
     /// A message, in the order of its sender.
     Deliver(Message<'a>),
+    /// A member has said goodbye, and everything that it cast has been delivered: it gates nobody any more.
+    Left(Rank),
 }
 
 /// See the module.
@@ -84,6 +87,9 @@ pub struct Session {
     ready: RankSet,
     news: RankSet,
     heard: RankSet,
+    /// When each member was last heard, and which of them have said goodbye.
+    heard_at: Vec<Instant>,
+    departures: Departures,
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
@@ -121,6 +127,8 @@ impl Session {
             ready: RankSet::new(members),
             news: RankSet::new(members),
             heard: RankSet::new(members),
+            heard_at: vec![Instant::default(); members],
+            departures: Departures::default(),
             control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
@@ -146,6 +154,26 @@ impl Session {
     #[must_use]
     pub fn held_of(&self, rank: Rank) -> Option<Seq> {
         self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
+    }
+
+    /// Says goodbye once everything that I cast has been delivered by all: then I gate nobody any more. Nothing can be cast
+    /// from now on.
+    pub fn leave(&mut self, now: Instant) {
+        self.sender.close();
+        self.departures.leave();
+        self.arm(Timer::Heartbeat, Some(now));
+    }
+
+    /// Whether the goodbye has been said as often as it is.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.departures.has_left()
+    }
+
+    /// The member that gates me and was heard least recently, and when; from the start of the view on.
+    #[must_use]
+    pub fn most_silent(&self) -> Option<(Rank, Instant)> {
+        self.sender.gating().map(|rank| (rank, self.heard_at[rank.0 as usize])).min_by_key(|(_, at)| *at)
     }
 
     /// What happened so far.
@@ -182,6 +210,10 @@ impl Session {
             self.counters.foreign += 1;
             return pool.release(block);
         }
+        if header.rank == Rank::READER && header.kind == Kind::Control {
+            self.handle_reader(header, pool.bytes(&block));
+            return pool.release(block);
+        }
         let known = self.config.members.get(header.rank.0 as usize);
         let is_sender = known.is_some_and(|member| member.endpoint == from) && header.rank != self.config.me;
         // Any holder may repair: data counts by its header, whichever member it comes from.
@@ -197,12 +229,28 @@ impl Session {
         }
         // What a holder forwards is the sender's old block: its control is old too.
         if is_sender {
+            self.heard_at[header.rank.0 as usize] = now;
             self.handle_control(now, header, header.control(pool.bytes(&block)));
         }
         match header.kind {
             Kind::Data => self.handle_data(now, header, block, pool),
             Kind::Control | Kind::Setup => pool.release(block),
         }
+    }
+
+    /// A reader may ask for repairs of my stream, and nothing else. What it asks for is bounded like the members' requests.
+    fn handle_reader(&mut self, header: &Header, block: &[u8]) {
+        let mut frames = ControlFrames::new(header.control(block));
+        let before = self.counters.naks_received;
+        while let Ok(Some(frame)) = frames.next_frame() {
+            if let Control::Nak(nak) = frame
+                && nak.origin == self.config.me
+            {
+                self.counters.naks_received += 1;
+                self.sender.on_nak(nak.ranges);
+            }
+        }
+        self.counters.strangers += u64::from(self.counters.naks_received == before);
     }
 
     fn handle_data(&mut self, now: Instant, header: &Header, block: RxBlock, pool: &mut RxPool) {
@@ -237,6 +285,9 @@ impl Session {
                     }
                 }
                 Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
+                Ok(Some(Control::Goodbye(goodbye))) => {
+                    self.departures.note(header.rank, goodbye, &mut self.sender)
+                }
                 // The handshake is over.
                 Ok(Some(Control::Setup(_))) => {}
                 Err(_) => {
@@ -305,6 +356,10 @@ impl Session {
         if now.since_ns(self.counted_at) < self.config.tuning.heartbeat_max_ns {
             return;
         }
+        if self.counted_at == Instant::default() {
+            // Nobody is silent before the view began.
+            self.heard_at.iter_mut().for_each(|at| *at = now);
+        }
         self.counted_at = now;
         self.sender.set_senders(1 + self.heard.len());
         self.heard.clear();
@@ -312,6 +367,9 @@ impl Session {
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     fn send_heartbeat(&mut self, now: Instant) {
+        if self.departures.is_leaving() && self.sender.is_settled() {
+            return self.say_goodbye(now);
+        }
         let tuning = &self.config.tuning;
         let waiting = self.sender.is_waiting_for_acks();
         let wait_ns = match (self.sender.has_news(), waiting) {
@@ -334,6 +392,20 @@ impl Session {
             due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
         }
         self.timers[Timer::Heartbeat as usize] = Some(due);
+    }
+
+    /// Says it a few times, since it is not acknowledged.
+    fn say_goodbye(&mut self, now: Instant) {
+        let (heartbeat, to) = (self.sender.position(), Target::Channel(self.config.channel));
+        let queued = self.control.push(to, |writer| {
+            writer.goodbye(Goodbye { end: heartbeat.next });
+            writer.heartbeat(heartbeat);
+        });
+        if queued {
+            self.departures.said();
+        }
+        let wait_ns = self.config.tuning.heartbeat_ns;
+        self.timers[Timer::Heartbeat as usize] = (!self.has_left()).then(|| now.plus_ns(wait_ns));
     }
 
     /// Sends the acks that can wait no longer, and finds the next time to look.
@@ -447,18 +519,22 @@ impl Protocol for Session {
     {
         let mut delivered = 0;
         let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
-        let (mut broke, mut served) = (false, None);
+        let mut broke_at = None;
         self.ready.retain(|rank| {
-            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| !broke) else { return true };
-            let before = delivered;
+            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| broke_at.is_none()) else {
+                return true;
+            };
             let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
-            broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
+            let broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
             stream.release(pool);
-            served = (broke && delivered > before).then_some(rank);
+            broke_at = broke.then_some(rank);
             broke
         });
-        // A handler that takes a few events at a time takes them from all senders in turn.
-        if let Some(rank) = served {
+        if broke_at.is_none() {
+            delivered += self.departures.tell(streams, &mut |rank| handler(sender, Event::Left(rank)));
+        }
+        // The others have their turn before it. What they sent may be what frees the room that the handler waits for.
+        if let Some(rank) = broke_at {
             self.ready.move_to_end(rank);
         }
         self.counters.delivered += delivered as u64;

@@ -20,6 +20,8 @@ pub(super) struct Stream {
     cursor: Cursor,
     /// A stream that starts in mid-flow has not begun.
     waiting: bool,
+    /// A reader's stream: it is never acknowledged, and nothing is kept once it is delivered.
+    is_passive: bool,
     /// Everything before it is held by all.
     stable: Seq,
     reported: StatusEntry,
@@ -58,6 +60,7 @@ impl Stream {
             highest: seq,
             cursor: Cursor { seq, at: 0, seeking: waiting, wait_until: seq },
             waiting,
+            is_passive: false,
             stable: seq,
             reported: StatusEntry { rank: origin, received: seq, delivered: seq },
             ack_due: None,
@@ -66,6 +69,42 @@ impl Stream {
             nak: NakTiming::new(tuning, receivers, seq),
             scratch: Vec::new(),
         }
+    }
+
+    /// A reader's stream of `member`.
+    pub(super) fn passive(origin: Rank, member: &Member, tuning: &Tuning) -> Self {
+        // Others are sure to read as well: each waits for another to ask.
+        Self { is_passive: true, ..Self::new(origin, member, 2, u64::MAX, tuning) }
+    }
+
+    /// Whether it is not known yet where the stream stands.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Skips what a block at `seq` shows to be out of reach: its sender has gone on by more than my window. Returns the blocks
+    /// that are lost by it.
+    pub(super) fn make_way(&mut self, seq: Seq, pool: &mut RxPool) -> Option<u64> {
+        let reach = self.window.base().plus(self.window.capacity());
+        (!self.waiting && seq >= reach).then(|| self.skip(seq, pool))
+    }
+
+    /// Gives up the oldest gap. Returns the blocks that are lost by it.
+    pub(super) fn give_up(&mut self, now: Instant, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+        let gap = self.window.missing(self.window.next(), self.highest).next();
+        let behind = gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)));
+        let lost = self.skip(behind, pool);
+        self.nak.update(now, self.window.next(), self.highest, rng);
+        lost
+    }
+
+    fn skip(&mut self, to: Seq, pool: &mut RxPool) -> u64 {
+        let lost = to.since(self.cursor.seq);
+        self.window.skip(to, pool);
+        self.highest = self.highest.max(to);
+        self.cursor = Cursor { seq: to, at: 0, seeking: true, wait_until: to };
+        self.nak.restart(to);
+        lost
     }
 
     /// The sequence that low halves on the wire are completed with.
@@ -287,7 +326,7 @@ impl Stream {
 
     /// Frees what is delivered here and held by all.
     pub(super) fn release(&mut self, pool: &mut RxPool) {
-        let to = self.stable.min(self.cursor.seq);
+        let to = if self.is_passive { self.cursor.seq } else { self.stable.min(self.cursor.seq) };
         if to > self.window.base() {
             self.window.release(to, pool);
         }

@@ -6,6 +6,7 @@
 //! +---------------+---------------+---------------+---------------
 //! heartbeat  next u64 | stable u64 | delivered u64
 //! status     (rank u16 | received u64 | delivered u64)*
+//! goodbye    end u64
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
@@ -22,6 +23,7 @@ const TYPE_HEARTBEAT: u8 = 1;
 const TYPE_STATUS: u8 = 2;
 const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
+const TYPE_GOODBYE: u8 = 5;
 const HEAD: usize = 3;
 const HEARTBEAT_LEN: usize = 24;
 /// Bytes that a heartbeat takes in a trailer.
@@ -30,6 +32,7 @@ const STATUS_ENTRY_LEN: usize = 18;
 const NAK_HEAD: usize = 3;
 const NAK_RANGE_LEN: usize = 12;
 const SETUP_LEN: usize = 41;
+const GOODBYE_LEN: usize = 8;
 const SETUP_COMPLETE: u8 = 1;
 const SETUP_COALESCES: u8 = 2;
 
@@ -113,6 +116,13 @@ pub struct Status<'a> {
     pub entries: StatusEntries<'a>,
 }
 
+/// Says that its sender leaves: it gates nobody any more, and its stream has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goodbye {
+    /// The sequence after the last block of the stream.
+    pub end: Seq,
+}
+
 /// Any control frame, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control<'a> {
@@ -124,6 +134,8 @@ pub enum Control<'a> {
     Nak(Nak<'a>),
     /// See [`Setup`].
     Setup(Setup),
+    /// See [`Goodbye`].
+    Goodbye(Goodbye),
 }
 
 /// Walks control frames.
@@ -163,6 +175,9 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
                 return Err(Malformed::Frame);
             }
             Ok(Control::Heartbeat(Heartbeat { next, stable, delivered }))
+        }
+        TYPE_GOODBYE if body.len() == GOODBYE_LEN && u64_at(body, 0) <= Seq::LIMIT.0 => {
+            Ok(Control::Goodbye(Goodbye { end: Seq(u64_at(body, 0)) }))
         }
         TYPE_STATUS if body.len().is_multiple_of(STATUS_ENTRY_LEN) => {
             let entries = StatusEntries(body);
@@ -286,6 +301,13 @@ impl<'a> ControlWriter<'a> {
         written
     }
 
+    /// Writes a goodbye; `false` when it does not fit.
+    pub fn goodbye(&mut self, goodbye: Goodbye) -> bool {
+        let Some(body) = self.begin(TYPE_GOODBYE, GOODBYE_LEN) else { return false };
+        body.copy_from_slice(&goodbye.end.0.to_le_bytes());
+        true
+    }
+
     /// Writes a setup; `false` when it does not fit.
     pub fn setup(&mut self, setup: &Setup) -> bool {
         let Some(body) = self.begin(TYPE_SETUP, SETUP_LEN) else { return false };
@@ -354,6 +376,7 @@ mod tests {
         assert_eq!(writer.status(entries.into_iter()), 2);
         assert_eq!(writer.nak(Rank(3), 1, [(Seq(4), 5), (Seq(40), 50)].into_iter()), 2);
         assert!(writer.setup(&setup));
+        assert!(writer.goodbye(Goodbye { end: Seq(77) }));
         let written = writer.written();
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Ok(Some(Control::Heartbeat(heartbeat))));
@@ -363,6 +386,7 @@ mod tests {
         assert_eq!((nak.origin, nak.attempt), (Rank(3), 1));
         assert!(nak.ranges.iter().eq([(Seq(4), 5), (Seq(40), 50)]));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Setup(setup))));
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Goodbye(Goodbye { end: Seq(77) }))));
         assert_eq!(frames.next_frame(), Ok(None));
     }
 
@@ -411,6 +435,9 @@ mod tests {
         }));
         assert!(refuses(&|writer| {
             writer.nak(Rank(1), 0, std::iter::once((high, 1)));
+        }));
+        assert!(refuses(&|writer| {
+            writer.goodbye(Goodbye { end: high });
         }));
     }
 }

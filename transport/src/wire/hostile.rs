@@ -28,7 +28,7 @@ fn walk_control(trailer: &[u8]) -> usize {
     let mut seen = 0;
     while let Ok(Some(frame)) = frames.next_frame() {
         seen += match frame {
-            Control::Heartbeat(_) | Control::Setup(_) => 1,
+            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
             Control::Status(status) => status.entries.iter().count(),
             Control::Nak(nak) => nak.ranges.iter().count(),
         };
@@ -81,7 +81,7 @@ fn a_million_hostile_inputs() {
             }
             _ => {
                 rng.fill(&mut block);
-                (block[0], block[2]) = (rng.u8(0..6), 0);
+                (block[0], block[2]) = (rng.u8(0..7), 0);
                 frames += usize::from(walk_control(&block[..rng.usize(0..block.len())]) > 0);
             }
         }

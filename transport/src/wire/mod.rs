@@ -13,7 +13,7 @@ mod header;
 mod hostile;
 
 pub use control::{
-    Control, ControlFrames, ControlWriter, HEARTBEAT_FRAME_LEN, Heartbeat, MAX_NAK_RANGES,
+    Control, ControlFrames, ControlWriter, Goodbye, HEARTBEAT_FRAME_LEN, Heartbeat, MAX_NAK_RANGES,
     MAX_STATUS_ENTRIES, Nak, NakRanges, Setup, SetupFlags, Status, StatusEntries, StatusEntry,
 };
 pub use data::{DataFrame, DataFrames, MAX_FRAME_OVERHEAD, Part, frame_len, write_frame};

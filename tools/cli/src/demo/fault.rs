@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultName {
-    /// Flips one bit of it.
+    /// Flips one bit of the message.
     FlipDelivered,
-    /// Leaves it out.
+    /// Leaves the message out.
     DropDelivered,
 }
 

@@ -23,7 +23,7 @@ mod show;
 mod subscriber;
 mod verdict;
 
-// The one place that names the library.
+// What the demo has of the library, under a name that says so: the command is called `sistrum`, too.
 use sistrum as api;
 
 use std::io::Write;

@@ -36,11 +36,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "max|FACTOR", default_value = "max", value_parser = pace, allow_negative_numbers = true)]
     pub(super) pace: Pace,
 
-    /// Size of each socket's receive buffer [default: the library's].
+    /// Receive buffer to ask for, for each socket [default: 8 MiB].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rcvbuf: Option<u32>,
 
-    /// Lets one subscriber cheat, to see the verdict fail.
+    /// Lets the first subscriber cheat with one message that was delivered to it, to see the verdict fail.
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) fault: Option<FaultName>,
 
@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR:PORT", value_parser = group)]
     pub(super) group: Option<SocketAddrV4>,
 
-    /// Interface, by address or by name.
+    /// Loopback interface, by address or by name; no other is taken, since there is no key yet.
     #[arg(long, value_name = "ADDR|NAME", default_value = "127.0.0.1")]
     pub(super) interface: String,
 

@@ -21,6 +21,7 @@ impl Setup {
     /// Checks what the options say about this host, and draws what they leave open.
     pub(super) fn check(options: &Options) -> Result<Self, Refusal> {
         let interface = Interface::find(&options.interface).map_err(Refusal::new)?;
+        stays_here(&interface)?;
         let block_size = block_size(options.mtu, &interface)?;
         let group = match options.group {
             Some(group) => group,
@@ -47,9 +48,8 @@ impl Setup {
 
     /// What everybody should know before the first message.
     pub(super) fn first_line(&self) -> String {
-        let place = if self.interface.address.is_loopback() { "loopback" } else { "this host only (TTL 0)" };
         format!(
-            "sistrum demo runs on {place}, {} {}, group {}, without a key: \
+            "sistrum demo runs on loopback, {} {}, group {}, without a key: \
              any process here could read and forge it (security comes later)",
             self.interface.name, self.interface.address, self.group
         )
@@ -59,6 +59,16 @@ impl Setup {
     pub(super) fn seed(&self) -> u64 {
         self.seed
     }
+}
+
+/// The demo has no way to say that a network is used without a key, so it uses none.
+fn stays_here(Interface { name, address, .. }: &Interface) -> Result<(), Refusal> {
+    if address.is_loopback() {
+        return Ok(());
+    }
+    Err(Refusal::new(format_args!(
+        "interface {name} ({address}) is not loopback, and the demo stays on this host: there is no key yet"
+    )))
 }
 
 /// Bytes of a block, or `None` for the library's default; nothing relies on IP fragmentation.
@@ -132,6 +142,13 @@ mod tests {
         for (asked, carried) in [(9_000, 1_500), (28, 1_500), (0, 65_536), (65_536, 65_536)] {
             assert!(block_size(Some(asked), &interface(carried)).is_err(), "{asked} was taken");
         }
+    }
+
+    #[test]
+    fn only_loopback_is_taken() {
+        let refused = stays_here(&interface(1_500)).expect_err("a network without a key");
+        assert!(refused.to_string().starts_with("interface x0 (192.0.2.1) is not loopback"));
+        assert_eq!(stays_here(&Interface { address: Ipv4Addr::LOCALHOST, ..interface(65_536) }), Ok(()));
     }
 
     #[test]

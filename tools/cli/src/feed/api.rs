@@ -1,11 +1,9 @@
 //! The one place of the feed that names the library.
 
 pub(super) use sistrum::{
-    Clock, Config, Conflict, Endpoint, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
+    Clock, Config, Conflict, Endpoint, Event, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
     MonotonicClock, Node, Order, Rank, Refused,
 };
-
-use std::time::Duration;
 
 /// What a node tells, as far as the feed wants to know.
 pub(super) enum Happening<'a> {
@@ -26,25 +24,14 @@ pub(super) enum Happening<'a> {
 }
 
 /// Hands over what happened.
-pub(super) fn tell<R>(event: &sistrum::Event<'_>, told: impl FnOnce(Happening<'_>) -> R) -> R {
+pub(super) fn tell<R>(event: &Event<'_>, told: impl FnOnce(Happening<'_>) -> R) -> R {
     match event {
-        sistrum::Event::View(_) => told(Happening::View),
-        sistrum::Event::Deliver(message) => told(Happening::Deliver(message.from(), message.bytes())),
-        sistrum::Event::Conflict(endpoint, conflict) => told(Happening::Conflict(*endpoint, *conflict)),
+        Event::View(_) => told(Happening::View),
+        Event::Deliver(message) => told(Happening::Deliver(message.from(), message.bytes())),
+        Event::Conflict(endpoint, conflict) => told(Happening::Conflict(*endpoint, *conflict)),
+        Event::Left(rank, _) => told(Happening::Left(*rank)),
+        Event::Reading(rank, block) => told(Happening::Reading(*rank, block.0)),
+        Event::Gap(rank, blocks) => told(Happening::Gap(*rank, *blocks)),
         _ => told(Happening::Other),
     }
-}
-
-pub(super) fn reader() -> JoinOptions {
-    JoinOptions::members(Vec::new())
-}
-
-pub(super) fn leave(_node: &mut Node, _group: &Group) {}
-
-pub(super) fn has_left(_node: &Node, _group: &Group) -> bool {
-    true
-}
-
-pub(super) fn silence(_node: &Node, _group: &Group) -> Option<(Rank, Duration)> {
-    None
 }

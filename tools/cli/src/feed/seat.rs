@@ -37,6 +37,8 @@ pub(super) struct Seat {
     stop: Option<String>,
     viewed: bool,
     look_at: Instant,
+    /// Blocks received so far, and since when there are no more.
+    sign: (u64, Instant),
 }
 
 impl Seat {
@@ -61,12 +63,12 @@ impl Seat {
             .map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
         let join = match role {
-            Role::Late => api::reader(),
+            Role::Late => JoinOptions::reader(),
             _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
         };
         let join = multicast.map_or(join.clone().unicast(), |group| join.multicast(group));
         let group = node.join(GROUP, join).map_err(Refusal::new)?;
-        let (viewed, look_at, stop, left) = Default::default();
+        let (viewed, look_at, stop, left, sign) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
         Ok(Self {
@@ -86,6 +88,7 @@ impl Seat {
             stop,
             viewed,
             look_at,
+            sign,
         })
     }
 
@@ -161,7 +164,7 @@ impl Seat {
             return Ok(());
         }
         self.look_at = now.plus_ns(LOOK_EVERY_NS);
-        let Some((rank, age)) = api::silence(&self.node, &self.group) else { return Ok(()) };
+        let Some((rank, age)) = self.node.silence(&self.group) else { return self.look_for_any_sign(now) };
         let limit = if self.role == Role::Publisher || rank == Rank(0) { self.limit } else { self.limit * 2 };
         if age <= limit {
             return Ok(());
@@ -170,11 +173,27 @@ impl Seat {
         Err(Stop::Wrong(format!("{who} has been silent for {age:.1} s (--limit {limit})")))
     }
 
+    /// Who is late is in no view: what it knows is whether anything comes at all. Every member is heard every 100 ms.
+    fn look_for_any_sign(&mut self, now: Instant) -> Result<(), Stop> {
+        let received = self.node.counters().medium.received_blocks;
+        let (before, since) = self.sign;
+        if self.role != Role::Late || received == 0 || received != before {
+            self.sign = (received, now);
+            return Ok(());
+        }
+        let (age, limit) = (now.since(since), self.limit);
+        if age <= limit {
+            return Ok(());
+        }
+        let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
+        Err(Stop::Wrong(format!("the publisher has been silent for {age:.1} s (--limit {limit})")))
+    }
+
     /// Says goodbye, and polls until it is said; never long.
     pub(super) fn say_goodbye(&mut self) {
-        api::leave(&mut self.node, &self.group);
+        self.node.leave(&self.group);
         let from = self.now();
-        while !api::has_left(&self.node, &self.group) && self.now().since(from) < LONGEST_GOODBYE {
+        while !self.node.has_left(&self.group) && self.now().since(from) < LONGEST_GOODBYE {
             if self.node.poll_for(WAIT, |_, _| Ok(())).is_err() {
                 return;
             }

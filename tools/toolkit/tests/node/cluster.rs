@@ -1,8 +1,8 @@
 //! Several nodes of one group in one thread, polled in turn; everything that they are handed is kept.
 
 use sistrum::{
-    Config, Conflict, Endpoint, Error, Event, Faults, Group, JoinOptions, Message, Node, Order, Rank,
-    Refused, View,
+    Config, Conflict, Departure, Endpoint, Error, Event, Faults, Group, JoinOptions, Message, Node, Order,
+    Rank, Refused, View,
 };
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -60,6 +60,9 @@ pub(crate) enum Seen {
     View(View),
     Message(Rank, Vec<u8>),
     Conflict(Endpoint, Conflict),
+    Left(Rank, Departure),
+    Reading(Rank),
+    Gap(Rank, u64),
 }
 
 impl Seen {
@@ -68,6 +71,9 @@ impl Seen {
             Event::View(view) => Self::View((*view).clone()),
             Event::Deliver(message) => Self::Message(message.from(), whole(message)),
             Event::Conflict(endpoint, conflict) => Self::Conflict(*endpoint, *conflict),
+            Event::Left(rank, why) => Self::Left(*rank, *why),
+            Event::Reading(rank, _) => Self::Reading(*rank),
+            Event::Gap(rank, blocks) => Self::Gap(*rank, *blocks),
             other => panic!("an event that no test knows: {other:?}"),
         }
     }

@@ -173,3 +173,52 @@ fn a_refusal_that_is_passed_on_is_tried_again() {
     assert_eq!(answers, (0..40).map(|at| (100_000, at)).collect::<Vec<_>>());
     assert!(refused > 0, "the window was never full: this test proves nothing");
 }
+
+/// Polls a node whose handler refuses some messages for good, and keeps the others as (group, sender).
+fn poll_refusing(node: &mut Node, taken: &mut Vec<(Group, Rank)>, refuses: impl Fn(Group, Rank) -> bool) {
+    let _refused = node.poll(|cx, event| {
+        let Event::Deliver(message) = event else { return Ok(()) };
+        if refuses(cx.group(), message.from()) {
+            return Err(Error::handler("not now"));
+        }
+        taken.push((cx.group(), message.from()));
+        Ok(())
+    });
+}
+
+/// Otherwise two members that each wait for room to reply would wait for each other: the room is freed by what they deliver.
+#[test]
+fn an_event_that_is_refused_holds_up_no_other_sender() {
+    let mut cluster = Cluster::open(3, Fan::Multicast, &config());
+    cluster.cast(0, b"refused");
+    let mut taken = Vec::new();
+    let started = Instant::now();
+    for round in 0.. {
+        assert!(started.elapsed() < PATIENCE, "{taken:?}");
+        // The refused message is the first that is ready, long before the other sender's.
+        if round == 100 {
+            cluster.cast(1, b"taken");
+        }
+        cluster.members[0].poll();
+        cluster.members[1].poll();
+        poll_refusing(&mut cluster.members[2].node, &mut taken, |_, from| from == Rank(0));
+        if !taken.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(taken, [(cluster.members[2].group, Rank(1))]);
+}
+
+#[test]
+fn an_event_that_is_refused_holds_up_no_other_group() {
+    let Crossed { nodes: [mut caster, mut refuser], groups } = Crossed::open(&["a", "b", "c"]);
+    groups.iter().for_each(|group| caster.cast(group, Order::Fifo, b"x").unwrap());
+    let mut taken = Vec::new();
+    let started = Instant::now();
+    while taken.len() < 2 {
+        assert!(started.elapsed() < PATIENCE, "{taken:?}");
+        caster.poll(|_, _| Ok(())).unwrap();
+        poll_refusing(&mut refuser, &mut taken, |group, _| group == groups[0]);
+    }
+    assert_eq!(taken, [(groups[1], Rank(0)), (groups[2], Rank(0))]);
+}

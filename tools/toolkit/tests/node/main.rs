@@ -5,5 +5,6 @@ mod exchange;
 mod handler;
 mod idle;
 mod pressure;
+mod readers;
 mod refusals;
 mod strangers;

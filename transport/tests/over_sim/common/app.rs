@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) stalled: bool,
     pub(crate) appetite: Option<usize>,
     pub(crate) is_credulous: bool,
+    /// Every event that is no delivery.
+    pub(crate) notices: Vec<String>,
     taken: usize,
     pub(crate) tally: Tally,
 }
@@ -55,6 +57,7 @@ impl App {
             stalled: false,
             appetite: None,
             is_credulous: false,
+            notices: Vec::new(),
             taken: 0,
             tally: Tally::default(),
         }

@@ -1,9 +1,7 @@
 //! Random faults against the reliable layer: everything is delivered, once, in order and unaltered, whatever happens.
 
-mod common;
-
-use common::options::{calm_of, pick};
-use common::{Options, Outcome, World};
+use crate::common::options::{calm_of, pick};
+use crate::common::{Options, Outcome, World};
 use proptest::prelude::*;
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::medium::SimOptions;

@@ -1,0 +1,181 @@
+//! What a node has joined: a group as its member, or a group's streams as their reader.
+
+use crate::{Endpoint, Event, GroupId, Instant, Rank, Refused, SessionCounters, View};
+use sistrum_membership as membership;
+use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::protocol::{Protocol, Transmit};
+use sistrum_transport::reliable::{Reader, ReaderEvent, Sender};
+use sistrum_transport::wire::Header;
+use std::ops::ControlFlow;
+
+/// One of a node's groups.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    /// As a member.
+    Member(Box<membership::Group>),
+    /// As a reader, who is in no view.
+    Reader(GroupId, Box<Reader>),
+}
+
+impl Joined {
+    pub(crate) fn id(&self) -> GroupId {
+        match self {
+            Self::Member(group) => group.id(),
+            Self::Reader(id, _) => *id,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn sender(&mut self) -> Result<&mut Sender, Refused> {
+        self.member_mut().ok_or(Refused::NoView)?.sender()
+    }
+
+    pub(crate) fn view(&self) -> Option<&View> {
+        self.member()?.view()
+    }
+
+    pub(crate) fn max_message(&self) -> Option<usize> {
+        self.member()?.max_message()
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.member().is_none_or(membership::Group::is_settled)
+    }
+
+    pub(crate) fn leave(&mut self, now: Instant) {
+        if let Some(group) = self.member_mut() {
+            group.leave(now);
+        }
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.member().is_none_or(membership::Group::has_left)
+    }
+
+    pub(crate) fn most_silent(&self) -> Option<(Rank, Instant)> {
+        self.member()?.most_silent()
+    }
+
+    pub(crate) fn counters(&self) -> SessionCounters {
+        match self {
+            Self::Member(group) => group.counters(),
+            Self::Reader(_, reader) => reader.counters(),
+        }
+    }
+
+    pub(crate) fn handle_block(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        header: &Header,
+        block: RxBlock,
+        pool: &mut RxPool,
+    ) {
+        match self {
+            Self::Member(group) => group.handle_block(now, from, header, block, pool),
+            Self::Reader(_, reader) => reader.handle_block(now, from, header, block, pool),
+        }
+    }
+
+    fn member(&self) -> Option<&membership::Group> {
+        match self {
+            Self::Member(group) => Some(group),
+            Self::Reader(..) => None,
+        }
+    }
+
+    #[inline]
+    fn member_mut(&mut self) -> Option<&mut membership::Group> {
+        match self {
+            Self::Member(group) => Some(group),
+            Self::Reader(..) => None,
+        }
+    }
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! whichever {
+    ($joined:expr, $protocol:ident => $call:expr) => {
+        match $joined {
+            Joined::Member($protocol) => $call,
+            Joined::Reader(_, $protocol) => $call,
+        }
+    };
+}
+
+impl Protocol for Joined {
+    type Event<'a> = Event<'a>;
+    type Caster<'a> = membership::Caster<'a>;
+
+    fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
+        whichever!(self, protocol => protocol.handle_datagram(now, from, block, pool));
+    }
+
+    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        whichever!(self, protocol => protocol.handle_timeout(now, pool));
+    }
+
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut membership::Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        match self {
+            Self::Member(group) => group.poll_event(
+                pool,
+                &mut |caster: &mut membership::Caster<'_>, event: membership::Event<'_>| {
+                    handler(caster, of_member(event))
+                },
+            ),
+            Self::Reader(_, reader) => reader.poll_event(pool, &mut |(): &mut (), event: ReaderEvent<'_>| {
+                handler(&mut membership::Caster::default(), of_reader(event))
+            }),
+        }
+    }
+
+    fn seal(&mut self, now: Instant) {
+        whichever!(self, protocol => protocol.seal(now));
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        whichever!(self, protocol => protocol.poll_transmit(now))
+    }
+
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
+        whichever!(self, protocol => protocol.transmit_bytes(transmit, pool))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        whichever!(self, protocol => protocol.poll_timeout())
+    }
+
+    fn awaits_control(&self) -> bool {
+        whichever!(self, protocol => protocol.awaits_control())
+    }
+}
+
+#[inline]
+fn of_member(event: membership::Event<'_>) -> Event<'_> {
+    match event {
+        membership::Event::Deliver(message) => Event::Deliver(message),
+        membership::Event::View(view) => Event::View(view),
+        membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
+        membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
+    }
+}
+
+fn of_reader(event: ReaderEvent<'_>) -> Event<'_> {
+    match event {
+        ReaderEvent::Deliver(message) => Event::Deliver(message),
+        ReaderEvent::Left(rank) => Event::Left(rank, Departure::Goodbye),
+        ReaderEvent::Reading(rank, seq) => Event::Reading(rank, seq),
+        ReaderEvent::Gap(rank, blocks) => Event::Gap(rank, blocks),
+    }
+}
+
+/// Why a member is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Departure {
+    /// It said goodbye.
+    Goodbye,
+}

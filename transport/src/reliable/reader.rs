@@ -1,0 +1,352 @@
+//! A reader: not in the view, it gates nobody and acknowledges nothing. It enters streams in mid-flow, asks for what it
+//! misses, and goes on behind what it cannot get any more.
+
+use super::control::ControlQueue;
+use super::message::Message;
+use super::session::{Entry, Member};
+use super::stream::Stream;
+use super::{SessionCounters, Tuning};
+use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use crate::log::{RxBlock, RxPool};
+use crate::protocol::{Payload, Protocol, Target, Transmit};
+use crate::time::Instant;
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind};
+use std::ops::ControlFlow;
+
+/// Ranks that are believed: memory is taken for each sender that is heard.
+const MAX_SENDERS: usize = 64;
+/// Requests that remain without any answer before what they ask for is given up.
+const MAX_ATTEMPTS: u8 = 5;
+/// A life of the group of which nothing was heard for so long is over: the next one is entered.
+const LIFE_OVER_NS: u64 = 2_000_000_000;
+
+/// What a reader is built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReaderConfig {
+    /// The group.
+    pub group: GroupId,
+    /// Index of the group among those of its node.
+    pub index: u16,
+    /// Bytes of a block.
+    pub block: usize,
+    /// Sizes and times; the window is that of each stream.
+    pub tuning: Tuning,
+    /// Seed of the random delays.
+    pub seed: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reader {
+    config: ReaderConfig,
+    /// The life and view that is read, and when it was last heard.
+    life: Option<(GroupInstance, ViewNumber)>,
+    heard_at: Instant,
+    senders: Vec<Option<Source>>,
+    control: ControlQueue,
+    nak_timer: Option<Instant>,
+    rng: fastrand::Rng,
+    counters: SessionCounters,
+}
+
+/// What a reader hands to the application.
+#[derive(Debug)]
+pub enum ReaderEvent<'a> {
+    /// I enter a member's stream at this block, with the next message that begins.
+    Reading(Rank, Seq),
+    /// A message, in the order of its sender.
+    Deliver(Message<'a>),
+    /// I have lost so many blocks of a member's stream for good, and go on behind them.
+    Gap(Rank, u64),
+    /// A member has said goodbye, and everything that it cast has been delivered.
+    Left(Rank),
+}
+
+/// One member, as a reader knows it.
+#[derive(Debug)]
+struct Source {
+    endpoint: Endpoint,
+    stream: Stream,
+    /// What the application is to be told before the next message.
+    notice: Option<Notice>,
+    end: Option<Seq>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Notice {
+    Entered(Seq),
+    Lost(u64),
+}
+
+impl Reader {
+    /// Listens; nothing is sent before something is missing.
+    #[must_use]
+    pub fn new(config: ReaderConfig) -> Self {
+        Self {
+            control: ControlQueue::new(
+                template(&config, GroupInstance::default(), ViewNumber(0)),
+                config.block,
+            ),
+            config,
+            life: None,
+            heard_at: Instant::default(),
+            senders: Vec::new(),
+            nak_timer: None,
+            rng: fastrand::Rng::with_seed(config.seed),
+            counters: SessionCounters::default(),
+        }
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
+    /// Takes a block whose header was decoded already.
+    pub fn handle_block(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        header: &Header,
+        block: RxBlock,
+        pool: &mut RxPool,
+    ) {
+        let is_from_member = header.group == self.config.group
+            && header.kind != Kind::Setup
+            && (header.rank.0 as usize) < MAX_SENDERS
+            && self.enter(now, header, pool);
+        if !is_from_member {
+            self.counters.foreign += 1;
+            return pool.release(block);
+        }
+        self.heard_at = now;
+        if self.source(header.rank, from).endpoint == from {
+            self.handle_control(now, header, pool.bytes(&block));
+        } else if header.kind == Kind::Control {
+            self.counters.strangers += 1;
+        }
+        if header.kind != Kind::Data {
+            return pool.release(block);
+        }
+        let Some(Some(source)) = self.senders.get_mut(header.rank.0 as usize) else {
+            return pool.release(block);
+        };
+        let Some(seq) = header.seq_near(source.stream.near()) else { return pool.release(block) };
+        if let Some(lost) = source.stream.make_way(seq, pool) {
+            source.notice = Some(Notice::Lost(lost));
+        }
+        source.stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
+        self.arm(header.rank);
+    }
+
+    /// Whether the block belongs to the life that is read; the first one that is heard is entered.
+    fn enter(&mut self, now: Instant, header: &Header, pool: &mut RxPool) -> bool {
+        let life = (header.instance, header.view);
+        if self.life == Some(life) {
+            return true;
+        }
+        if self.life.is_some() && now.since_ns(self.heard_at) < LIFE_OVER_NS {
+            return false;
+        }
+        self.senders.drain(..).flatten().for_each(|mut source| source.stream.clear(pool));
+        self.control.set_template(template(&self.config, header.instance, header.view));
+        self.life = Some(life);
+        true
+    }
+
+    fn source(&mut self, rank: Rank, from: Endpoint) -> &mut Source {
+        let at = rank.0 as usize;
+        if self.senders.len() <= at {
+            self.senders.resize_with(at + 1, || None);
+        }
+        let config = &self.config;
+        self.senders[at].get_or_insert_with(|| {
+            let member = Member {
+                endpoint: from,
+                start: Seq(0),
+                entry: Entry::Live,
+                window: config.tuning.window,
+                receive_buffer: 0,
+                coalesces: true,
+            };
+            Source {
+                endpoint: from,
+                stream: Stream::passive(rank, &member, &config.tuning),
+                notice: None,
+                end: None,
+            }
+        })
+    }
+
+    fn handle_control(&mut self, now: Instant, header: &Header, block: &[u8]) {
+        let mut frames = ControlFrames::new(header.control(block));
+        while let Ok(Some(frame)) = frames.next_frame() {
+            match frame {
+                Control::Heartbeat(heartbeat) => self.handle_heartbeat(now, header.rank, heartbeat),
+                Control::Goodbye(goodbye) => {
+                    if let Some(Some(source)) = self.senders.get_mut(header.rank.0 as usize) {
+                        source.end.get_or_insert(goodbye.end);
+                    }
+                }
+                Control::Nak(nak) => {
+                    if let Some(Some(source)) = self.senders.get_mut(nak.origin.0 as usize) {
+                        source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
+                    }
+                }
+                Control::Status(_) | Control::Setup(_) => {}
+            }
+        }
+    }
+
+    fn handle_heartbeat(&mut self, now: Instant, rank: Rank, heartbeat: Heartbeat) {
+        let Some(Some(source)) = self.senders.get_mut(rank.0 as usize) else { return };
+        if source.stream.is_waiting() {
+            source.notice = Some(Notice::Entered(heartbeat.next));
+        }
+        source.stream.on_heartbeat(now, heartbeat, &mut self.rng);
+        self.arm(rank);
+    }
+
+    /// Asks each sender for what is missing of its stream, and gives up what was asked for in vain.
+    fn send_naks(&mut self, now: Instant, pool: &mut RxPool) {
+        self.nak_timer = None;
+        for at in 0..self.senders.len() {
+            let Some(source) = &mut self.senders[at] else { continue };
+            let Some(ask) = source.stream.nak_due(now) else {
+                self.arm(Rank(at as u16));
+                continue;
+            };
+            if source.stream.missing(ask).next().is_none() {
+                source.stream.nak_sent(now, ask.to, &mut self.rng);
+            } else if ask.attempt >= MAX_ATTEMPTS {
+                let lost = source.stream.give_up(now, pool, &mut self.rng);
+                source.notice = Some(Notice::Lost(lost));
+            } else {
+                let stream = &mut source.stream;
+                let mut asked_to = ask.to;
+                let queued = self.control.push(Target::One(source.endpoint), |writer| {
+                    let written = writer.nak(Rank(at as u16), ask.attempt, stream.missing(ask));
+                    if let Some((first, _)) = stream.missing(ask).nth(written) {
+                        asked_to = first;
+                    }
+                });
+                if queued {
+                    stream.nak_sent(now, asked_to, &mut self.rng);
+                    self.counters.naks_sent += 1;
+                }
+            }
+            self.arm(Rank(at as u16));
+        }
+    }
+
+    fn arm(&mut self, rank: Rank) {
+        let Some(Some(source)) = self.senders.get(rank.0 as usize) else { return };
+        if let Some(at) = source.stream.nak_timeout() {
+            self.nak_timer = Some(self.nak_timer.map_or(at, |before| before.min(at)));
+        }
+    }
+}
+
+impl Protocol for Reader {
+    type Event<'a> = ReaderEvent<'a>;
+    type Caster<'a> = ();
+
+    fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
+        match Header::decode(pool.bytes(&block)) {
+            Ok(header) => self.handle_block(now, from, &header, block, pool),
+            Err(_) => {
+                self.counters.malformed_blocks += 1;
+                pool.release(block);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        if self.nak_timer.is_some_and(|due| due <= now) {
+            self.send_naks(now, pool);
+        }
+    }
+
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut (), ReaderEvent<'_>) -> ControlFlow<()>,
+    {
+        let (mut events, counters) = (0, &mut self.counters);
+        let mut tell = |event: ReaderEvent<'_>| handler(&mut (), event);
+        for (at, source) in self.senders.iter_mut().enumerate() {
+            let Some(source) = source else { continue };
+            if source.poll(Rank(at as u16), pool, counters, &mut events, &mut tell).is_break() {
+                break;
+            }
+        }
+        events
+    }
+
+    fn seal(&mut self, _now: Instant) {}
+
+    fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
+        let (to, slot) = self.control.take()?;
+        Some(Transmit { to, group: self.config.index, payload: Payload::Control { slot } })
+    }
+
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {
+        match transmit.payload {
+            Payload::Control { slot } => {
+                let bytes = self.control.bytes(slot);
+                (bytes, bytes.len())
+            }
+            // A reader has neither a log nor a handshake.
+            Payload::Log { .. } | Payload::Setup { .. } => (&[], 1),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.nak_timer
+    }
+
+    fn awaits_control(&self) -> bool {
+        false
+    }
+}
+
+impl Source {
+    /// Tells the application what there is of this sender: first where it enters or goes on, then messages, then the end.
+    fn poll(
+        &mut self,
+        rank: Rank,
+        pool: &mut RxPool,
+        counters: &mut SessionCounters,
+        events: &mut usize,
+        tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if let Some(notice) = self.notice {
+            tell(match notice {
+                Notice::Entered(seq) => ReaderEvent::Reading(rank, seq),
+                Notice::Lost(blocks) => ReaderEvent::Gap(rank, blocks),
+            })?;
+            self.notice = None;
+            *events += 1;
+        }
+        if self.stream.is_ready() {
+            let before = *events;
+            let flow = self.stream.deliver(pool, counters, events, &mut |message: Message<'_>| {
+                tell(ReaderEvent::Deliver(message))
+            });
+            counters.delivered += (*events - before) as u64;
+            self.stream.release(pool);
+            flow?;
+        }
+        if self.end.is_some_and(|end| !self.stream.is_waiting() && self.stream.status().delivered >= end) {
+            tell(ReaderEvent::Left(rank))?;
+            // Said once: a stream that has ended has no second end.
+            self.end = Some(Seq(u64::MAX));
+            *events += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn template(config: &ReaderConfig, instance: GroupInstance, view: ViewNumber) -> Header {
+    Header::new(Kind::Control, config.group, instance, view, Rank::READER)
+}
