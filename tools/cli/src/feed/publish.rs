@@ -80,7 +80,7 @@ impl Publisher {
 
     /// Publishes all of the input and its end.
     fn play(&mut self) -> Result<(), Stop> {
-        self.seat.await_view()?;
+        self.seat.await_view(|_| {})?;
         self.started = Some(self.seat.now());
         let (ending, stop) = match self.publish() {
             Ok(()) => (Ending::Complete, None),

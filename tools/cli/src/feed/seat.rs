@@ -107,12 +107,12 @@ impl Seat {
         self.note("without a key: whoever reaches these addresses can read and forge (security comes later)");
     }
 
-    /// Waits until all of the list are here.
-    pub(super) fn await_view(&mut self) -> Result<(), Stop> {
+    /// Waits until all of the list are here. The first messages may come in the same cycle: `take` is given them.
+    pub(super) fn await_view(&mut self, mut take: impl FnMut(Happening<'_>)) -> Result<(), Stop> {
         let (others, from) = (self.members.list.len() - 1, self.now());
         self.note(format!("waiting for {others} other{}", if others == 1 { "" } else { "s" }));
         while !self.viewed {
-            self.cycle(WAIT, |_| {})?;
+            self.cycle(WAIT, &mut take)?;
             let waited = self.now().since(from);
             if let Some(wait) = self.wait.filter(|&wait| waited > wait) {
                 let seconds = wait.as_secs_f64();

@@ -34,7 +34,7 @@ pub(super) fn run(options: &Subscribe) -> Result<ExitCode, Refusal> {
 fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
     match seat.role {
         Role::Late => seat.note("waiting for a message in the group"),
-        _ => seat.await_view()?,
+        _ => seat.await_view(|happening| tally.take(happening))?,
     }
     let mut show_at = Instant::default();
     while !tally.gone {
