@@ -175,7 +175,7 @@ fn who_says_goodbye_no_longer_gates() {
 #[test]
 fn who_is_silent_ends_the_publisher_by_name() {
     let setting = Setting::new(3);
-    let (s1, mut s2) = (setting.subscribe(1, &[]), setting.subscribe(2, &[]));
+    let (s1, mut s2) = (setting.subscribe(1, &["--limit", "1"]), setting.subscribe(2, &[]));
     let mut publisher = setting.publish(&["--file", "-", "--json", "--limit", "1"]);
     publisher.wait_for("all are here");
     s2.wait_for("all are here");
@@ -190,6 +190,20 @@ fn who_is_silent_ends_the_publisher_by_name() {
     let s1 = s1.finish();
     assert_eq!(s1.status, Some(1));
     assert!(s1.err.contains("FAILED") || s1.out.contains("FAILED"), "{}{}", s1.out, s1.err);
+}
+
+#[test]
+fn who_still_listens_hears_that_the_publisher_broke_off() {
+    let setting = Setting::new(3);
+    let (s1, mut s2) = (setting.subscribe(1, &[]), setting.subscribe(2, &[]));
+    let mut publisher = setting.publish(&["--file", "-", "--limit", "0.5"]);
+    publisher.type_in("one\n");
+    s2.wait_for("all are here");
+    s2.signal("-STOP");
+    assert_eq!(publisher.finish().status, Some(1));
+    let s1 = s1.finish();
+    assert_eq!(s1.status, Some(1), "{}", s1.err);
+    assert!(s1.err.contains("the publisher broke off after 1 messages"), "{}", s1.err);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) enum Ending {
     Complete,
     /// Whoever started the publisher has interrupted it.
     Interrupted,
-    /// The publisher cannot go on with its input.
+    /// The publisher cannot go on: its input is bad, or a subscriber is silent.
     BrokenOff,
 }
 

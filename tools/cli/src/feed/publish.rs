@@ -86,7 +86,10 @@ impl Publisher {
             Ok(()) => (Ending::Complete, None),
             Err(Stop::Signal(signal)) => (Ending::Interrupted, Some(Stop::Signal(signal))),
             Err(Stop::BadInput(why)) => (Ending::BrokenOff, Some(Stop::BadInput(why))),
-            Err(wrong) => return Err(wrong),
+            Err(wrong) => {
+                self.break_off();
+                return Err(wrong);
+            }
         };
         self.end(ending)?;
         stop.map_or(Ok(()), Err)
@@ -129,6 +132,16 @@ impl Publisher {
         self.settled = Some(self.seat.now());
         self.seat.linger();
         Ok(())
+    }
+
+    /// Tells those who still listen, if there is room to tell them: whoever is silent will not make any.
+    fn break_off(&mut self) {
+        let digest = self.digester.digest();
+        Frame::End { ending: Ending::BrokenOff, messages: self.cast, hash: &digest.hash }
+            .write(&mut self.frame);
+        if self.seat.node.cast(&self.seat.group, Order::Fifo, &self.frame).is_ok() {
+            self.seat.linger();
+        }
     }
 
     fn turn(&mut self, holder: Option<Rank>, wait: Duration) -> Result<(), Stop> {

@@ -112,13 +112,15 @@ impl Seat {
         let (others, from) = (self.members.list.len() - 1, self.now());
         self.note(format!("waiting for {others} other{}", if others == 1 { "" } else { "s" }));
         while !self.viewed {
-            self.cycle(WAIT, &mut take)?;
+            if let Err(stop) = self.cycle(WAIT, &mut take) {
+                // Who has a conflict with me is to hear of it, too.
+                self.linger();
+                return Err(stop);
+            }
             let waited = self.now().since(from);
             if let Some(wait) = self.wait.filter(|&wait| waited > wait) {
                 let seconds = wait.as_secs_f64();
-                return Err(Stop::Wrong(format!(
-                    "not all of the {others} others have come within {seconds} s"
-                )));
+                return Err(Stop::Wrong(format!("not all of the {others} others have come within {seconds} s")));
             }
         }
         self.note("all are here");
@@ -164,29 +166,35 @@ impl Seat {
             return Ok(());
         }
         self.look_at = now.plus_ns(LOOK_EVERY_NS);
-        let Some((rank, age)) = self.node.silence(&self.group) else { return self.look_for_any_sign(now) };
-        let limit = if self.role == Role::Publisher || rank == Rank(0) { self.limit } else { self.limit * 2 };
-        if age <= limit {
-            return Ok(());
+        if let Some((rank, age)) = self.node.silence(&self.group) {
+            let matters = self.role == Role::Publisher || rank == Rank(0);
+            let limit = if matters { self.limit } else { self.limit * 2 };
+            if age > limit {
+                return Err(self.silent(&self.name(rank), age));
+            }
         }
-        let (who, age, limit) = (self.name(rank), age.as_secs_f64(), self.limit.as_secs_f64());
-        Err(Stop::Wrong(format!("{who} has been silent for {age:.1} s (--limit {limit})")))
+        self.look_for_any_sign(now)
     }
 
-    /// Who is late is in no view: what it knows is whether anything comes at all. Every member is heard every 100 ms.
+    /// Who is late is in no view, and a silent publisher hides behind a subscriber that is silent for longer: what is known
+    /// then is whether anything comes at all. Every member is heard every 100 ms.
     fn look_for_any_sign(&mut self, now: Instant) -> Result<(), Stop> {
         let received = self.node.counters().medium.received_blocks;
         let (before, since) = self.sign;
-        if self.role != Role::Late || received == 0 || received != before {
+        let waits = !self.viewed && self.role != Role::Late;
+        if self.role == Role::Publisher || waits || received == 0 || received != before {
             self.sign = (received, now);
             return Ok(());
         }
-        let (age, limit) = (now.since(since), self.limit);
-        if age <= limit {
-            return Ok(());
+        match now.since(since) {
+            age if age > self.limit => Err(self.silent("everybody, the publisher too,", age)),
+            _ => Ok(()),
         }
-        let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
-        Err(Stop::Wrong(format!("the publisher has been silent for {age:.1} s (--limit {limit})")))
+    }
+
+    fn silent(&self, who: &str, age: Duration) -> Stop {
+        let (age, limit) = (age.as_secs_f64(), self.limit.as_secs_f64());
+        Stop::Wrong(format!("{who} has been silent for {age:.1} s (--limit {limit})"))
     }
 
     /// Says goodbye, and polls until it is said; never long.

@@ -37,7 +37,7 @@ fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
         _ => seat.await_view(|happening| tally.take(happening))?,
     }
     let mut show_at = Instant::default();
-    while !tally.gone {
+    while !tally.is_over() {
         let work = seat.cycle(WAIT, |happening| tally.take(happening))?;
         tally.notes.drain(..).for_each(|line| seat.note(line));
         if let Some(why) = tally.trouble.take() {
@@ -162,6 +162,11 @@ impl Tally {
         }
     }
 
+    /// Nothing more is to come. A publisher that broke off may be unable to say goodbye.
+    fn is_over(&self) -> bool {
+        self.gone || self.end.as_ref().is_some_and(|end| end.ending == Ending::BrokenOff)
+    }
+
     /// The first reason is the one to tell.
     fn wrong(&mut self, why: String) {
         self.trouble.get_or_insert(why);
@@ -197,7 +202,7 @@ impl Tally {
                 None
             }
             Ending::BrokenOff => {
-                Some(format!("the publisher broke off after {messages} messages: its input is bad"))
+                Some(format!("the publisher broke off after {messages} messages: it tells why"))
             }
         }
     }
