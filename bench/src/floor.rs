@@ -1,13 +1,14 @@
 //! The floor of a round trip: spinning non-blocking `recv` and plain `send`, nothing else, and the two ends that all
 //! floors run between. No code of ours is in it.
 //!
-//! **Same path**: one multicast group on 127.0.0.1 with TTL 0 that both ends have joined. Each end sends from its
+//! **Same path**: one multicast group that both ends have joined, on loopback or over a veth pair. Each end sends from its
 //! own unicast socket and keeps its own copies away with a classic filter, as our medium does; the kernel makes those
 //! copies all the same.
 //! **Harder**: a group for each direction, so that no own copy is made. No protocol whose members all hear one
 //! group can have this; it shows what that choice costs.
 
 use crate::pins::Pins;
+use crate::place::Place;
 use crate::{Failure, Span};
 use hdrhistogram::Histogram;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -58,13 +59,16 @@ pub(crate) struct End {
 }
 
 /// Opens both ends.
-pub(crate) fn open_ends(topology: Topology) -> io::Result<[End; 2]> {
+pub(crate) fn open_ends(topology: Topology, place: &Place) -> Result<[End; 2], Failure> {
     let left_hears = group_address(0);
     let right_hears = match topology {
         Topology::SharedGroup => left_hears,
         Topology::TwoGroups => group_address(1),
     };
-    Ok([End::open(left_hears, right_hears)?, End::open(right_hears, left_hears)?])
+    Ok([
+        place.inside(0, || End::open(left_hears, right_hears, place, 0))?,
+        place.inside(1, || End::open(right_hears, left_hears, place, 1))?,
+    ])
 }
 
 /// An administratively scoped group that is this process's own, so that benches side by side do not meet.
@@ -75,19 +79,20 @@ pub(crate) fn group_address(index: u8) -> SocketAddrV4 {
 
 /// Bounces one message of `size` bytes between two ends for a repetition.
 pub(crate) fn ping_pong(topology: Topology, size: usize, span: Span, pins: &Pins) -> Result<Trips, Failure> {
-    let [left, right] = open_ends(topology)?;
+    let [left, right] = open_ends(topology, &Place::Loopback)?;
     let (trips, ()) = pins.pair(|_| ping(&left, size, span), |stop| echo(&right, size, stop))?;
     Ok(trips)
 }
 
 impl End {
-    fn open(hears: SocketAddrV4, sends_to: SocketAddrV4) -> io::Result<Self> {
+    fn open(hears: SocketAddrV4, sends_to: SocketAddrV4, place: &Place, side: usize) -> io::Result<Self> {
+        let interface = place.address(side);
         let sender = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         sender.set_nonblocking(true)?;
-        sender.set_multicast_if_v4(&Ipv4Addr::LOCALHOST)?;
-        sender.set_multicast_ttl_v4(0)?;
+        sender.set_multicast_if_v4(&interface)?;
+        sender.set_multicast_ttl_v4(place.ttl().into())?;
         sender.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
-        sender.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into())?;
+        sender.bind(&SocketAddrV4::new(interface, 0).into())?;
         sender.connect(&sends_to.into())?;
         let own = sender.local_addr()?.as_socket_ipv4().ok_or_else(|| io::Error::other("not IPv4"))?;
 
@@ -97,7 +102,7 @@ impl End {
         data.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
         data.attach_filter(&drop_own(own))?;
         data.bind(&hears.into())?;
-        data.join_multicast_v4(hears.ip(), &Ipv4Addr::LOCALHOST)?;
+        data.join_multicast_v4(hears.ip(), &interface)?;
         Ok(Self { data: data.into(), sender: sender.into() })
     }
 
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn the_other_end_hears_and_the_own_copy_is_filtered() {
         for topology in [Topology::SharedGroup, Topology::TwoGroups] {
-            let [left, right] = open_ends(topology).unwrap();
+            let [left, right] = open_ends(topology, &Place::Loopback).unwrap();
             for (from, to) in [(&left, &right), (&right, &left)] {
                 from.send(b"12345678").unwrap();
                 let mut buffer = [0; 64];

@@ -5,15 +5,22 @@
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
 mod floor;
+mod full;
+mod idle;
 mod ours;
 mod packed;
 mod pins;
+mod place;
+mod plot;
 mod raw;
 mod report;
 mod rtt;
 mod throughput;
 
+use crate::pins::Pins;
+use crate::report::Series;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sistrum::MediumChoice;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,19 +39,29 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let (Command::Rtt(args) | Command::Throughput(args)) = &cli.command;
-    let plan = args.plan()?;
-    if let Some(path) = &args.json {
+    match cli.command {
+        Command::Rtt(options) => measure(&options, rtt::run),
+        Command::Throughput(options) => measure(&options, throughput::run),
+        Command::Idle(options) => measure(&options, idle::run),
+        Command::Report(options) => full::run(&options),
+        Command::Plot { report, out } => plot::run(&report, &out),
+    }
+}
+
+/// Runs one bench, prints its table, writes its rows.
+fn measure(
+    options: &Options,
+    bench: fn(&Plan, &Pins) -> Result<Vec<Series>, Failure>,
+) -> Result<(), Failure> {
+    let plan = options.plan()?;
+    if let Some(path) = &options.json {
         report::probe_writable(path)?;
     }
-    let pins = pins::Pins::find();
+    let pins = Pins::find();
     pins.announce();
-    let series = match &cli.command {
-        Command::Rtt(_) => rtt::run(&plan, &pins)?,
-        Command::Throughput(_) => throughput::run(&plan, &pins)?,
-    };
+    let series = bench(&plan, &pins)?;
     report::print_table(&series);
-    if let Some(path) = &args.json {
+    if let Some(path) = &options.json {
         report::write_json(path, &series)?;
     }
     Ok(())
@@ -55,12 +72,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
 pub(crate) struct Plan {
     /// Message sizes in bytes; empty for the default of the bench.
     pub(crate) sizes: Vec<usize>,
-    /// Segmentation offload: on, off, or the default of the bench.
+    /// Segmentation offload: on, off, or both.
     pub(crate) offload: Option<bool>,
+    /// What carries ours.
+    pub(crate) medium: MediumChoice,
+    /// Groups that each member joins; only one is active.
+    pub(crate) sockets: Vec<usize>,
+    /// Whether to measure throughput over a veth pair too.
+    pub(crate) veth: bool,
     /// How often each variant is measured.
     pub(crate) reps: usize,
     /// The phases of each repetition.
     pub(crate) span: Span,
+}
+
+impl Plan {
+    /// Offload on and off, unless only one was asked for.
+    pub(crate) fn switches(&self) -> Vec<bool> {
+        self.offload.map_or(vec![true, false], |offload| vec![offload])
+    }
 }
 
 /// The phases of one repetition.
@@ -85,6 +115,18 @@ enum Command {
     Rtt(Options),
     /// Verified messages per second from one member to another
     Throughput(Options),
+    /// What each idle strategy costs, in cores and in round trips, for 1, 2 and 4 pairs
+    Idle(Options),
+    /// Everything, as bench/report.md and bench/report.json
+    Report(full::Options),
+    /// Draws a report as SVG
+    Plot {
+        /// A JSON array that this program wrote
+        report: PathBuf,
+        /// The folder for the drawings
+        #[arg(long, default_value = "bench/plots", value_name = "FOLDER")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -92,9 +134,18 @@ struct Options {
     /// Message sizes in bytes, separated by commas [default: rtt 64; throughput 32,1024]
     #[arg(long, value_delimiter = ',', value_name = "BYTES,..")]
     size: Vec<usize>,
-    /// Segmentation offload (UDP GSO and GRO) [default: rtt on; throughput both]
+    /// Segmentation offload (UDP GSO and GRO) [default: both; idle on]
     #[arg(long, value_enum)]
     offload: Option<Switch>,
+    /// What carries ours
+    #[arg(long, default_value_t, value_name = "NAME")]
+    medium: MediumChoice,
+    /// Groups that each member joins, each a socket more to look at; only one is active (rtt and throughput)
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,..")]
+    sockets: Vec<usize>,
+    /// Leave out the throughput over a veth pair whose device does not segment
+    #[arg(long)]
+    no_veth: bool,
     /// Repetitions of each variant
     #[arg(long, default_value_t = 7, value_name = "N")]
     reps: usize,
@@ -123,10 +174,18 @@ impl Options {
         if !(0.001..=3600.0).contains(&self.seconds) {
             return Err(format!("--seconds {}: between 0.001 and 3600", self.seconds).into());
         }
+        if let Some(sockets) = self.sockets.iter().find(|sockets| !SOCKETS.contains(*sockets)) {
+            return Err(
+                format!("--sockets {sockets}: between {} and {}", SOCKETS.start(), SOCKETS.end()).into()
+            );
+        }
         let measure = Duration::from_secs_f64(self.seconds);
         Ok(Plan {
             sizes: self.size.clone(),
             offload: self.offload.map(|switch| switch == Switch::On),
+            medium: self.medium,
+            sockets: self.sockets.clone(),
+            veth: !self.no_veth && self.offload != Some(Switch::Off),
             reps: self.reps,
             span: Span { warm_up: measure / 5, measure },
         })
@@ -135,3 +194,5 @@ impl Options {
 
 /// A message has room for its u64 serial number; the largest fits into one block of the packed floor.
 const SIZES: std::ops::RangeInclusive<usize> = 8..=packed::BLOCK_BYTES - packed::FRAME_HEADER_BYTES;
+/// Each group has a port of its own.
+const SOCKETS: std::ops::RangeInclusive<usize> = 1..=128;

@@ -7,8 +7,11 @@
 use crate::floor::{Trips, group_address};
 use crate::packed::{FRAME_HEADER_BYTES, Flow, MAX_RUN_BYTES};
 use crate::pins::Pins;
+use crate::place::Place;
 use crate::{Failure, Span, raw};
-use sistrum::{Config, Endpoint, Event, Group, Idle, JoinOptions, Node, Order, Refused};
+use sistrum::{
+    Caster, Config, Endpoint, Event, Group, Idle, JoinOptions, MediumChoice, Node, Order, Refused,
+};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,33 +26,98 @@ pub(crate) struct Stream {
     pub(crate) repaired: u64,
     /// How often `cast` answered `Full`.
     pub(crate) refused: u64,
+    /// Blocks of the sender's window.
+    pub(crate) window: usize,
     /// Blocks sent per send call.
     pub(crate) blocks_per_send: f64,
+    /// Blocks received per datagram or coalesced buffer.
+    pub(crate) blocks_per_datagram: f64,
     /// What carried it.
     pub(crate) medium: String,
 }
 
-/// Bounces one message of `size` bytes between two members for a repetition; the reply is cast from the handler.
-pub(crate) fn ping_pong(
-    size: usize,
-    offload: bool,
-    span: Span,
-    pins: &Pins,
-) -> Result<(Trips, String), Failure> {
+/// How the members are opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// Bytes of a message.
+    pub(crate) size: usize,
+    /// Segmentation offload.
+    pub(crate) offload: bool,
+    /// What carries it.
+    pub(crate) medium: MediumChoice,
+    /// Groups that each member joins, each with a socket of its own; only the first is used.
+    pub(crate) sockets: usize,
+    /// How the members wait.
+    pub(crate) idle: Idle,
+    /// Where they are.
+    pub(crate) place: &'a Place,
+    /// Which of several pairs side by side this is.
+    pub(crate) pair: u8,
+}
+
+impl Setup<'_> {
+    /// Whether a node takes so many groups at all, before anything is measured.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let mut node = Node::open(self.config(0))?;
+        let mine = node.endpoint();
+        self.groups(&mut node, &[mine, mine_with_port(mine, 1)]).map(drop)
+    }
+
+    fn config(&self, rank: usize) -> Config {
+        let mut config = Config::loopback("bench");
+        config.idle = self.idle;
+        config.offload = self.offload;
+        config.medium = self.medium;
+        config.interface = self.place.address(rank).into();
+        config.ttl = self.place.ttl();
+        // The veth pair is our own, and nobody else is on it.
+        config.insecure = !config.interface.is_loopback();
+        config
+    }
+
+    /// Joins all groups, the one that is used first: it gets the largest window.
+    fn groups(&self, node: &mut Node, members: &[Endpoint]) -> Result<Vec<Group>, Failure> {
+        let join = |index: usize| {
+            let address = SocketAddr::from(group_address(2 + self.pair + u8::try_from(index)?));
+            let options = JoinOptions::members(members.to_vec()).multicast(address);
+            Ok(node.join(&format!("bench {index}"), options)?)
+        };
+        (0..self.sockets).map(join).collect()
+    }
+}
+
+/// An endpoint beside this one, of nobody.
+fn mine_with_port(Endpoint(mut address): Endpoint, port: u16) -> Endpoint {
+    address.set_port(port);
+    Endpoint(address)
+}
+
+/// Bounces one message between two members for a repetition; the reply is cast from the handler.
+pub(crate) fn ping_pong(setup: &Setup<'_>, span: Span, pins: &Pins) -> Result<(Trips, String), Failure> {
     let [left, right] = introductions();
     let (trips, ()) = pins.pair(
-        move |stop| Member::join(left, 0, offload)?.ping(size, span, stop),
-        move |stop| Member::join(right, 1, offload)?.echo(stop),
+        move |stop| Member::join(left, 0, setup)?.ping(setup.size, span, stop),
+        move |stop| Member::join(right, 1, setup)?.echo(stop),
     )?;
     Ok(trips)
 }
 
-/// Casts messages of `size` bytes as fast as they are accepted, for a repetition.
-pub(crate) fn stream(size: usize, offload: bool, span: Span, pins: &Pins) -> Result<Stream, Failure> {
+/// Lets two members wait for each other for a repetition, with nothing to do; returns how many cores that takes.
+pub(crate) fn quiet(setup: &Setup<'_>, span: Span, pins: &Pins) -> Result<f64, Failure> {
+    let [left, right] = introductions();
+    let (left, right) = pins.pair(
+        move |_| Member::join(left, 0, setup)?.rest(span),
+        move |_| Member::join(right, 1, setup)?.rest(span),
+    )?;
+    Ok(left + right)
+}
+
+/// Casts messages as fast as they are accepted, for a repetition.
+pub(crate) fn stream(setup: &Setup<'_>, span: Span, pins: &Pins) -> Result<Stream, Failure> {
     let [left, right] = introductions();
     let (sent, received) = pins.pair(
-        move |stop| Member::join(left, 0, offload)?.cast_all(size, stop),
-        move |stop| Member::join(right, 1, offload)?.receive_all(size, span, stop),
+        move |stop| Member::join(left, 0, setup)?.cast_all(setup.size, stop),
+        move |stop| Member::join(right, 1, setup)?.receive_all(setup.size, span, stop),
     )?;
     Ok(Stream {
         flow: Flow {
@@ -60,6 +128,8 @@ pub(crate) fn stream(size: usize, offload: bool, span: Span, pins: &Pins) -> Res
         },
         repaired: received.repaired,
         refused: sent.refused,
+        window: sent.window,
+        blocks_per_datagram: received.blocks_per_datagram,
         blocks_per_send: sent.blocks as f64 / sent.sends.max(1) as f64,
         medium: received.medium,
     })
@@ -69,30 +139,45 @@ pub(crate) fn stream(size: usize, offload: bool, span: Span, pins: &Pins) -> Res
 struct Member {
     node: Node,
     group: Group,
+    idle: Idle,
+    window: usize,
     cpu_before: Duration,
 }
 
 impl Member {
-    fn join(introduction: Introduction, rank: usize, offload: bool) -> Result<Self, Failure> {
+    fn join(introduction: Introduction, rank: usize, setup: &Setup<'_>) -> Result<Self, Failure> {
         let cpu_before = raw::thread_cpu_time();
-        let mut config = Config::loopback("bench");
-        config.idle = Idle::Spin;
-        config.offload = offload;
+        setup.place.enter(rank)?;
+        let config = setup.config(rank);
+        let window = config.tuning.window;
         let mut node = Node::open(config)?;
         let mine = node.endpoint();
         introduction.mine.send(mine)?;
         let theirs = introduction.theirs.recv().map_err(|_| "the other end did not open")?;
         let members = if rank == 0 { vec![mine, theirs] } else { vec![theirs, mine] };
-        let address = SocketAddr::from(group_address(2));
-        let group = node.join("bench", JoinOptions::members(members).multicast(address))?;
-        while node.view(&group).is_none() {
-            node.poll(|_, _| Ok(()))?;
+        let groups = setup.groups(&mut node, &members)?;
+        while groups.iter().any(|group| node.view(group).is_none()) {
+            turn(&mut node, setup.idle, |_, _| Ok(()))?;
         }
-        Ok(Self { node, group, cpu_before })
+        Ok(Self { node, group: groups[0], idle: setup.idle, window, cpu_before })
+    }
+
+    fn rest(self, span: Span) -> Result<f64, Failure> {
+        let Self { mut node, idle, .. } = self;
+        let start = Instant::now();
+        let mut cpu_before = None;
+        while start.elapsed() < span.warm_up + span.measure {
+            if start.elapsed() >= span.warm_up {
+                cpu_before.get_or_insert_with(raw::thread_cpu_time);
+            }
+            turn(&mut node, idle, |_, _| Ok(()))?;
+        }
+        let used = raw::thread_cpu_time() - cpu_before.unwrap_or_default();
+        Ok(used.as_secs_f64() / (start.elapsed() - span.warm_up).as_secs_f64())
     }
 
     fn ping(self, size: usize, span: Span, stop: &AtomicBool) -> Result<(Trips, String), Failure> {
-        let Self { mut node, group, .. } = self;
+        let Self { mut node, group, idle, .. } = self;
         let mut trips = Trips::new();
         let mut message = vec![0; size];
         let mut exchange = 0_u64;
@@ -103,7 +188,7 @@ impl Member {
         write_number(&mut message, Leg::Ping.number(exchange));
         node.cast(&group, Order::Fifo, &message)?;
         while age < span.warm_up + span.measure {
-            node.poll(|cx, event| {
+            turn(&mut node, idle, |cx, event| {
                 let Event::Deliver(delivery) = event else { return Ok(()) };
                 let number = read_number(delivery.bytes());
                 if Leg::of(number) == Leg::Ping {
@@ -136,11 +221,11 @@ impl Member {
     }
 
     fn echo(self, stop: &AtomicBool) -> Result<(), Failure> {
-        let Self { mut node, group, .. } = self;
+        let Self { mut node, group, idle, .. } = self;
         let mut reply = Vec::new();
         // Acquire: pairs with the Release of the ending ping.
         while !stop.load(Ordering::Acquire) {
-            node.poll(|cx, event| {
+            turn(&mut node, idle, |cx, event| {
                 let Event::Deliver(delivery) = event else { return Ok(()) };
                 let number = read_number(delivery.bytes());
                 if Leg::of(number) == Leg::Ping {
@@ -156,7 +241,7 @@ impl Member {
     }
 
     fn cast_all(self, size: usize, stop: &AtomicBool) -> Result<Sent, Failure> {
-        let Self { mut node, group, cpu_before } = self;
+        let Self { mut node, group, window, cpu_before, .. } = self;
         let burst = (MAX_RUN_BYTES / (size + FRAME_HEADER_BYTES)).max(1);
         let mut message = vec![0x5a; size];
         let mut serial = 0_u64;
@@ -178,7 +263,7 @@ impl Member {
         }
         let medium = node.counters().medium;
         let cpu = raw::thread_cpu_time() - cpu_before;
-        Ok(Sent { blocks: medium.sent_blocks, sends: medium.sends, refused, cpu })
+        Ok(Sent { blocks: medium.sent_blocks, sends: medium.sends, refused, window, cpu })
     }
 
     fn receive_all(self, size: usize, span: Span, stop: &AtomicBool) -> Result<Received, Failure> {
@@ -215,9 +300,25 @@ impl Member {
             }
         };
         let cpu = raw::thread_cpu_time() - cpu_before;
-        let repaired = node.counters().repaired;
-        Ok(Received { rate: messages as f64 / seconds, repaired, cpu, medium: node.medium().to_owned() })
+        let counters = node.counters();
+        let medium = counters.medium;
+        Ok(Received {
+            rate: messages as f64 / seconds,
+            repaired: counters.repaired,
+            blocks_per_datagram: medium.received_blocks as f64 / medium.received_datagrams.max(1) as f64,
+            cpu,
+            medium: node.medium().to_owned(),
+        })
     }
+}
+
+/// One duty cycle, and where the strategy is to wait, that too.
+#[inline]
+fn turn<H>(node: &mut Node, idle: Idle, handler: H) -> sistrum::Result<usize>
+where
+    H: FnMut(&mut Caster<'_>, Event<'_>) -> sistrum::Result<()>,
+{
+    if idle == Idle::Spin { node.poll(handler) } else { node.poll_for(LONGEST_PAUSE, handler) }
 }
 
 /// How an end learns the endpoint of the other.
@@ -255,6 +356,7 @@ struct Sent {
     blocks: u64,
     sends: u64,
     refused: u64,
+    window: usize,
     cpu: Duration,
 }
 
@@ -263,6 +365,7 @@ struct Sent {
 struct Received {
     rate: f64,
     repaired: u64,
+    blocks_per_datagram: f64,
     cpu: Duration,
     medium: String,
 }
@@ -275,3 +378,6 @@ fn write_number(message: &mut [u8], number: u64) {
 fn read_number(message: &[u8]) -> u64 {
     message.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
 }
+
+/// After such a pause an end looks whether the bench is over.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);

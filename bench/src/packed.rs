@@ -8,6 +8,7 @@
 
 use crate::floor::{End, Topology, open_ends};
 use crate::pins::Pins;
+use crate::place::Place;
 use crate::{Failure, Span, raw};
 use std::hint::spin_loop;
 use std::io;
@@ -53,13 +54,13 @@ pub(crate) struct Flow {
 
 impl Packed {
     /// The window, of those worth trying, with the highest rate without loss to speak of.
-    pub(crate) fn with_best_window(mut self, pins: &Pins) -> Result<Self, Failure> {
+    pub(crate) fn with_best_window(mut self, place: &Place, pins: &Pins) -> Result<Self, Failure> {
         let windows: &[usize] = if self.offload { &[2, 4, 8, 16, 32] } else { &[16, 64, 256, 1024] };
         let mut best_rate = 0.0;
         let mut best = self;
         for &window_runs in windows {
             self.window_runs = window_runs;
-            let flow = self.run(TRIAL, pins)?;
+            let flow = self.run(place, TRIAL, pins)?;
             if flow.rate > best_rate && flow.lost_blocks * 1000 <= flow.sent_blocks {
                 best_rate = flow.rate;
                 best = self;
@@ -69,8 +70,8 @@ impl Packed {
     }
 
     /// Sends for a repetition.
-    pub(crate) fn run(&self, span: Span, pins: &Pins) -> Result<Flow, Failure> {
-        let [left, right] = open_ends(self.topology)?;
+    pub(crate) fn run(&self, place: &Place, span: Span, pins: &Pins) -> Result<Flow, Failure> {
+        let [left, right] = open_ends(self.topology, place)?;
         if self.offload {
             raw::set_udp_segment(&left.sender, u16::try_from(self.block)?)?;
             // Both: where one listener of a group lacks GRO, its copy of every run is segmented, at the sender's cost.

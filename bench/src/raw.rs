@@ -1,6 +1,7 @@
-//! The four system calls that the floors need and no safe wrapper offers: all the unsafe code of the bench.
+//! The system calls that the benches need and no safe wrapper offers: all the unsafe code of the bench.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
 use std::net::UdpSocket;
@@ -50,12 +51,34 @@ pub(crate) fn receive_coalesced(socket: &UdpSocket, buffer: &mut [u8]) -> io::Re
     Ok(Some(Coalesced { len, segment }))
 }
 
+/// Moves the calling thread into a network namespace: what it opens from here on belongs there.
+pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open while `namespace` is borrowed; only the calling thread is moved.
+    let answer = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether this process may do what only root may.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Processor time, user and system, that the calling thread has used.
 pub(crate) fn thread_cpu_time() -> Duration {
+    cpu_time(libc::RUSAGE_THREAD)
+}
+
+/// The same of all threads, those that have ended among them.
+pub(crate) fn process_cpu_time() -> Duration {
+    cpu_time(libc::RUSAGE_SELF)
+}
+
+fn cpu_time(whose: libc::c_int) -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: `usage` is room for one rusage, which the kernel fills.
-    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
-    assert_eq!(answer, 0, "getrusage(RUSAGE_THREAD) has no reason to fail");
+    let answer = unsafe { libc::getrusage(whose, usage.as_mut_ptr()) };
+    assert_eq!(answer, 0, "getrusage has no reason to fail");
     // SAFETY: the call above succeeded, so all of it is initialized.
     let usage = unsafe { usage.assume_init() };
     duration(usage.ru_utime) + duration(usage.ru_stime)

@@ -1,7 +1,8 @@
 //! Medians with their spread, as a table for people and as JSON for machines.
 
 use crate::Failure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// One variant of one bench: a value per repetition.
@@ -30,7 +31,7 @@ pub(crate) struct Series {
 }
 
 /// What a series counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Unit {
     /// Nanoseconds.
     #[serde(rename = "ns")]
@@ -38,34 +39,44 @@ pub(crate) enum Unit {
     /// Messages per second, at the receiver.
     #[serde(rename = "msg/s")]
     MessagesPerSecond,
+    /// Processor time per time.
+    #[serde(rename = "cores")]
+    Cores,
 }
 
-/// One row of the report.
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    bench: &'a str,
-    variant: &'a str,
-    medium: &'a str,
-    size: usize,
-    sockets: usize,
-    offload: &'a str,
-    unit: Unit,
-    median: f64,
-    min: f64,
-    max: f64,
+/// One row of the report, as it is published.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row<'a> {
+    pub(crate) bench: Cow<'a, str>,
+    pub(crate) variant: Cow<'a, str>,
+    medium: Cow<'a, str>,
+    pub(crate) size: usize,
+    pub(crate) sockets: usize,
+    pub(crate) offload: Cow<'a, str>,
+    pub(crate) unit: Unit,
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
     runs: usize,
     ratio_to_floor: f64,
 }
 
 impl Series {
+    /// Whether the two differ in nothing but offload.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let key = |series: &Self| (series.bench, series.size, series.sockets);
+        key(self) == key(other) && self.variant == other.variant
+    }
+
     fn row(&self) -> Row<'_> {
         Row {
-            bench: self.bench,
-            variant: &self.variant,
-            medium: &self.medium,
+            bench: self.bench.into(),
+            variant: self.variant.as_str().into(),
+            // Its reason stands below the table.
+            medium: self.medium.split(' ').next().unwrap_or_default().into(),
             size: self.size,
             sockets: self.sockets,
-            offload: if self.offload { "on" } else { "off" },
+            offload: if self.offload { "on" } else { "off" }.into(),
             unit: self.unit,
             median: median(&self.values),
             min: self.values.iter().copied().fold(f64::INFINITY, f64::min),
@@ -92,37 +103,111 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
-/// Prints the table, a note below each row that has one.
+/// The table, for a terminal: what was measured without offload stands on the line of the same variant with it, and
+/// the notes below.
 pub(crate) fn print_table(series: &[Series]) {
-    let variant_width =
-        series.iter().map(|series| series.variant.len()).max().unwrap_or(0).max("variant".len());
-    println!(
-        "\n{:<10} {:<variant_width$} {:>6} {:>7} {:>10} {:>10} {:>10} {:>4} {:>9}  note",
-        "bench", "variant", "size", "offload", "median", "min", "max", "runs", "to floor"
-    );
-    for series in series {
-        let row = series.row();
-        let line = format!(
-            "{:<10} {:<variant_width$} {:>6} {:>7} {:>10} {:>10} {:>10} {:>4} {:>9.3}  {}",
-            row.bench,
-            row.variant,
-            row.size,
-            row.offload,
+    println!("\n{}", table(series, false));
+}
+
+/// The table as lines, each cell as wide as its column; `markdown` adds bars.
+pub(crate) fn table(series: &[Series], markdown: bool) -> String {
+    let lines = lines(series);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let bar = if markdown { "| " } else { "" };
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let cells = line.iter().zip(widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| match column {
+            0 | 1 => format!("{bar}{cell:<width$} "),
+            _ => format!("{bar}{cell:>width$} "),
+        });
+        let row: String = cells.collect();
+        text += row.trim_end();
+        text += if markdown { " |\n" } else { "\n" };
+        if markdown && at == 0 {
+            text += &format!("|---|---{}|\n", "|--:".repeat(COLUMNS - 2));
+        }
+    }
+    text + "\n" + &notes(series)
+}
+
+/// Loss, repairs, processor time, windows: one line for each series that has something to say, and what carried ours.
+fn notes(series: &[Series]) -> String {
+    let mut text = String::new();
+    for series in series.iter().filter(|series| !series.note.is_empty()) {
+        let Series { bench, variant, size, sockets, note, .. } = series;
+        let offload = if series.offload { "on" } else { "off" };
+        text += &format!("- {bench}, {variant}, {size} B, sockets {sockets}, offload {offload}: {note}\n");
+    }
+    let mut media: Vec<_> = series.iter().map(|series| series.medium.as_str()).collect();
+    media.sort_unstable();
+    media.dedup();
+    media.retain(|medium| medium.contains(' '));
+    media.iter().for_each(|medium| text += &format!("- medium: {medium}\n"));
+    text
+}
+
+/// Heading and rows. A series without offload has no row of its own where there is the same with it.
+fn lines(series: &[Series]) -> Vec<[String; COLUMNS]> {
+    let mut lines = vec![HEADING.map(str::to_owned)];
+    for one in series {
+        if !one.offload && series.iter().any(|other| other.offload && one.is_same_as(other)) {
+            continue;
+        }
+        let without = series.iter().find(|other| one.offload && !other.offload && one.is_same_as(other));
+        let without = without.map(|other| {
+            let row = other.row();
+            [row.unit.show(row.median), format!("{:.3}", row.ratio_to_floor)]
+        });
+        let [off, off_ratio] = without.unwrap_or_else(|| ["-".to_owned(), "-".to_owned()]);
+        let row = one.row();
+        lines.push([
+            row.bench.clone().into(),
+            row.variant.clone().into(),
+            row.medium.clone().into(),
+            row.size.to_string(),
+            row.sockets.to_string(),
+            row.offload.clone().into(),
             row.unit.show(row.median),
             row.unit.show(row.min),
             row.unit.show(row.max),
-            row.runs,
-            row.ratio_to_floor,
-            series.note
-        );
-        println!("{}", line.trim_end());
+            row.runs.to_string(),
+            format!("{:.3}", row.ratio_to_floor),
+            off,
+            off_ratio,
+        ]);
     }
+    lines
 }
+
+const COLUMNS: usize = 13;
+const HEADING: [&str; COLUMNS] = [
+    "bench",
+    "variant",
+    "medium",
+    "size",
+    "sockets",
+    "offload",
+    "median",
+    "min",
+    "max",
+    "runs",
+    "to floor",
+    "offload off",
+    "to its floor",
+];
 
 /// Fails now, not after minutes of measuring, where the report cannot be written.
 pub(crate) fn probe_writable(path: &Path) -> Result<(), Failure> {
     let opened = std::fs::File::options().create(true).append(true).open(path);
     opened.map(drop).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// Reads what [`write_json`] wrote.
+pub(crate) fn read_json(path: &Path) -> Result<Vec<Row<'static>>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 /// Writes the rows as a JSON array.
@@ -134,10 +219,11 @@ pub(crate) fn write_json(path: &Path, series: &[Series]) -> Result<(), Failure> 
 }
 
 impl Unit {
-    fn show(self, value: f64) -> String {
+    pub(crate) fn show(self, value: f64) -> String {
         match self {
             Self::Nanoseconds => format!("{value:.0} ns"),
             Self::MessagesPerSecond => format!("{:.2} M/s", value / 1e6),
+            Self::Cores => format!("{value:.3} cores"),
         }
     }
 }
@@ -145,6 +231,31 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn series(offload: bool, value: f64) -> Series {
+        Series {
+            bench: "rtt_p50",
+            variant: "ours".into(),
+            medium: "udp (as asked)".into(),
+            size: 64,
+            sockets: 1,
+            offload,
+            unit: Unit::Nanoseconds,
+            values: vec![value],
+            floor: vec![1.0],
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_measured_without_offload_stands_on_the_line_with_it() {
+        let both = table(&[series(true, 2.0), series(false, 3.0)], false);
+        let rows: Vec<_> = both.lines().skip(1).filter(|line| line.starts_with("rtt")).collect();
+        assert_eq!(rows.len(), 1);
+        assert!(rows[0].ends_with("3 ns        3.000") && rows[0].contains("2 ns"), "{}", rows[0]);
+        let alone = table(&[series(false, 3.0)], true);
+        assert!(alone.contains("| off") && alone.contains("- medium: udp (as asked)"), "{alone}");
+    }
 
     #[test]
     fn median_of_odd_and_even() {
@@ -160,19 +271,7 @@ mod tests {
 
     #[test]
     fn the_json_row_has_exactly_the_published_fields() {
-        let series = Series {
-            bench: "rtt_p50",
-            variant: "ours".into(),
-            medium: "udp".into(),
-            size: 64,
-            sockets: 1,
-            offload: true,
-            unit: Unit::Nanoseconds,
-            values: vec![2.0],
-            floor: vec![1.0],
-            note: String::new(),
-        };
-        let text = serde_json::to_string(&series.row()).unwrap();
+        let text = serde_json::to_string(&series(true, 2.0).row()).unwrap();
         assert_eq!(
             text,
             r#"{"bench":"rtt_p50","variant":"ours","medium":"udp","size":64,"sockets":1,"offload":"on","unit":"ns","median":2.0,"min":2.0,"max":2.0,"runs":1,"ratio_to_floor":2.0}"#

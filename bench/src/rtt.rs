@@ -1,40 +1,63 @@
 //! `rtt`: one message there and back between two members, beside the floor over the same path and a harder one.
 
 use crate::floor::{Topology, Trips, ping_pong};
+use crate::ours::{self, Setup};
 use crate::pins::Pins;
+use crate::place::Place;
 use crate::report::{Series, Unit, ratio};
-use crate::{Failure, Plan, ours};
+use crate::{Failure, Plan};
+use sistrum::Idle;
 
-/// Measures every size.
+/// Measures every size with every number of sockets.
 pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
     let sizes = if plan.sizes.is_empty() { &[DEFAULT_SIZE][..] } else { &plan.sizes };
     let mut series = Vec::new();
     for &size in sizes {
-        series.extend(measure(size, plan, pins)?);
+        for &sockets in &plan.sockets {
+            series.extend(measure(size, sockets, plan, pins)?);
+        }
     }
     Ok(series)
 }
 
 /// Interleaves the variants of one size.
-fn measure(size: usize, plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
-    let offload = plan.offload.unwrap_or(true);
-    let mut floor = Column::new("floor", "udp", false);
-    let mut harder = Column::new("floor, two groups", "udp", false);
-    let mut own = Column::new("ours", "", offload);
+fn measure(size: usize, sockets: usize, plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
+    let setup = |offload| Setup {
+        size,
+        offload,
+        medium: plan.medium,
+        sockets,
+        idle: Idle::Spin,
+        place: &Place::Loopback,
+        pair: 0,
+    };
+    if let Err(reason) = setup(false).check() {
+        eprintln!("SKIP rtt with {sockets} sockets: {reason}");
+        return Ok(Vec::new());
+    }
+    let mut floor = Column::new("floor", sockets, false);
+    let mut harder = Column::new("floor, two groups", sockets, false);
+    let mut own: Vec<_> =
+        plan.switches().into_iter().map(|offload| Column::new("ours", sockets, offload)).collect();
     for rep in 1..=plan.reps {
-        eprintln!("rtt {size} B: repetition {rep} of {}", plan.reps);
+        eprintln!("rtt {size} B, {sockets} sockets: repetition {rep} of {}", plan.reps);
         floor.push(&ping_pong(Topology::SharedGroup, size, plan.span, pins)?);
-        let (trips, medium) = ours::ping_pong(size, offload, plan.span, pins)?;
-        own.push(&trips);
-        own.medium = medium;
+        for column in &mut own {
+            let (trips, medium) = ours::ping_pong(&setup(column.offload), plan.span, pins)?;
+            column.push(&trips);
+            column.medium = medium;
+        }
         harder.push(&ping_pong(Topology::TwoGroups, size, plan.span, pins)?);
     }
-    let [p50, p99] = [ratio(&own.p50, &harder.p50), ratio(&own.p99, &harder.p99)];
-    own.notes = [format!("{p50:.3} of the two-group floor; "), format!("{p99:.3} of the two-group floor; ")];
-    let columns = [&floor, &harder, &own];
-    let p50 = columns.map(|column| column.series("rtt_p50", size, &column.p50, &floor.p50, &column.notes[0]));
-    let p99 = columns.map(|column| column.series("rtt_p99", size, &column.p99, &floor.p99, &column.notes[1]));
-    Ok(p50.into_iter().chain(p99).collect())
+    for column in &mut own {
+        let [p50, p99] = [ratio(&column.p50, &harder.p50), ratio(&column.p99, &harder.p99)];
+        column.notes =
+            [format!("{p50:.3} of the two-group floor; "), format!("{p99:.3} of the two-group floor; ")];
+    }
+    let columns: Vec<_> = [&floor, &harder].into_iter().chain(&own).collect();
+    let p50 = columns.iter().map(|column| column.series("rtt_p50", size, &column.p50, &floor.p50, 0));
+    let p99 = columns.iter().map(|column| column.series("rtt_p99", size, &column.p99, &floor.p99, 1));
+    Ok(p50.chain(p99).collect())
 }
 
 /// One variant over all repetitions.
@@ -42,6 +65,7 @@ fn measure(size: usize, plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure
 struct Column {
     variant: &'static str,
     medium: String,
+    sockets: usize,
     offload: bool,
     p50: Vec<f64>,
     p99: Vec<f64>,
@@ -51,10 +75,11 @@ struct Column {
 }
 
 impl Column {
-    fn new(variant: &'static str, medium: &str, offload: bool) -> Self {
+    fn new(variant: &'static str, sockets: usize, offload: bool) -> Self {
         Self {
             variant,
-            medium: medium.into(),
+            medium: "udp".into(),
+            sockets,
             offload,
             p50: Vec::new(),
             p99: Vec::new(),
@@ -71,18 +96,18 @@ impl Column {
         self.lost += trips.lost;
     }
 
-    fn series(&self, bench: &'static str, size: usize, values: &[f64], floor: &[f64], note: &str) -> Series {
+    fn series(&self, bench: &'static str, size: usize, values: &[f64], floor: &[f64], note: usize) -> Series {
         Series {
             bench,
             variant: self.variant.into(),
             medium: self.medium.clone(),
             size,
-            sockets: 1,
+            sockets: self.sockets,
             offload: self.offload,
             unit: Unit::Nanoseconds,
             values: values.to_vec(),
             floor: floor.to_vec(),
-            note: format!("{note}{} trips, {} lost", self.trips, self.lost),
+            note: format!("{}{} trips, {} lost", self.notes[note], self.trips, self.lost),
         }
     }
 }

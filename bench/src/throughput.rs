@@ -1,98 +1,136 @@
 //! `throughput`: messages as fast as they are accepted from one member to another, beside the packed floors.
 
 use crate::floor::Topology;
+use crate::ours::{self, Setup};
 use crate::packed::{BLOCK_BYTES, Flow, Packed};
 use crate::pins::Pins;
+use crate::place::Place;
 use crate::report::{Series, Unit, ratio};
-use crate::{Failure, Plan, ours};
+use crate::{Failure, Plan};
+use sistrum::{Idle, MediumChoice};
 
-/// Measures every size, with and without offload unless only one was asked for.
+/// Measures every size with every number of sockets, with and without offload unless only one was asked for, and once
+/// more over a veth pair that segments.
 pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
+    let veth = plan.veth.then(Place::veth).and_then(|made| match made {
+        Ok(place) => Some(place),
+        Err(reason) => {
+            eprintln!("SKIP throughput over veth: {reason}");
+            None
+        }
+    });
     let sizes = if plan.sizes.is_empty() { &DEFAULT_SIZES[..] } else { &plan.sizes };
     let mut series = Vec::new();
     for &size in sizes {
-        // Offload on and off take turns within a repetition too, so that their figures belong on one line.
-        let switches = plan.offload.map_or(vec![true, false], |offload| vec![offload]);
-        let mut lanes = switches
-            .into_iter()
-            .map(|offload| Lane::new(size, offload, pins))
-            .collect::<Result<Vec<_>, _>>()?;
-        for rep in 1..=plan.reps {
-            eprintln!("throughput {size} B: repetition {rep} of {}", plan.reps);
-            for lane in &mut lanes {
-                lane.measure(plan, pins)?;
+        for &sockets in &plan.sockets {
+            let mut lanes = Vec::new();
+            // Offload on and off take turns within a repetition too, so that their figures belong on one line.
+            for offload in plan.switches() {
+                lanes.extend(Lane::open(size, sockets, offload, &Place::Loopback, plan.medium, pins)?);
             }
+            if let Some(place) = veth.as_ref().filter(|_| sockets == 1) {
+                lanes.extend(Lane::open(size, sockets, true, place, plan.medium, pins)?);
+            }
+            for rep in 1..=plan.reps {
+                eprintln!("throughput {size} B, {sockets} sockets: repetition {rep} of {}", plan.reps);
+                for lane in &mut lanes {
+                    lane.measure(plan, pins)?;
+                }
+            }
+            series.extend(lanes.iter().flat_map(Lane::series));
         }
-        series.extend(lanes.iter().flat_map(Lane::series));
     }
     Ok(series)
 }
 
-/// The variants of one size with offload on or off.
+/// The variants of one size with offload on or off, at one place.
 #[derive(Debug)]
-struct Lane {
-    size: usize,
-    offload: bool,
+struct Lane<'a> {
+    setup: Setup<'a>,
     floor: (Packed, Vec<Flow>),
+    /// Without own copies, and not a byte sent that no message fills.
     harder: (Packed, Vec<Flow>),
     own: Vec<ours::Stream>,
 }
 
-impl Lane {
-    fn new(size: usize, offload: bool, pins: &Pins) -> Result<Self, Failure> {
+impl<'a> Lane<'a> {
+    /// Finds the best floors; `None`, aloud, where our node does not take so many groups.
+    fn open(
+        size: usize,
+        sockets: usize,
+        offload: bool,
+        place: &'a Place,
+        medium: MediumChoice,
+        pins: &Pins,
+    ) -> Result<Option<Self>, Failure> {
+        let setup = Setup { size, offload, medium, sockets, idle: Idle::Spin, place, pair: 0 };
+        // Where there is only one socket, whatever is wrong ends the bench.
+        if sockets > 1
+            && let Err(reason) = setup.check()
+        {
+            eprintln!("SKIP throughput with {sockets} sockets: {reason}");
+            return Ok(None);
+        }
         let same_path =
             Packed { topology: Topology::SharedGroup, offload, size, block: BLOCK_BYTES, window_runs: 1 };
-        // Harder: no own copies, and not a byte sent that no message fills.
         let trimmed = Packed { topology: Topology::TwoGroups, block: same_path.filled(), ..same_path };
-        Ok(Self {
-            size,
-            offload,
-            floor: (same_path.with_best_window(pins)?, Vec::new()),
-            harder: (trimmed.with_best_window(pins)?, Vec::new()),
+        Ok(Some(Self {
+            setup,
+            floor: (same_path.with_best_window(place, pins)?, Vec::new()),
+            harder: (trimmed.with_best_window(place, pins)?, Vec::new()),
             own: Vec::new(),
-        })
+        }))
     }
 
     fn measure(&mut self, plan: &Plan, pins: &Pins) -> Result<(), Failure> {
-        self.floor.1.push(self.floor.0.run(plan.span, pins)?);
-        self.own.push(ours::stream(self.size, self.offload, plan.span, pins)?);
-        self.harder.1.push(self.harder.0.run(plan.span, pins)?);
+        let place = self.setup.place;
+        self.floor.1.push(self.floor.0.run(place, plan.span, pins)?);
+        self.own.push(ours::stream(&self.setup, plan.span, pins)?);
+        self.harder.1.push(self.harder.0.run(place, plan.span, pins)?);
         Ok(())
     }
 
     fn series(&self) -> Vec<Series> {
-        let floor = rates(&self.floor.1);
-        let harder = rates(&self.harder.1);
-        let kind = if self.offload { "packed" } else { "packed plain" };
-        let row = |variant: String, medium: &str, values: &[f64], note: String| Series {
+        let (floor, harder) = (rates(&self.floor.1), rates(&self.harder.1));
+        let flows: Vec<Flow> = self.own.iter().map(|stream| stream.flow).collect();
+        let medium = &self.own.last().expect("at least one repetition").medium;
+        let rows = [
+            ("floor packed", "udp", &floor, floor_note(&self.floor)),
+            ("floor packed, two groups, trimmed", "udp", &harder, floor_note(&self.harder)),
+            ("ours", medium, &rates(&flows), self.own_note(&flows, &harder)),
+        ];
+        let place = match self.setup.place {
+            Place::Loopback => "",
+            Place::Veth(_) => ", veth that segments",
+        };
+        let row = |(variant, medium, values, note): (&str, &str, &Vec<f64>, String)| Series {
             bench: "throughput",
-            variant,
+            variant: format!("{variant}{place}"),
             medium: medium.into(),
-            size: self.size,
-            sockets: 1,
-            offload: self.offload,
+            size: self.setup.size,
+            sockets: self.setup.sockets,
+            offload: self.setup.offload,
             unit: Unit::MessagesPerSecond,
-            values: values.to_vec(),
+            values: values.clone(),
             floor: floor.clone(),
             note,
         };
-        let mut rows = vec![
-            row(format!("floor {kind}"), "udp", &floor, floor_note(&self.floor)),
-            row(format!("floor {kind}, two groups, trimmed"), "udp", &harder, floor_note(&self.harder)),
-        ];
-        let flows: Vec<Flow> = self.own.iter().map(|stream| stream.flow).collect();
-        let own = rates(&flows);
+        rows.into_iter().map(row).collect()
+    }
+
+    fn own_note(&self, flows: &[Flow], harder: &[f64]) -> String {
         let last = self.own.last().expect("at least one repetition");
-        let note = format!(
-            "{:.3} of the trimmed floor; {}, {} repaired, {:.1} blocks per send, Full {} times",
-            ratio(&own, &harder),
-            flow_note(&flows),
+        format!(
+            "{:.3} of the trimmed floor; {}, {} repaired, window {} blocks, {:.1} blocks per send, {:.1} per receive, \
+             Full {} times",
+            ratio(&rates(flows), harder),
+            flow_note(flows),
             self.own.iter().map(|stream| stream.repaired).sum::<u64>(),
+            last.window,
             last.blocks_per_send,
+            last.blocks_per_datagram,
             self.own.iter().map(|stream| stream.refused).sum::<u64>()
-        );
-        rows.push(row("ours".into(), &last.medium, &own, note));
-        rows
+        )
     }
 }
 

@@ -141,7 +141,7 @@ fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Runs all cases, prints a line for each, and fails when one is red.
 fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
-    let program = step::built("sistrum-cli")?;
+    let program = step::built_binary("sistrum-cli", "sistrum")?;
     println!(
         "{:>7} {:>4} {:6} {:30} {:28} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
         "members",

@@ -6,6 +6,8 @@
 mod bounded;
 mod demo;
 mod fresh;
+mod fuzz;
+mod instructions;
 mod member;
 mod step;
 mod syscalls;
@@ -21,7 +23,8 @@ use std::process::{Command, ExitCode};
 #[derive(Parser)]
 #[command(name = "cargo ci", bin_name = "cargo ci")]
 enum Ci {
-    /// Formatting, lints, all tests, documentation, tidy, the short demo matrix and syscalls: what every change must pass.
+    /// Formatting, lints, all tests, documentation, tidy, the short demo matrix, syscalls and instructions: what every change
+    /// must pass.
     Test,
     /// The promises of the documents that can be checked by reading the source.
     Tidy,
@@ -31,6 +34,10 @@ enum Ci {
     Demo(demo::Options),
     /// A member under strace: nothing but IO and the idle strategy's own calls.
     Syscalls,
+    /// Instructions that a message costs, against the table that is checked in.
+    Instructions(instructions::Options),
+    /// Every decoder and a whole session under libFuzzer, each for a while.
+    Fuzz(fuzz::Options),
     /// Runs a command with io_uring forbidden.
     #[command(hide = true)]
     Forbidden {
@@ -56,7 +63,7 @@ fn run(ci: Ci) -> Result<()> {
     match ci {
         Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
         Ci::Member(options) => return member::run(&options),
-        Ci::Test | Ci::Tidy | Ci::Fresh(_) | Ci::Demo(_) | Ci::Syscalls => go_to_the_root()?,
+        _ => go_to_the_root()?,
     }
     let mut report = step::Report::start();
     let outcome = match ci {
@@ -65,6 +72,8 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Fresh(options) => fresh::run(&mut report, &options),
         Ci::Demo(options) => demo::run(&mut report, &options),
         Ci::Syscalls => syscalls::run(&mut report),
+        Ci::Instructions(options) => instructions::run(&mut report, &options),
+        Ci::Fuzz(options) => fuzz::run(&mut report, &options),
         Ci::Member(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),
     };

@@ -69,6 +69,13 @@ impl Report {
         Ok(())
     }
 
+    /// Says aloud that a part says nothing here. No error even where `CI=true`: nothing that could be installed is missing.
+    pub(crate) fn inapplicable(&mut self, name: &str, reason: &str) {
+        let line = format!("SKIP {name}: {reason}");
+        println!("{line}");
+        self.skipped.push(line);
+    }
+
     /// The last screen: each step with its time, the tests, and once more every skip.
     pub(crate) fn finish(&self) {
         println!();
@@ -112,8 +119,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When it does not compile.
 pub(crate) fn built(package: &str) -> Result<PathBuf> {
+    built_binary(package, package)
+}
+
+/// Builds one of the programs of a package in release, and says where it lies.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn built_binary(package: &str, binary: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--release", "--locked", "--quiet", "--package", package]);
+    command.args(["build", "--release", "--locked", "--quiet", "--package", package, "--bin", binary]);
     command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     println!("    $ {}", crate::shown(&command));
     let output = command.output().context("cargo does not start")?;

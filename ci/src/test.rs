@@ -1,7 +1,7 @@
 //! `cargo ci test`: what every change must pass, up to the first failure.
 
 use crate::step::{Report, Tally, cargo, run as run_command};
-use crate::{demo, shown, syscalls, tidy};
+use crate::{demo, instructions, shown, syscalls, tidy};
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -25,7 +25,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     })?;
     report.step("tidy", |_| tidy::check(".".as_ref()))?;
     demo::short(report)?;
-    syscalls::run(report)
+    syscalls::run(report)?;
+    instructions::run(report, &instructions::Options::default())
 }
 
 /// Runs a cargo subcommand that is a component of the toolchain, which a machine may lack.

@@ -37,8 +37,10 @@ pub trait Protocol {
     /// The next thing to send, or `None` when everything that may be sent now has been taken.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 
-    /// The bytes of a transmit that [`poll_transmit`](Self::poll_transmit) returned in this cycle, and the size of
-    /// their segments: every block starts at a multiple of it, only the last may be shorter.
+    /// The bytes of the transmit that [`poll_transmit`](Self::poll_transmit) returned last, and the size of their segments:
+    /// every block starts at a multiple of it, only the last may be shorter.
+    ///
+    /// A medium that is busy lets it wait for later cycles; there is nothing left of a run that was released meanwhile.
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize);
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called at the latest.

@@ -24,7 +24,6 @@ pub struct Node {
     groups: Groups,
     /// Blocks of the receive pool that the windows of the groups joined so far take.
     claimed_blocks: usize,
-    medium: String,
 }
 
 /// What happened so far in a node, all groups together.
@@ -62,14 +61,14 @@ impl Node {
             uniform_runs: true,
             buffer_loss: config.faults.buffer_loss,
         };
-        let (mut any, medium) = auto::open(config.medium, udp)?;
+        let mut any = auto::open(config.medium, udp)?;
         if config.faults.block_loss > 0.0 {
             let options = FaultOptions { loss: config.faults.block_loss, ..FaultOptions::default() };
             any = any.with_faults(options, config.faults.seed);
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, medium, config })
+        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, config })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -84,10 +83,10 @@ impl Node {
         self.boot
     }
 
-    /// Which medium carries the blocks, and why.
+    /// Which medium carries the blocks at present, and why.
     #[must_use]
     pub fn medium(&self) -> &str {
-        &self.medium
+        self.cycle.medium().description()
     }
 
     /// Joins the group `name`. Its first event is the view; casts are refused before.

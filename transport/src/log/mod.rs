@@ -5,6 +5,6 @@ mod pool;
 mod receive_window;
 mod send_log;
 
-pub use pool::{Landing, PoolConfig, RESERVED_STRIDES, RxBlock, RxPool, SLAB_BYTES};
+pub use pool::{HEADROOM, Landing, PoolConfig, RESERVED_STRIDES, RxBlock, RxPool, SLAB_BYTES};
 pub use receive_window::{Insert, MissingRanges, ReceiveWindow};
 pub use send_log::SendLog;

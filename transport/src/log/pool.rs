@@ -7,8 +7,10 @@
 use memmap2::{Advice, MmapMut};
 use std::num::NonZeroU32;
 
-/// Bytes of a slab: more than any UDP payload.
-pub const SLAB_BYTES: usize = 1 << 16;
+/// Bytes of a slab: more than any UDP payload with what a medium may put before it.
+pub const SLAB_BYTES: usize = (1 << 16) + HEADROOM;
+/// Bytes that a medium may use for itself at the beginning of a landing: a multiple of the cache line.
+pub const HEADROOM: usize = 128;
 
 /// Strides that no data block may keep: control lands in them, and it frees all others. The engine takes them beside
 /// those that the windows need.
@@ -91,6 +93,24 @@ impl RxPool {
         &mut self.memory[at..at + SLAB_BYTES]
     }
 
+    /// Up to `count` slabs to receive into at once, appended to `landings` and ordered as they lie in memory.
+    pub fn land_many(&mut self, count: usize, landings: &mut Vec<Landing>) {
+        landings.extend((0..count).map_while(|_| self.land()));
+        landings.sort_unstable_by_key(|landing| landing.slab);
+    }
+
+    /// The memory of several landings at once, which must be ordered as [`land_many`](Self::land_many) orders them.
+    pub fn landings_mut<'a>(&'a mut self, landings: &'a [Landing]) -> impl Iterator<Item = &'a mut [u8]> {
+        let mut rest = &mut self.memory[..self.slab_count * SLAB_BYTES];
+        let mut next = 0;
+        landings.iter().map(move |landing| {
+            let skip = (landing.slab as usize).checked_sub(next).expect("landings are ordered") * SLAB_BYTES;
+            let (slab, after) = std::mem::take(&mut rest)[skip..].split_at_mut(SLAB_BYTES);
+            (rest, next) = (after, landing.slab as usize + 1);
+            slab
+        })
+    }
+
     /// Turns the first `len` bytes of a landing into blocks of `segment` bytes, the last possibly shorter, and gives
     /// each to `each` in order. Returns how many there were.
     ///
@@ -100,14 +120,29 @@ impl RxPool {
         landing: Landing,
         len: usize,
         segment: usize,
+        each: impl FnMut(RxBlock),
+    ) -> usize {
+        self.split_behind(0, landing, len, segment, each)
+    }
+
+    /// The same for the `len` bytes behind the first `head` of a landing, which the medium used for itself.
+    #[inline]
+    pub fn split_behind(
+        &mut self,
+        head: usize,
+        landing: Landing,
+        len: usize,
+        segment: usize,
         mut each: impl FnMut(RxBlock),
     ) -> usize {
-        assert!(len <= SLAB_BYTES && segment > 0);
+        assert!(head <= HEADROOM && head + len <= SLAB_BYTES && segment > 0);
+        let base = landing.slab as usize * SLAB_BYTES + head;
         let blocks = len.div_ceil(segment);
         if len >= SLAB_BYTES / 2 && blocks > 1 && !self.free_slabs.is_empty() {
-            self.pin(&landing, len, segment, &mut each);
+            self.held[landing.slab as usize] = pin(base, len, segment, &mut each);
         } else {
-            self.copy_out(landing, len, segment, &mut each);
+            self.copy_out(base, len, segment, &mut each);
+            self.abandon(landing);
         }
         blocks
     }
@@ -196,18 +231,7 @@ impl RxPool {
         self.free_slabs.len() + landed == self.slab_count && self.free_strides.len() == self.stride_count()
     }
 
-    fn pin(&mut self, landing: &Landing, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) {
-        let base = landing.slab as usize * SLAB_BYTES;
-        let mut kept = 0;
-        for start in (0..len).step_by(segment) {
-            kept += 1;
-            each(RxBlock { at: index(base + start), len: nonzero(segment.min(len - start)) });
-        }
-        self.held[landing.slab as usize] = kept;
-    }
-
-    fn copy_out(&mut self, landing: Landing, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) {
-        let base = landing.slab as usize * SLAB_BYTES;
+    fn copy_out(&mut self, base: usize, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) {
         for start in (0..len).step_by(segment) {
             let size = segment.min(len - start);
             let place = if size <= self.stride { self.free_strides.pop() } else { None };
@@ -219,7 +243,6 @@ impl RxPool {
             self.memory.copy_within(base + start..base + start + size, at);
             each(RxBlock { at: index(at), len: nonzero(size) });
         }
-        self.free_slabs.push(landing.slab);
     }
 
     fn stride_at(&self, stride: u32) -> usize {
@@ -229,6 +252,16 @@ impl RxPool {
     fn stride_count(&self) -> usize {
         (self.memory.len() - self.slab_count * SLAB_BYTES) / self.stride
     }
+}
+
+/// Blocks that stay where they are; returns how many.
+fn pin(base: usize, len: usize, segment: usize, each: &mut impl FnMut(RxBlock)) -> u16 {
+    let mut kept = 0;
+    for start in (0..len).step_by(segment) {
+        kept += 1;
+        each(RxBlock { at: index(base + start), len: nonzero(segment.min(len - start)) });
+    }
+    kept
 }
 
 /// Every offset in a pool fits in 32 bits: its constructor checked the largest.
@@ -285,6 +318,31 @@ mod tests {
         assert_eq!(land(&mut pool, 100, 1408).len(), 0, "a full pool drops");
         assert_eq!(pool.exhausted(), 1);
         assert!(pool.is_low());
+        blocks.into_iter().for_each(|block| pool.release(block));
+        assert!(pool.is_idle(0));
+    }
+
+    #[test]
+    fn many_land_at_once_behind_their_heads() {
+        let mut pool = pool();
+        let mut landings = Vec::new();
+        pool.land_many(9, &mut landings);
+        assert_eq!(landings.len(), 3, "as many as there are");
+        for (fill, slab) in (1..).zip(pool.landings_mut(&landings)) {
+            slab.fill(fill);
+            slab[..HEADROOM].fill(0);
+        }
+        let mut blocks = Vec::new();
+        for landing in landings {
+            pool.split_behind(HEADROOM, landing, 46 * 1408, 1408, |block| blocks.push(block));
+        }
+        let expected = [[1; 46], [2; 46], [3; 46]];
+        assert!(
+            blocks
+                .iter()
+                .zip(expected.as_flattened())
+                .all(|(block, &fill)| { pool.bytes(block).iter().all(|&byte| byte == fill) })
+        );
         blocks.into_iter().for_each(|block| pool.release(block));
         assert!(pool.is_idle(0));
     }

@@ -60,6 +60,11 @@ impl<M: Medium> Fault<M> {
         self.options = options;
     }
 
+    /// What the faults are around.
+    pub fn inner(&self) -> &M {
+        &self.inner
+    }
+
     /// The faults that took effect so far.
     #[must_use]
     pub fn counts(&self) -> FaultCounts {

@@ -9,11 +9,13 @@ mod conformance;
 pub mod fault;
 pub mod sim;
 pub mod udp;
+pub mod uring;
 
 pub use auto::{Any, MediumChoice};
 pub use fault::{Fault, FaultOptions};
 pub use sim::{Network, Sim, SimOptions};
 pub use udp::{Udp, UdpConfig};
+pub use uring::{Looks, Uring};
 
 use crate::id::Endpoint;
 use crate::log::{RxBlock, RxPool};
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 /// Batches of received blocks in, transmits out.
 pub trait Medium {
-    /// What this medium can do; fixed from its opening on.
+    /// What this medium can do; fixed from its opening on, but for the name where [`Any`] goes over to another one.
     fn capabilities(&self) -> &Capabilities;
 
     /// The endpoint that everything is sent from and that reaches this process.
@@ -146,6 +148,8 @@ pub struct MediumCounters {
     pub injected: u64,
     /// Blocks dropped because the receive pool had no place for them.
     pub pool_exhausted: u64,
+    /// How often a medium that receives in two ways changed from one to the other with the load.
+    pub receive_switches: u64,
 }
 
 /// A medium that cannot be opened or has broken.

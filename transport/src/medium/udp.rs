@@ -3,7 +3,7 @@
 //! Everything is sent from the control socket, so that its (address, port) names this process. Data of a multicast
 //! channel arrives on a socket of its own, which others on the host share; everything else arrives on the control socket.
 
-mod inlet;
+pub(super) mod inlet;
 mod outlet;
 mod probe;
 
@@ -66,14 +66,14 @@ pub struct Udp {
     config: UdpConfig,
     address: Ipv4Addr,
     local: Endpoint,
-    runs: Runs,
-    capabilities: Capabilities,
-    control: Inlet,
-    data: Vec<Inlet>,
+    pub(super) runs: Runs,
+    pub(super) capabilities: Capabilities,
+    pub(super) control: Inlet,
+    pub(super) data: Vec<Inlet>,
     routes: Vec<Route>,
     /// Whether some channel's data arrives on the control socket.
-    data_by_control: bool,
-    intake: Intake,
+    pub(super) data_by_control: bool,
+    pub(super) intake: Intake,
     outlet: Outlet,
     waiter: Waiter,
 }
@@ -178,6 +178,11 @@ impl Udp {
         Ok(channel(self.routes.len() - 1))
     }
 
+    /// Whether segmentation offload was not switched off.
+    pub(super) fn wants_offload(&self) -> bool {
+        self.config.offload
+    }
+
     fn own(&self) -> Option<SocketAddrV4> {
         match self.local.0 {
             SocketAddr::V4(own) => Some(own),
@@ -211,10 +216,10 @@ impl Medium for Udp {
     ) -> Result<usize, MediumError> {
         let mut taken = 0;
         for inlet in &self.data {
-            taken += self.intake.drain(inlet, pool, inbox, quota)?;
+            taken += self.intake.drain(inlet, pool, inbox, quota)?.datagrams;
         }
         if sockets == Sockets::All || self.data_by_control {
-            taken += self.intake.drain(&self.control, pool, inbox, quota)?;
+            taken += self.intake.drain(&self.control, pool, inbox, quota)?.datagrams;
         }
         Ok(taken)
     }
@@ -293,4 +298,4 @@ const MAX_RUN: usize = 65_408;
 const IP_AND_UDP_BYTES: usize = 28;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

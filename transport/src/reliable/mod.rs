@@ -4,6 +4,7 @@
 //! what they hold; the sender repairs (`retransmit`) from its log, finds lost tails by heartbeats, and is bounded by its
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
+mod config;
 mod control;
 mod departures;
 mod flow;
@@ -16,12 +17,13 @@ mod sender;
 mod session;
 mod stream;
 
+pub use config::{Entry, Member, SessionConfig};
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use message::{Message, Parts};
 pub use reader::{Reader, ReaderConfig, ReaderEvent};
 pub use sender::{RunLimits, Sender, max_message};
-pub use session::{Entry, Event, Member, Session, SessionConfig};
+pub use session::{Event, Session};
 
 /// Sizes and times of the reliable layer. Times are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! A reader: not in the view, it gates nobody and acknowledges nothing. It enters streams in mid-flow, asks for what it
 //! misses, and goes on behind what it cannot get any more.
 
+use super::config::{Entry, Member};
 use super::control::ControlQueue;
 use super::message::Message;
-use super::session::{Entry, Member};
 use super::stream::Stream;
 use super::{SessionCounters, Tuning};
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};

@@ -2,9 +2,9 @@
 //!
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
+use super::config::SessionConfig;
 use super::flow::{Flow, Refused};
 use super::retransmit::Retransmit;
-use super::session::SessionConfig;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
 use crate::time::Instant;

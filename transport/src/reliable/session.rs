@@ -1,72 +1,20 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
+use super::SessionCounters;
+use super::config::SessionConfig;
 use super::control::ControlQueue;
 use super::departures::Departures;
 use super::message::Message;
 use super::rank_set::RankSet;
-use super::sender::{RunLimits, Sender};
+use super::sender::Sender;
 use super::stream::Stream;
-use super::{SessionCounters, Tuning};
-use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{RxBlock, RxPool};
-use crate::medium::{Channel, true_size};
+use crate::medium::true_size;
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
 use crate::wire::{Control, ControlFrames, Goodbye, Header, Heartbeat, Kind, Malformed, Nak};
 use std::ops::ControlFlow;
-
-/// Everything that a session is built from; a new view builds a new one.
-#[derive(Debug, Clone)]
-pub struct SessionConfig {
-    /// The group.
-    pub group: GroupId,
-    /// Its life.
-    pub instance: GroupInstance,
-    /// The view.
-    pub view: ViewNumber,
-    /// My rank in `members`.
-    pub me: Rank,
-    /// All members, by rank.
-    pub members: Vec<Member>,
-    /// What reaches all of them.
-    pub channel: Channel,
-    /// Index of the group among those of its node.
-    pub index: u16,
-    /// Bytes of a block.
-    pub block: usize,
-    /// What the medium carries in one send.
-    pub limits: RunLimits,
-    /// Sizes and times.
-    pub tuning: Tuning,
-    /// Seed of the random delays.
-    pub seed: u64,
-}
-
-/// What a session has to know of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
-    /// Where it sends from.
-    pub endpoint: Endpoint,
-    /// The first sequence of its stream.
-    pub start: Seq,
-    /// Whether I take its stream from that sequence on, or from wherever it stands.
-    pub entry: Entry,
-    /// Blocks of its send window: a power of two.
-    pub window: usize,
-    /// Its receive buffer in true-size bytes.
-    pub receive_buffer: usize,
-    /// Whether it takes coalesced runs in one buffer.
-    pub coalesces: bool,
-}
-
-/// Where I enter a member's stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    /// At its first sequence.
-    Start,
-    /// In mid-flow.
-    Live,
-}
 
 /// What a session hands to the application.
 #[derive(Debug)]

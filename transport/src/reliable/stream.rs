@@ -1,8 +1,8 @@
 //! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
 
+use super::config::{Entry, Member};
 use super::message::{Message, Parts, continuation};
 use super::nak::{Ask, NakTiming};
-use super::session::{Entry, Member};
 use super::{SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
 use crate::log::{Insert, ReceiveWindow, RxBlock, RxPool};

@@ -193,10 +193,10 @@ impl std::fmt::Debug for Waiter {
 /// Room for the one control message that each direction uses, aligned as the kernel wants it.
 #[repr(C, align(8))]
 #[derive(Default)]
-struct ControlBuffer([u8; 32]);
+pub(super) struct ControlBuffer(pub(super) [u8; 32]);
 
 /// A message of one buffer, without address or control.
-fn header(data: &mut libc::iovec) -> libc::msghdr {
+pub(super) fn header(data: &mut libc::iovec) -> libc::msghdr {
     // SAFETY: a msghdr is plain data for which all zeroes are valid (null pointers, no lengths).
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = data;
@@ -205,14 +205,14 @@ fn header(data: &mut libc::iovec) -> libc::msghdr {
 }
 
 #[inline]
-fn endpoint_of(address: &libc::sockaddr_in) -> Endpoint {
+pub(super) fn endpoint_of(address: &libc::sockaddr_in) -> Endpoint {
     let ip = Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr));
     Endpoint(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(address.sin_port))))
 }
 
 /// The segment size that the kernel reports for a coalesced run; its only control message that was asked for.
 #[inline]
-fn segment_of(message: &libc::msghdr) -> Option<usize> {
+pub(super) fn segment_of(message: &libc::msghdr) -> Option<usize> {
     // SAFETY: the message was filled by a recvmsg that succeeded, so its control fields describe a valid buffer.
     let first = unsafe { libc::CMSG_FIRSTHDR(message) };
     if first.is_null() {
@@ -258,7 +258,7 @@ fn none_or_error() -> io::Result<Option<Received>> {
 #[expect(clippy::cast_possible_truncation, reason = "2 and 16")]
 const FAMILY: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 #[expect(clippy::cast_possible_truncation, reason = "2 and 16")]
-const ADDRESS_BYTES: libc::socklen_t = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+pub(super) const ADDRESS_BYTES: libc::socklen_t = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
 // SAFETY: CMSG_SPACE is unsafe only because it once was a C macro; it computes with its argument.
 const SEGMENT_SPACE: u32 = unsafe { libc::CMSG_SPACE(2) };
 // SAFETY: as above, for CMSG_LEN.

@@ -7,3 +7,4 @@ pub mod interface;
 pub mod message;
 pub mod random;
 pub mod socket;
+pub mod uring;

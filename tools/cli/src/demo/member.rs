@@ -75,6 +75,7 @@ fn config(plan: &Plan) -> Config {
     config.medium = match plan.medium {
         Medium::Auto => MediumChoice::Auto,
         Medium::Udp => MediumChoice::Udp,
+        Medium::Uring => MediumChoice::Uring,
     };
     config.interface = plan.interface;
     config.receive_buffer = plan.receive_buffer.unwrap_or(config.receive_buffer);

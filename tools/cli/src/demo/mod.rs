@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
     let mut parent = Parent::start(options, &setup, truth.messages)?;
     let opened = parent.open();
     if let Err(Trouble::Refused(why)) = opened {
-        return Err(Refusal::new(why));
+        return Err(refusal(options, &why));
     }
     print(&setup.first_line());
     let outcome = parent.conduct(opened);
@@ -61,6 +61,14 @@ pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
         json.commit(&report.to_json())?;
     }
     Ok(report.ok)
+}
+
+/// What a member refused, in the words of the command line: there, a block's size is asked for by the packet's.
+fn refusal(options: &Options, why: &str) -> Refusal {
+    match options.mtu {
+        Some(mtu) if why.starts_with("block_size") => Refusal::new(format_args!("MTU {mtu}: {why}")),
+        _ => Refusal::new(why),
+    }
 }
 
 /// Plays one process of a running demo.

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Medium::Auto)]
     pub(super) medium: Medium,
 
-    /// Loss to inject at every member, in percent (0 to 90).
+    /// Loss to inject at every member, in percent (0 to 50).
     #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent, allow_negative_numbers = true)]
     pub(super) loss: f64,
 
@@ -81,6 +81,8 @@ pub(crate) enum Medium {
     Auto,
     /// Plain sockets.
     Udp,
+    /// Sockets that are received from by io_uring.
+    Uring,
 }
 
 /// What the injected loss takes at once.
@@ -118,8 +120,8 @@ impl Options {
 
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(percent) if (0.0..=90.0).contains(&percent) => Ok(percent),
-        _ => Err("a percentage from 0 to 90 is wanted".to_owned()),
+        Ok(percent) if (0.0..=50.0).contains(&percent) => Ok(percent),
+        _ => Err("a percentage from 0 to 50 is wanted".to_owned()),
     }
 }
 
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn values_in_range_are_taken() {
-        assert_eq!((percent("0"), percent("0.5"), percent("90")), (Ok(0.0), Ok(0.5), Ok(90.0)));
+        assert_eq!((percent("0"), percent("0.5"), percent("50")), (Ok(0.0), Ok(0.5), Ok(50.0)));
         assert_eq!((pace("max"), pace("0.25")), (Ok(Pace::Max), Ok(Pace::Times(0.25))));
         assert!(group("239.255.1.2:7000").is_ok());
     }

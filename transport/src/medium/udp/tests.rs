@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// A group that no other test uses: its address and port come from the process id and a count.
-fn fresh_group() -> Endpoint {
+pub(in crate::medium) fn fresh_group() -> Endpoint {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     // Relaxed: the count only has to be different each time.
     let id = (std::process::id() << 8).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
@@ -17,26 +17,41 @@ fn fresh_group() -> Endpoint {
     Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, high, low), 20_000 + u16::from(page))))
 }
 
-/// Clusters over real sockets.
-struct UdpCluster {
+/// Clusters over real sockets, of a medium that is made of them.
+#[derive(Clone)]
+pub(in crate::medium) struct SocketCluster<M> {
+    open: fn(UdpConfig) -> M,
     offload: bool,
     group: Endpoint,
     multicast: bool,
     uniform: bool,
 }
 
-impl UdpCluster {
-    fn new(offload: bool, multicast: bool) -> Self {
-        Self { offload, group: fresh_group(), multicast, uniform: false }
+impl<M> SocketCluster<M> {
+    pub(in crate::medium) fn of(open: fn(UdpConfig) -> M, offload: bool, multicast: bool) -> Self {
+        Self { open, offload, group: fresh_group(), multicast, uniform: false }
+    }
+
+    /// Runs have blocks of one size, as the configuration says.
+    pub(in crate::medium) fn uniform(self) -> Self {
+        Self { uniform: true, ..self }
     }
 }
 
-impl Cluster for UdpCluster {
-    type Medium = Udp;
+type UdpCluster = SocketCluster<Udp>;
 
-    fn endpoint(&mut self) -> Udp {
+impl UdpCluster {
+    fn new(offload: bool, multicast: bool) -> Self {
+        Self::of(|config| Udp::open(config).unwrap(), offload, multicast)
+    }
+}
+
+impl<M: Medium> Cluster for SocketCluster<M> {
+    type Medium = M;
+
+    fn endpoint(&mut self) -> M {
         let (offload, uniform_runs) = (self.offload, self.uniform);
-        Udp::open(UdpConfig { offload, uniform_runs, ..UdpConfig::default() }).unwrap()
+        (self.open)(UdpConfig { offload, uniform_runs, ..UdpConfig::default() })
     }
 
     fn only_segment(&self) -> Option<usize> {
@@ -99,7 +114,7 @@ fn multicast_with_offload_conforms() {
 #[test]
 fn uniform_runs_conform() {
     if has_offload() {
-        conforms(|| UdpCluster { uniform: true, ..UdpCluster::new(true, true) });
+        conforms(|| UdpCluster::new(true, true).uniform());
     }
 }
 
@@ -334,7 +349,7 @@ fn channels_that_cannot_be_are_refused() {
 }
 
 /// Whether this kernel segments; says so aloud when not, and fails where everything must be tested.
-fn has_offload() -> bool {
+pub(in crate::medium) fn has_offload() -> bool {
     if probe::segments() > 1 {
         return true;
     }

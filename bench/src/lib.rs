@@ -1,0 +1,69 @@
+//! Sessions without sockets: what the micro benchmarks and the instruction counts have in common.
+//!
+//! Nothing here reads a clock, enters the kernel or draws randomness, so that the same calls are the same instructions in
+//! every run. The benches that measure time over sockets are the program beside this library.
+
+pub mod one_way;
+pub mod pair;
+pub mod pipe;
+
+use sistrum_transport::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use sistrum_transport::log::{PoolConfig, RxPool};
+use sistrum_transport::medium::Channel;
+use sistrum_transport::medium::sim::endpoint_of;
+use sistrum_transport::reliable::{Entry, Member, RunLimits, Session, SessionConfig, Tuning};
+
+/// Bytes of a block, as the library's default.
+pub const BLOCK: usize = 1408;
+
+/// Blocks that one send carries: as many as fit in the largest UDP payload.
+pub const RUN_BLOCKS: usize = MAX_RUN_BYTES / BLOCK;
+
+/// Blocks of each member's window: more than any case sends without an ack.
+pub const WINDOW: usize = 4096;
+
+/// The session of member `me` of two.
+///
+/// # Panics
+/// When the system has not the memory for its log.
+#[must_use]
+pub fn session(me: u16) -> Session {
+    let member = |index| Member {
+        endpoint: endpoint_of(index),
+        start: Seq(0),
+        entry: Entry::Start,
+        window: WINDOW,
+        receive_buffer: 1 << 30,
+        coalesces: true,
+    };
+    let config = SessionConfig {
+        group: GroupId::of("bench"),
+        instance: GroupInstance(1),
+        view: ViewNumber(1),
+        me: Rank(me),
+        members: vec![member(0), member(1)],
+        channel: Channel(0),
+        index: 0,
+        block: BLOCK,
+        limits: RunLimits { blocks: RUN_BLOCKS, bytes: MAX_RUN_BYTES },
+        tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
+        seed: 1,
+    };
+    Session::new(config).expect("there is memory for a log")
+}
+
+/// Receive buffers for one window.
+///
+/// # Panics
+/// When the system has not the memory.
+#[must_use]
+pub fn pool() -> RxPool {
+    RxPool::new(POOL).expect("there is memory for a pool")
+}
+
+/// What [`pool`] takes.
+pub(crate) const POOL: PoolConfig =
+    PoolConfig { stride: BLOCK, strides: WINDOW, slabs: WINDOW / RUN_BLOCKS + 2 };
+
+/// The largest UDP payload over IPv4.
+pub(crate) const MAX_RUN_BYTES: usize = 65_507;

@@ -1,0 +1,59 @@
+//! What a session has to know from the start: the view as the streams see it.
+
+use super::Tuning;
+use super::sender::RunLimits;
+use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use crate::medium::Channel;
+
+/// Everything that a session is built from; a new view builds a new one.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// The group.
+    pub group: GroupId,
+    /// Its life.
+    pub instance: GroupInstance,
+    /// The view.
+    pub view: ViewNumber,
+    /// My rank in `members`.
+    pub me: Rank,
+    /// All members, by rank.
+    pub members: Vec<Member>,
+    /// What reaches all of them.
+    pub channel: Channel,
+    /// Index of the group among those of its node.
+    pub index: u16,
+    /// Bytes of a block.
+    pub block: usize,
+    /// What the medium carries in one send.
+    pub limits: RunLimits,
+    /// Sizes and times.
+    pub tuning: Tuning,
+    /// Seed of the random delays.
+    pub seed: u64,
+}
+
+/// What a session has to know of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Where it sends from.
+    pub endpoint: Endpoint,
+    /// The first sequence of its stream.
+    pub start: Seq,
+    /// Whether I take its stream from that sequence on, or from wherever it stands.
+    pub entry: Entry,
+    /// Blocks of its send window: a power of two.
+    pub window: usize,
+    /// Its receive buffer in true-size bytes.
+    pub receive_buffer: usize,
+    /// Whether it takes coalesced runs in one buffer.
+    pub coalesces: bool,
+}
+
+/// Where I enter a member's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// At its first sequence.
+    Start,
+    /// In mid-flow.
+    Live,
+}
