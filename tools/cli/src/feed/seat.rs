@@ -120,7 +120,9 @@ impl Seat {
             let waited = self.now().since(from);
             if let Some(wait) = self.wait.filter(|&wait| waited > wait) {
                 let seconds = wait.as_secs_f64();
-                return Err(Stop::Wrong(format!("not all of the {others} others have come within {seconds} s")));
+                return Err(Stop::Wrong(format!(
+                    "not all of the {others} others have come within {seconds} s"
+                )));
             }
         }
         self.note("all are here");
@@ -248,6 +250,7 @@ fn config(options: &Common, interface: &Interface, port: u16) -> Config {
     config.medium = match options.medium {
         Medium::Auto => MediumChoice::Auto,
         Medium::Udp => MediumChoice::Udp,
+        Medium::Uring => MediumChoice::Uring,
     };
     config.interface = IpAddr::V4(interface.address);
     config.port = port;

@@ -135,7 +135,7 @@ impl Process {
         };
         let mut out = String::new();
         self.child.stdout.take().map(|mut stdout| stdout.read_to_string(&mut out).expect("text"));
-        self.reader.take().map(|reader| reader.join().expect("it only reads"));
+        self.reader.take().into_iter().for_each(|reader| reader.join().expect("it only reads"));
         Ran { status: status.code(), out, err: self.said() }
     }
 }
