@@ -341,7 +341,7 @@ fn bad_input_is_one_line() {
         ("publish", &["--members", two, "--file", &cut], "damaged gzip"),
         ("publish", &["--members", two, "--file", MARKET, "--format", "csv"], "lines, itch, binary"),
         ("publish", &["--members", two, "--file", "-", "--format", "binary", "--pace", "1"], "carry no time"),
-        ("publish", &["--members", "127.0.0.1:7001", "--file", MARKET], "1 to 63 subscribers"),
+        ("publish", &["--members", "127.0.0.1:7001", "--file", MARKET], "at least one subscriber"),
         (
             "publish",
             &["--members", two, "--file", MARKET, "--port", "9"],

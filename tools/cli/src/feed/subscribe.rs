@@ -179,6 +179,10 @@ impl Tally {
     /// Why not everything was delivered although the publisher said goodbye.
     fn verdict(&mut self) -> Option<String> {
         let next = self.next.unwrap_or(0);
+        if self.role == Role::Late && self.next.is_none() && self.end.is_none() && self.lost_blocks == 0 {
+            self.notes.push("came in behind the last message".to_owned());
+            return None;
+        }
         let Some(End { ending, messages, hash }) = &self.end else {
             return Some(format!(
                 "the publisher said goodbye after {next} messages, without the end of the stream"
@@ -274,6 +278,9 @@ mod tests {
         let mut tally = Tally::new(Role::Subscriber, None);
         tally.take(Happening::Left(Rank(0)));
         assert!(tally.gone && tally.verdict().is_some_and(|why| why.contains("without the end")));
+        let mut tally = Tally::new(Role::Late, None);
+        tally.take(Happening::Left(Rank(0)));
+        assert_eq!(tally.verdict(), None);
         let mut tally = Tally::new(Role::Late, None);
         let mut buffer = Vec::new();
         for number in [3, 9] {

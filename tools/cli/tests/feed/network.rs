@@ -70,17 +70,22 @@ fn two_hosts_by_multicast_and_by_unicast() {
     let members = format!("{a}:7001,{b}:7001");
     let common = ["--members", &members, "--insecure", "--json"];
     for more in [&[][..], &["--unicast"]] {
-        let subscriber = hosts.feed(1, &[&["subscribe"], &common[..], more].concat());
+        let listed = hosts.feed(1, &[&["subscribe"], &common[..], more].concat());
+        let publish = ["publish", "--interface", "veth0", "--file", "-"];
+        let mut publisher = hosts.feed(0, &[&publish[..], &common, more].concat());
+        publisher.wait_for("all are here");
+        assert!(publisher.said().contains(&format!("interface veth0 {a}")), "{}", publisher.said());
+        // Only by multicast can anybody be late.
         let late = more.is_empty().then(|| {
             let mut late =
                 hosts.feed(1, &["subscribe", "--late", "--interface", "veth0", "--insecure", "--json"]);
-            late.wait_for("waiting for a message");
+            late.wait_for("came in at block 0");
             late
         });
-        let file = ["publish", "--interface", "veth0", "--file", super::MARKET];
-        let publisher = hosts.feed(0, &[&file[..], &common, more].concat()).finish();
-        assert!(publisher.err.contains(&format!("interface veth0 {a}")), "{}", publisher.err);
-        let ran = [Some(subscriber.finish()), late.map(Process::finish)];
+        publisher.type_in(&super::lines(0, 500));
+        publisher.end_input();
+        let publisher = publisher.finish();
+        let ran = [Some(listed.finish()), late.map(Process::finish)];
         assert_equal(&publisher, &ran.into_iter().flatten().collect::<Vec<_>>());
     }
 }

@@ -117,7 +117,7 @@ impl Process {
         }
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.err.lock().expect("nobody panics while holding it").clone()
     }
 
