@@ -1,6 +1,9 @@
 //! `sistrum`: the command line. One file per command; every command's bad input is one line and exit status 2.
 
+mod capture;
 mod demo;
+mod digest;
+mod feed;
 mod refusal;
 
 use std::process::ExitCode;
@@ -21,6 +24,9 @@ struct Arguments {
 enum Command {
     /// Publishes a real market-data capture to several processes over IP multicast and proves that all of it arrived.
     Demo(demo::Options),
+    /// Publishes or subscribes by hand, between terminals or hosts.
+    #[command(subcommand)]
+    Feed(feed::Command),
     /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
     #[command(hide = true)]
     DemoMember {
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             Err(refusal) => refusal.exit(),
         },
+        Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
     }
 }

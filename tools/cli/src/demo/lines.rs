@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
 use super::fault::DeliveryFault;
 use super::options::{Medium, Pace};
+use crate::digest::Digest;
 
 /// From the parent to a member, in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

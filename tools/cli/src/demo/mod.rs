@@ -7,9 +7,7 @@
 //! ```
 //! The parent reads the capture by itself and never hears a message: what it compares are the digests.
 
-mod digest;
 mod fault;
-mod feed;
 mod frame;
 mod json_file;
 mod lines;
@@ -32,11 +30,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use options::Options;
+pub(crate) use options::{Medium, Options, Pace, group, pace, percent};
 
+use crate::capture::Feed;
+use crate::digest::Digest;
 use crate::refusal::Refusal;
-use digest::Digest;
-use feed::Feed;
 use json_file::JsonFile;
 use parent::{Parent, Trouble};
 use report::Report;

@@ -76,7 +76,7 @@ pub(crate) struct Options {
 /// The medium, by the names that the library knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Medium {
+pub(crate) enum Medium {
     /// The best that works here.
     Auto,
     /// Plain sockets.
@@ -99,7 +99,7 @@ pub(super) enum LossModel {
 /// How fast the capture is published.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// As fast as the group takes it.
     Max,
     /// So many times faster than it was captured.
@@ -118,14 +118,14 @@ impl Options {
     }
 }
 
-fn percent(text: &str) -> Result<f64, String> {
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(percent) if (0.0..=50.0).contains(&percent) => Ok(percent),
         _ => Err("a percentage from 0 to 50 is wanted".to_owned()),
     }
 }
 
-fn pace(text: &str) -> Result<Pace, String> {
+pub(crate) fn pace(text: &str) -> Result<Pace, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Pace::Max),
         Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Pace::Times(factor)),
@@ -133,7 +133,7 @@ fn pace(text: &str) -> Result<Pace, String> {
     }
 }
 
-fn group(text: &str) -> Result<SocketAddrV4, String> {
+pub(crate) fn group(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(group) if !group.ip().is_multicast() => Err(format!("{} is not a multicast address", group.ip())),
         Ok(group) if group.port() == 0 => Err("the group's port must not be 0".to_owned()),

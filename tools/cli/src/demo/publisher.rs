@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::api::{Instant, Order, Refused};
-use super::feed::Feed;
 use super::frame::Frame;
 use super::lines::{Held, Progress, Say, Tell};
 use super::member::{Seat, Stopped, WAIT};
 use super::options::Pace;
+use crate::capture::Feed;
 
 /// Publishes the capture at `path`, or the embedded sample, once the parent says so.
 pub(super) fn publish(seat: &mut Seat<'_>, path: Option<&Path>, pace: Pace) -> Result<(), Stopped> {

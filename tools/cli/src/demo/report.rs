@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::digest::Digest;
 use super::lines::Latency;
 use super::options::{Options, Pace};
 use super::parent::{Evidence, Outcome};
 use super::verdict::{self, AskedLoss};
+use crate::digest::Digest;
 
 /// How a run went. As JSON it has exactly these fields, but for the reasons.
 #[derive(Debug, Serialize)]

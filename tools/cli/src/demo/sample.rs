@@ -1,6 +1,6 @@
 //! The real sample that the demo publishes when no file is given; where it comes from stands in `data/README.md`.
 
-use super::feed::{Feed, FeedError};
+use crate::capture::{Feed, FeedError};
 
 /// The sample: 20 000 messages of a spot market, then the opening burst of an ITCH feed.
 pub(super) fn feed() -> Result<Feed, FeedError> {

@@ -3,11 +3,11 @@
 use hdrhistogram::Histogram;
 
 use super::api::{Clock, Event, MonotonicClock};
-use super::digest::Digester;
 use super::fault::DeliveryFault;
 use super::frame::Frame;
 use super::lines::{Latency, Progress, Received, Say, Tell};
 use super::member::{Seat, Stopped, WAIT};
+use crate::digest::Digester;
 
 /// Takes what is delivered until the parent says that it is over.
 pub(super) fn subscribe(seat: &mut Seat<'_>, fault: Option<DeliveryFault>) -> Result<(), Stopped> {

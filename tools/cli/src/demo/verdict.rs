@@ -1,8 +1,8 @@
 //! The verdict: every reason for which a run has failed; none means that everything arrived, through real losses.
 
-use super::digest::Digest;
 use super::lines::Counted;
 use super::parent::{Evidence, Outcome};
+use crate::digest::Digest;
 
 /// The loss that was asked for, as probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,6 +3,10 @@
 //! A market line is `<receive time, decimal ns since 1970> <text>`, and the whole line without its line break is the
 //! message. An ITCH message is a 2-byte big-endian length, then the message, whose bytes 5 to 10 are big-endian ns since
 //! midnight. Both give each message its place in time relative to the first.
+//!
+//! [`Feed`] is a capture that is held whole; [`stream`] reads one as it comes.
+
+pub(crate) mod stream;
 
 use std::io::Read;
 use std::ops::Range;
@@ -12,23 +16,23 @@ use flate2::read::MultiGzDecoder;
 
 /// A capture in memory: its messages and when each one came.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 /// One message of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Nanoseconds after the first message of the capture; 0 for one that was stamped earlier than the first.
-    pub(super) at_ns: u64,
+    pub(crate) at_ns: u64,
     /// The message as it is published.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 /// Why a file is not a capture that can be published.
 #[derive(Debug)]
-pub(super) enum FeedError {
+pub(crate) enum FeedError {
     /// The file cannot be read.
     Io(std::io::Error),
     /// A folder, a pipe or a device: it cannot be read twice, by the publisher and by the judge.
@@ -43,6 +47,8 @@ pub(super) enum FeedError {
     Line { line: usize, why: &'static str },
     /// An ITCH message that is not one; the offset is that of its length, in the unpacked file.
     Itch { offset: usize, why: &'static str },
+    /// A framed message that is cut off or too long; the offset is that of its length, in the unpacked input.
+    Offset { offset: usize, why: &'static str },
 }
 
 #[derive(Debug, Clone)]
@@ -53,7 +59,7 @@ struct Entry {
 
 impl Feed {
     /// Reads the capture at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self, FeedError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FeedError> {
         if !std::fs::metadata(path).map_err(FeedError::Io)?.is_file() {
             return Err(FeedError::NotAFile);
         }
@@ -61,7 +67,7 @@ impl Feed {
     }
 
     /// Reads a capture from its bytes.
-    pub(super) fn parse(raw: Vec<u8>) -> Result<Self, FeedError> {
+    pub(crate) fn parse(raw: Vec<u8>) -> Result<Self, FeedError> {
         let bytes = if raw.starts_with(&GZIP_MAGIC) { unpack(&raw)? } else { raw };
         let entries = match bytes.first() {
             None => return Err(FeedError::Empty),
@@ -74,7 +80,7 @@ impl Feed {
     }
 
     /// Puts `other` behind this capture, its first message `gap_ns` after the last one here.
-    pub(super) fn append(&mut self, other: &Self, gap_ns: u64) {
+    pub(crate) fn append(&mut self, other: &Self, gap_ns: u64) {
         let (from, to) = (self.bytes.len(), self.entries.last().map_or(0, |last| last.at_ns) + gap_ns);
         self.bytes.extend_from_slice(&other.bytes);
         self.entries.extend(other.entries.iter().map(|entry| Entry {
@@ -84,18 +90,18 @@ impl Feed {
     }
 
     /// How many messages there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The message at `index`, counted from 0.
-    pub(super) fn get(&self, index: usize) -> Option<Message<'_>> {
+    pub(crate) fn get(&self, index: usize) -> Option<Message<'_>> {
         let entry = self.entries.get(index)?;
         Some(Message { at_ns: entry.at_ns, bytes: &self.bytes[entry.bytes.clone()] })
     }
 
     /// All messages in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
         self.entries
             .iter()
             .map(|entry| Message { at_ns: entry.at_ns, bytes: &self.bytes[entry.bytes.clone()] })
@@ -113,7 +119,7 @@ impl std::fmt::Display for FeedError {
                 "offset 0: neither a market line (decimal nanoseconds first) nor ITCH 5.0 (2-byte length first)",
             ),
             Self::Line { line, why } => write!(f, "line {line}: {why}"),
-            Self::Itch { offset, why } => write!(f, "offset {offset}: {why}"),
+            Self::Itch { offset, why } | Self::Offset { offset, why } => write!(f, "offset {offset}: {why}"),
         }
     }
 }
@@ -182,6 +188,12 @@ fn itch_message(rest: &[u8]) -> Result<&[u8], &'static str> {
         }
         Some(_) => Ok(message),
     }
+}
+
+/// When a message came, if it is one of ITCH 5.0: nanoseconds since midnight.
+fn timed_itch(message: &[u8]) -> Option<u64> {
+    let is_known = message.first().is_some_and(|&kind| ITCH_LENGTHS.contains(&(kind, message.len())));
+    if is_known { itch_time(message).ok() } else { None }
 }
 
 /// Nanoseconds since midnight; the caller has checked the length.

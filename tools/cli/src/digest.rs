@@ -1,10 +1,10 @@
 //! What a stream of messages was: how many, how long, and one hash over their lengths and bytes in order.
 
-use super::feed::Feed;
+use crate::capture::Feed;
 
 /// Hashes messages one after another. Two streams with one digest have the same messages in the same order.
 #[derive(Debug, Default)]
-pub(super) struct Digester {
+pub(crate) struct Digester {
     messages: u64,
     bytes: u64,
     hasher: blake3::Hasher,
@@ -12,18 +12,18 @@ pub(super) struct Digester {
 
 /// A hashed stream of messages.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Digest {
+pub(crate) struct Digest {
     /// How many messages.
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
     /// Their bytes, without lengths and headers.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// BLAKE3, in hex, over (length as 32 bits little-endian, bytes) of every message.
-    pub(super) hash: String,
+    pub(crate) hash: String,
 }
 
 impl Digester {
     /// Adds the next message.
-    pub(super) fn add(&mut self, message: &[u8]) {
+    pub(crate) fn add(&mut self, message: &[u8]) {
         let length = u32::try_from(message.len()).expect("no message reaches 4 GiB");
         self.hasher.update(&length.to_le_bytes());
         self.hasher.update(message);
@@ -32,7 +32,7 @@ impl Digester {
     }
 
     /// The digest of what was added so far.
-    pub(super) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let hash = self.hasher.finalize().to_hex().to_string();
         Digest { messages: self.messages, bytes: self.bytes, hash }
     }
@@ -40,14 +40,14 @@ impl Digester {
 
 impl Digest {
     /// What every subscriber must come to: the digest of the capture itself.
-    pub(super) fn of(feed: &Feed) -> Self {
+    pub(crate) fn of(feed: &Feed) -> Self {
         let mut digester = Digester::default();
         feed.iter().for_each(|message| digester.add(message.bytes));
         digester.digest()
     }
 
     /// The first 16 hex digits, for people.
-    pub(super) fn short(&self) -> &str {
+    pub(crate) fn short(&self) -> &str {
         self.hash.get(..16).unwrap_or(&self.hash)
     }
 }

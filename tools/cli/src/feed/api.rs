@@ -1,0 +1,37 @@
+//! The one place of the feed that names the library.
+
+pub(super) use sistrum::{
+    Clock, Config, Conflict, Endpoint, Event, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
+    MonotonicClock, Node, Order, Rank, Refused,
+};
+
+/// What a node tells, as far as the feed wants to know.
+pub(super) enum Happening<'a> {
+    /// All of the list are here.
+    View,
+    /// A message.
+    Deliver(Rank, &'a [u8]),
+    /// Somebody cannot be in one group with me.
+    Conflict(Endpoint, Conflict),
+    /// A member said goodbye.
+    Left(Rank),
+    /// A reader entered this member's stream, at this block.
+    Reading(Rank, u64),
+    /// A reader lost so many blocks of it for good.
+    Gap(Rank, u64),
+    /// What this version does not know.
+    Other,
+}
+
+/// Hands over what happened.
+pub(super) fn tell<R>(event: &Event<'_>, told: impl FnOnce(Happening<'_>) -> R) -> R {
+    match event {
+        Event::View(_) => told(Happening::View),
+        Event::Deliver(message) => told(Happening::Deliver(message.from(), message.bytes())),
+        Event::Conflict(endpoint, conflict) => told(Happening::Conflict(*endpoint, *conflict)),
+        Event::Left(rank, _) => told(Happening::Left(*rank)),
+        Event::Reading(rank, block) => told(Happening::Reading(*rank, block.0)),
+        Event::Gap(rank, blocks) => told(Happening::Gap(*rank, *blocks)),
+        _ => told(Happening::Other),
+    }
+}

@@ -1,0 +1,290 @@
+//! A process of the feed in its group: what was opened, who is there, who is gone, who is silent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Stop;
+use super::api::{
+    self, Clock, Config, Endpoint, Faults, Group, Happening, Instant, Interface, JoinOptions, MediumChoice,
+    MonotonicClock, Node, Rank,
+};
+use super::members::{Members, Own, Role};
+use super::options::Common;
+use super::signals::Signals;
+use crate::demo::Medium;
+use crate::refusal::Refusal;
+
+/// A node, its group, and what is known of the others.
+pub(super) struct Seat {
+    pub(super) node: Node,
+    pub(super) group: Group,
+    pub(super) members: Members,
+    pub(super) role: Role,
+    pub(super) medium: String,
+    pub(super) interface: Interface,
+    /// Where everybody sends to; `None` when each is sent to by itself.
+    pub(super) multicast: Option<SocketAddr>,
+    /// Who said goodbye.
+    pub(super) left: Vec<Rank>,
+    pub(super) bar: ProgressBar,
+    signals: Signals,
+    clock: MonotonicClock,
+    limit: Duration,
+    wait: Option<Duration>,
+    /// What stops this process, as the last cycle heard it.
+    stop: Option<String>,
+    viewed: bool,
+    look_at: Instant,
+    /// Blocks received so far, and since when there are no more.
+    sign: (u64, Instant),
+}
+
+impl Seat {
+    /// Opens the node and joins the group. Nothing waits for anybody yet.
+    pub(super) fn open(options: &Common, role: Role) -> Result<Self, Refusal> {
+        let wanted = options.interface.as_deref().map(Interface::find).transpose().map_err(Refusal::new)?;
+        let is_here = |address: IpAddr| Interface::find(&address.to_string()).is_ok();
+        let own = Own {
+            port: options.port,
+            address: wanted.as_ref().map(|found| IpAddr::V4(found.address)),
+            is_here,
+        };
+        let members = Members::of(options, role, own)?;
+        let interface = match (wanted, members.list.get(members.me)) {
+            (Some(interface), _) => interface,
+            (None, Some(me)) => Interface::find(&me.ip().to_string()).map_err(Refusal::new)?,
+            (None, None) => Interface::find("127.0.0.1").map_err(Refusal::new)?,
+        };
+        let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
+        let signals = Signals::listen()?;
+        let mut node = Node::open(config(options, &interface, port))
+            .map_err(|error| refused(&error, options, &interface))?;
+        let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
+        let join = match role {
+            Role::Late => JoinOptions::reader(),
+            _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
+        };
+        let join = multicast.map_or(join.clone().unicast(), |group| join.multicast(group));
+        let group = node.join(GROUP, join).map_err(Refusal::new)?;
+        let (viewed, look_at, stop, left, sign) = Default::default();
+        let (bar, clock) = (bar(role), MonotonicClock);
+        let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
+        Ok(Self {
+            node,
+            group,
+            members,
+            role,
+            medium,
+            interface,
+            multicast,
+            left,
+            bar,
+            signals,
+            clock,
+            limit,
+            wait,
+            stop,
+            viewed,
+            look_at,
+            sign,
+        })
+    }
+
+    /// Says every address in use, and what protects it.
+    pub(super) fn announce(&self) {
+        let (name, address, own) = (&self.interface.name, self.interface.address, self.node.endpoint());
+        let reach = match self.multicast {
+            Some(group) => format!("group {group}"),
+            None => "unicast to each".to_owned(),
+        };
+        self.note(format!("medium {}", self.medium));
+        self.note(format!("interface {name} {address}, {reach}, this process {own}"));
+        if self.role != Role::Late {
+            self.note(format!("members {}", self.members.to_text()));
+        }
+        self.note("without a key: whoever reaches these addresses can read and forge (security comes later)");
+    }
+
+    /// Waits until all of the list are here. The first messages may come in the same cycle: `take` is given them.
+    pub(super) fn await_view(&mut self, mut take: impl FnMut(Happening<'_>)) -> Result<(), Stop> {
+        let (others, from) = (self.members.list.len() - 1, self.now());
+        self.note(format!("waiting for {others} other{}", if others == 1 { "" } else { "s" }));
+        while !self.viewed {
+            if let Err(stop) = self.cycle(WAIT, &mut take) {
+                // Who has a conflict with me is to hear of it, too.
+                self.linger();
+                return Err(stop);
+            }
+            let waited = self.now().since(from);
+            if let Some(wait) = self.wait.filter(|&wait| waited > wait) {
+                let seconds = wait.as_secs_f64();
+                return Err(Stop::Wrong(format!(
+                    "not all of the {others} others have come within {seconds} s"
+                )));
+            }
+        }
+        self.note("all are here");
+        Ok(())
+    }
+
+    /// One cycle of the node; `take` is given what the seat does not see to by itself.
+    pub(super) fn cycle(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(Happening<'_>),
+    ) -> Result<usize, Stop> {
+        let Self { node, members, left, bar, stop, viewed, .. } = self;
+        let polled = node.poll_for(wait, |_, event| {
+            api::tell(&event, |happening| match happening {
+                Happening::View => *viewed = true,
+                Happening::Conflict(who, conflict) => *stop = Some(format!("{who}: {conflict}")),
+                Happening::Left(rank) => {
+                    left.push(rank);
+                    bar.suspend(|| eprintln!("{} said goodbye", name(members, rank)));
+                    take(Happening::Left(rank));
+                }
+                other => take(other),
+            });
+            Ok(())
+        });
+        let work = polled.map_err(Stop::wrong)?;
+        if let Some(why) = self.stop.take() {
+            return Err(Stop::Wrong(why));
+        }
+        if let Some(signal) = self.signals.take() {
+            return Err(Stop::Signal(signal));
+        }
+        self.look_for_silence()?;
+        Ok(work)
+    }
+
+    /// A silent publisher ends everybody, a silent subscriber ends the publisher. Of a subscriber that is silent another
+    /// learns from the publisher; when that does not come either, both are gone.
+    fn look_for_silence(&mut self) -> Result<(), Stop> {
+        let now = self.node.now();
+        if now < self.look_at {
+            return Ok(());
+        }
+        self.look_at = now.plus_ns(LOOK_EVERY_NS);
+        if let Some((rank, age)) = self.node.silence(&self.group) {
+            let matters = self.role == Role::Publisher || rank == Rank(0);
+            let limit = if matters { self.limit } else { self.limit * 2 };
+            if age > limit {
+                return Err(self.silent(&self.name(rank), age));
+            }
+        }
+        self.look_for_any_sign(now)
+    }
+
+    /// Who is late is in no view, and a silent publisher hides behind a subscriber that is silent for longer: what is known
+    /// then is whether anything comes at all. Every member is heard every 100 ms.
+    fn look_for_any_sign(&mut self, now: Instant) -> Result<(), Stop> {
+        let received = self.node.counters().medium.received_blocks;
+        let (before, since) = self.sign;
+        let waits = !self.viewed && self.role != Role::Late;
+        if self.role == Role::Publisher || waits || received == 0 || received != before {
+            self.sign = (received, now);
+            return Ok(());
+        }
+        match now.since(since) {
+            age if age > self.limit => Err(self.silent("everybody, the publisher too,", age)),
+            _ => Ok(()),
+        }
+    }
+
+    fn silent(&self, who: &str, age: Duration) -> Stop {
+        let (age, limit) = (age.as_secs_f64(), self.limit.as_secs_f64());
+        Stop::Wrong(format!("{who} has been silent for {age:.1} s (--limit {limit})"))
+    }
+
+    /// Says goodbye, and polls until it is said; never long.
+    pub(super) fn say_goodbye(&mut self) {
+        self.node.leave(&self.group);
+        let from = self.now();
+        while !self.node.has_left(&self.group) && self.now().since(from) < LONGEST_GOODBYE {
+            if self.node.poll_for(WAIT, |_, _| Ok(())).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Keeps answering for a while, so that who holds nobody up can still have the tail repaired.
+    pub(super) fn linger(&mut self) {
+        let from = self.now();
+        while self.now().since(from) < LINGER && self.node.poll_for(WAIT, |_, _| Ok(())).is_ok() {}
+    }
+
+    /// Everything is delivered by all that hold this process up.
+    pub(super) fn is_settled(&self) -> bool {
+        self.node.settled(&self.group)
+    }
+
+    /// The present moment.
+    pub(super) fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    /// A member for people.
+    pub(super) fn name(&self, rank: Rank) -> String {
+        name(&self.members, rank)
+    }
+
+    /// Says a line to people.
+    pub(super) fn note(&self, line: impl AsRef<str>) {
+        self.bar.suspend(|| eprintln!("{}", line.as_ref()));
+    }
+}
+
+fn name(members: &Members, rank: Rank) -> String {
+    let role = if rank == Rank(0) { "publisher" } else { "subscriber" };
+    match members.list.get(usize::from(rank.0)) {
+        Some(member) => format!("{role} {member} ({rank})"),
+        None => format!("{role} {rank}"),
+    }
+}
+
+fn config(options: &Common, interface: &Interface, port: u16) -> Config {
+    let mut config = Config::loopback("feed");
+    config.medium = match options.medium {
+        Medium::Auto => MediumChoice::Auto,
+        Medium::Udp => MediumChoice::Udp,
+        Medium::Uring => MediumChoice::Uring,
+    };
+    config.interface = IpAddr::V4(interface.address);
+    config.port = port;
+    config.ttl = options.ttl.unwrap_or(if interface.address.is_loopback() { 0 } else { 1 });
+    config.insecure = options.insecure;
+    let seed = u64::from(std::process::id());
+    config.faults = Faults { block_loss: options.loss / 100.0, seed, ..Faults::default() };
+    config
+}
+
+/// The library's refusal, with the option that lifts it.
+fn refused(error: &dyn std::fmt::Display, options: &Common, interface: &Interface) -> Refusal {
+    if interface.address.is_loopback() || options.insecure {
+        return Refusal::new(error);
+    }
+    Refusal::new(format_args!("{error} (here: --insecure)"))
+}
+
+fn bar(role: Role) -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    let template = match role {
+        Role::Publisher => "{wide_bar} {bytes}/{total_bytes} {msg}",
+        Role::Subscriber | Role::Late => "{human_pos} messages, {per_sec}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// How long a cycle that found nothing to do may wait.
+pub(super) const WAIT: Duration = Duration::from_millis(1);
+
+const GROUP: &str = "feed";
+const LOOK_EVERY_NS: u64 = 10_000_000;
+const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_millis(150);
