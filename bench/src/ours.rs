@@ -156,8 +156,18 @@ impl Member {
         let theirs = introduction.theirs.recv().map_err(|_| "the other end did not open")?;
         let members = if rank == 0 { vec![mine, theirs] } else { vec![theirs, mine] };
         let groups = setup.groups(&mut node, &members)?;
-        while groups.iter().any(|group| node.view(group).is_none()) {
+        let started = Instant::now();
+        // Events are dropped here, so nobody casts before the second end is ready, and only the first end begins.
+        let mut waits_for_other = rank == 0;
+        while waits_for_other || groups.iter().any(|group| node.view(group).is_none()) {
             turn(&mut node, setup.idle, |_, _| Ok(()))?;
+            waits_for_other = waits_for_other && introduction.theirs.try_recv().is_err();
+            if started.elapsed() > STUCK {
+                return Err(stuck(&node, rank, "has no view"));
+            }
+        }
+        if rank == 1 {
+            introduction.mine.send(mine)?;
         }
         Ok(Self { node, group: groups[0], idle: setup.idle, window, cpu_before })
     }
@@ -215,6 +225,9 @@ impl Member {
             // Acquire: pairs with the Release of an echo that failed.
             if stop.load(Ordering::Acquire) {
                 return Err("ours: the echo stopped early".into());
+            }
+            if sent_at.elapsed() > STUCK {
+                return Err(stuck(&node, 0, "waits for a reply"));
             }
         }
         Ok((trips, node.medium().to_owned()))
@@ -321,6 +334,11 @@ where
     if idle == Idle::Spin { node.poll(handler) } else { node.poll_for(LONGEST_PAUSE, handler) }
 }
 
+/// An end that does not get on, with everything that it counted.
+fn stuck(node: &Node, rank: usize, what: &str) -> Failure {
+    format!("ours: end {rank} {what} after {} s: {:?}", STUCK.as_secs(), node.counters()).into()
+}
+
 /// How an end learns the endpoint of the other.
 struct Introduction {
     mine: Sender<Endpoint>,
@@ -379,5 +397,7 @@ fn read_number(message: &[u8]) -> u64 {
     message.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// Nothing that is under way takes as long, however many ends share a core.
+const STUCK: Duration = Duration::from_secs(10);
 /// After such a pause an end looks whether the bench is over.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
