@@ -150,9 +150,9 @@ impl Publisher {
         self.holds.note(holder, now);
         if now >= self.show_at {
             self.show_at = now.plus_ns(SHOW_EVERY_NS);
-            self.seat.bar.set_position(self.stream.bytes_read());
             let held = holder.map(|rank| format!(", held up by {}", self.seat.name(rank)));
             self.seat.bar.set_message(format!("{} messages{}", self.cast, held.unwrap_or_default()));
+            self.seat.show(self.stream.bytes_read());
         }
         Ok(())
     }

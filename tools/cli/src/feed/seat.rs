@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Stop;
 use super::api::{
@@ -59,7 +59,7 @@ impl Seat {
         };
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
-        let mut node = Node::open(config(options, &interface, port))
+        let mut node = Node::open(config(options, role, &interface, port))
             .map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
         let join = match role {
@@ -226,6 +226,14 @@ impl Seat {
         self.clock.now()
     }
 
+    /// Shows how far it is, on a terminal; nothing is shown before there is something.
+    pub(super) fn show(&self, position: u64) {
+        if position > 0 && self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_position(position);
+    }
+
     /// A member for people.
     pub(super) fn name(&self, rank: Rank) -> String {
         name(&self.members, rank)
@@ -245,7 +253,7 @@ fn name(members: &Members, rank: Rank) -> String {
     }
 }
 
-fn config(options: &Common, interface: &Interface, port: u16) -> Config {
+fn config(options: &Common, role: Role, interface: &Interface, port: u16) -> Config {
     let mut config = Config::loopback("feed");
     config.medium = match options.medium {
         Medium::Auto => MediumChoice::Auto,
@@ -256,6 +264,10 @@ fn config(options: &Common, interface: &Interface, port: u16) -> Config {
     config.port = port;
     config.ttl = options.ttl.unwrap_or(if interface.address.is_loopback() { 0 } else { 1 });
     config.insecure = options.insecure;
+    if role == Role::Late {
+        // Nobody waits for it: more may come at once than a sender has under way.
+        config.tuning.window = LATE_WINDOW;
+    }
     let seed = u64::from(std::process::id());
     config.faults = Faults { block_loss: options.loss / 100.0, seed, ..Faults::default() };
     config
@@ -270,7 +282,7 @@ fn refused(error: &dyn std::fmt::Display, options: &Common, interface: &Interfac
 }
 
 fn bar(role: Role) -> ProgressBar {
-    let bar = ProgressBar::no_length();
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     let template = match role {
         Role::Publisher => "{wide_bar} {bytes}/{total_bytes} {msg}",
         Role::Subscriber | Role::Late => "{human_pos} messages, {per_sec}",
@@ -284,6 +296,8 @@ fn bar(role: Role) -> ProgressBar {
 /// How long a cycle that found nothing to do may wait.
 pub(super) const WAIT: Duration = Duration::from_millis(1);
 
+/// Blocks that who is late can hold of the publisher's stream.
+const LATE_WINDOW: usize = 8 * 1024;
 const GROUP: &str = "feed";
 const LOOK_EVERY_NS: u64 = 10_000_000;
 const LONGEST_GOODBYE: Duration = Duration::from_secs(1);

@@ -49,7 +49,7 @@ fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
         let now = seat.node.now();
         if now >= show_at {
             show_at = now.plus_ns(SHOW_EVERY_NS);
-            seat.bar.set_position(tally.next.unwrap_or(0));
+            seat.show(tally.next.unwrap_or(0));
         }
     }
     let verdict = tally.verdict();
