@@ -152,6 +152,7 @@ fn who_says_goodbye_no_longer_gates() {
     let (stays, mut goes) = (setting.subscribe(1, &["--json"]), setting.subscribe(2, &["--json"]));
     let mut publisher = setting.publish(&["--file", "-", "--json"]);
     publisher.type_in(&lines(0, 100));
+    publisher.wait_for("all are here");
     goes.wait_for("all are here");
     goes.signal("-INT");
     publisher.wait_for(&format!("subscriber {} (r2) said goodbye", setting.members[2]));
@@ -198,6 +199,7 @@ fn who_still_listens_hears_that_the_publisher_broke_off() {
     let (s1, mut s2) = (setting.subscribe(1, &[]), setting.subscribe(2, &[]));
     let mut publisher = setting.publish(&["--file", "-", "--limit", "0.5"]);
     publisher.type_in("one\n");
+    publisher.wait_for("all are here");
     s2.wait_for("all are here");
     s2.signal("-STOP");
     assert_eq!(publisher.finish().status, Some(1));
