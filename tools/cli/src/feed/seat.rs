@@ -52,11 +52,7 @@ impl Seat {
             is_here,
         };
         let members = Members::of(options, role, own)?;
-        let interface = match (wanted, members.list.get(members.me)) {
-            (Some(interface), _) => interface,
-            (None, Some(me)) => Interface::find(&me.ip().to_string()).map_err(Refusal::new)?,
-            (None, None) => Interface::find("127.0.0.1").map_err(Refusal::new)?,
-        };
+        let interface = interface_of(wanted, &members)?;
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
         let mut node = Node::open(config(options, role, &interface, port))
@@ -243,6 +239,12 @@ impl Seat {
     pub(super) fn note(&self, line: impl AsRef<str>) {
         self.bar.suspend(|| eprintln!("{}", line.as_ref()));
     }
+}
+
+/// The interface that was asked for, else that of my address in the list, else loopback.
+fn interface_of(wanted: Option<Interface>, members: &Members) -> Result<Interface, Refusal> {
+    let own = || members.list.get(members.me).map_or("127.0.0.1".to_owned(), |me| me.ip().to_string());
+    wanted.map_or_else(|| Interface::find(&own()).map_err(Refusal::new), Ok)
 }
 
 fn name(members: &Members, rank: Rank) -> String {
