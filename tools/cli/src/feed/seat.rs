@@ -58,12 +58,7 @@ impl Seat {
         let mut node = Node::open(config(options, role, &interface, port))
             .map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
-        let join = match role {
-            Role::Late => JoinOptions::reader(),
-            _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
-        };
-        let join = multicast.map_or(join.clone().unicast(), |group| join.multicast(group));
-        let group = node.join(GROUP, join).map_err(Refusal::new)?;
+        let group = node.join(GROUP, joining(role, &members, multicast)).map_err(Refusal::new)?;
         let (viewed, look_at, stop, left, sign) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
@@ -238,6 +233,17 @@ impl Seat {
     /// Says a line to people.
     pub(super) fn note(&self, line: impl AsRef<str>) {
         self.bar.suspend(|| eprintln!("{}", line.as_ref()));
+    }
+}
+
+fn joining(role: Role, members: &Members, multicast: Option<SocketAddr>) -> JoinOptions {
+    let options = match role {
+        Role::Late => JoinOptions::reader(),
+        _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
+    };
+    match multicast {
+        Some(group) => options.multicast(group),
+        None => options.unicast(),
     }
 }
 
