@@ -54,6 +54,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[serde(deny_unknown_fields)]
 struct Table {
     rustc: String,
+    /// The C library and the checksums choose their instructions by it.
+    processor: String,
     instructions_per_message: BTreeMap<String, f64>,
 }
 
@@ -63,20 +65,23 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         if let Err(reason) = can_count() {
             return report.optional("instructions", &format!("{reason:#}"));
         }
-        let rustc = compiler()?;
+        let (rustc, processor) = (compiler()?, processor());
         let table = read(Path::new(TABLE));
         if let Ok(table) = &table
-            && table.rustc != rustc
+            && (table.rustc != rustc || table.processor != processor)
             && !options.update
         {
             let why =
-                format!("counts are those of one compiler; {TABLE} has {}, here is {rustc}", table.rustc);
+                format!(
+                    "counts are those of one compiler on one processor; {TABLE} has {} on {}, here is {rustc} on {processor}",
+                    table.rustc, table.processor
+                );
             report.inapplicable("instructions", &why);
             return Ok(());
         }
         let counts = count_all()?;
         if options.update {
-            fs::write(TABLE, written(&rustc, &counts)).with_context(|| format!("cannot write {TABLE}"))?;
+            fs::write(TABLE, written(&rustc, &processor, &counts)).with_context(|| format!("cannot write {TABLE}"))?;
             println!("    {TABLE} is written");
             return Ok(());
         }
@@ -167,11 +172,21 @@ fn read(path: &Path) -> Result<Table> {
     toml::from_str(&text).with_context(|| format!("{} is no table of counts", path.display()))
 }
 
-fn written(rustc: &str, counts: &BTreeMap<String, f64>) -> String {
+/// The processor's kind as the kernel names it: vendor, family and model.
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+        line.and_then(|line| line.split(':').nth(1)).map_or("unknown", str::trim).to_owned()
+    };
+    [field("vendor_id"), field("cpu family"), field("model")].join(" ")
+}
+
+fn written(rustc: &str, processor: &str, counts: &BTreeMap<String, f64>) -> String {
     let mut text = format!(
         "# Instructions of ours per message or round trip, without the kernel's: `cargo ci instructions [--update]`.\n\
          # A growth of more than {} % fails. Under another compiler nothing is compared.\n\
-         rustc = \"{rustc}\"\n\n[instructions_per_message]\n",
+         rustc = \"{rustc}\"\nprocessor = \"{processor}\"\n\n[instructions_per_message]\n",
         100.0 * ALLOWED_GROWTH
     );
     for (name, count) in counts {
@@ -203,8 +218,11 @@ mod tests {
     #[test]
     fn the_table_is_read_back_as_it_was_written() {
         let counts = counts(&[("cast", 41.5), ("deliver", 30.0)]);
-        let table: Table = toml::from_str(&written("rustc 1.0", &counts)).unwrap();
-        assert_eq!(table, Table { rustc: "rustc 1.0".into(), instructions_per_message: counts });
+        let table: Table = toml::from_str(&written("rustc 1.0", "some", &counts)).unwrap();
+        assert_eq!(
+            table,
+            Table { rustc: "rustc 1.0".into(), processor: "some".into(), instructions_per_message: counts }
+        );
         assert!(toml::from_str::<Table>("rustc = 1").is_err());
     }
 
