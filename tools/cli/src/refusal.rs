@@ -33,7 +33,9 @@ impl From<clap::Error> for Refusal {
     /// clap's first paragraph is what is wrong; the usage and the tips after it are left to `--help`.
     fn from(error: clap::Error) -> Self {
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            return Self::new("a command is wanted, such as `sistrum demo`; `sistrum --help` lists them");
+            return Self::new(
+                "a command is wanted, such as `sistrum demo` or `sistrum feed publish`; `sistrum --help` lists them",
+            );
         }
         let text = error.to_string();
         let first = text.split("\n\n").next().unwrap_or_default();

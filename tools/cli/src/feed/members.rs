@@ -58,9 +58,11 @@ impl Members {
     ) -> Result<Self, String> {
         let (mut list, me) = match (members.is_empty(), peers.is_empty()) {
             (true, true) => {
-                return Err("who takes part is wanted: --members HOST:PORT,.. with the publisher first, \
-                            the same list for all"
-                    .to_owned());
+                return Err(
+                    "who takes part is wanted: --members HOST:PORT,.. with the publisher first, the same \
+                            list for all; only `subscribe --late` stands in no list"
+                        .to_owned(),
+                );
             }
             (false, _) => {
                 let me = own.find(&members, role)?;

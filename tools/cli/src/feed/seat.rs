@@ -52,22 +52,13 @@ impl Seat {
             is_here,
         };
         let members = Members::of(options, role, own)?;
-        let interface = match (wanted, members.list.get(members.me)) {
-            (Some(interface), _) => interface,
-            (None, Some(me)) => Interface::find(&me.ip().to_string()).map_err(Refusal::new)?,
-            (None, None) => Interface::find("127.0.0.1").map_err(Refusal::new)?,
-        };
+        let interface = interface_of(wanted, &members)?;
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
         let mut node = Node::open(config(options, role, &interface, port))
             .map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
-        let join = match role {
-            Role::Late => JoinOptions::reader(),
-            _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
-        };
-        let join = multicast.map_or(join.clone().unicast(), |group| join.multicast(group));
-        let group = node.join(GROUP, join).map_err(Refusal::new)?;
+        let group = node.join(GROUP, joining(role, &members, multicast)).map_err(Refusal::new)?;
         let (viewed, look_at, stop, left, sign) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
@@ -243,6 +234,23 @@ impl Seat {
     pub(super) fn note(&self, line: impl AsRef<str>) {
         self.bar.suspend(|| eprintln!("{}", line.as_ref()));
     }
+}
+
+fn joining(role: Role, members: &Members, multicast: Option<SocketAddr>) -> JoinOptions {
+    let options = match role {
+        Role::Late => JoinOptions::reader(),
+        _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
+    };
+    match multicast {
+        Some(group) => options.multicast(group),
+        None => options.unicast(),
+    }
+}
+
+/// The interface that was asked for, else that of my address in the list, else loopback.
+fn interface_of(wanted: Option<Interface>, members: &Members) -> Result<Interface, Refusal> {
+    let own = || members.list.get(members.me).map_or("127.0.0.1".to_owned(), |me| me.ip().to_string());
+    wanted.map_or_else(|| Interface::find(&own()).map_err(Refusal::new), Ok)
 }
 
 fn name(members: &Members, rank: Rank) -> String {

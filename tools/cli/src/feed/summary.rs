@@ -107,16 +107,6 @@ impl Summary {
         let (counters, seconds) = (seat.node.counters(), tallied.took.as_secs_f64());
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let Digest { messages, bytes, hash } = tallied.digest.clone();
-        let rows = (0..).zip(&seat.members.list).map(|(rank, endpoint)| {
-            let held = tallied.holds.of(rank);
-            Row {
-                rank,
-                endpoint: endpoint.to_string(),
-                left: seat.left.contains(&Rank(rank)),
-                held_seconds: held.total_ns as f64 / 1e9,
-                held_longest_seconds: held.longest_ns as f64 / 1e9,
-            }
-        });
         Self {
             ok: matches!(stop, None | Some(Stop::Signal(_))),
             role: match seat.role {
@@ -141,7 +131,7 @@ impl Summary {
             interface: format!("{} {}", seat.interface.name, seat.interface.address),
             group: seat.multicast.map(|group| group.to_string()),
             endpoint: seat.node.endpoint().to_string(),
-            members: rows.collect(),
+            members: rows(seat, &tallied.holds),
         }
     }
 
@@ -187,6 +177,20 @@ impl Summary {
         }
         text
     }
+}
+
+fn rows(seat: &Seat, holds: &Holds) -> Vec<Row> {
+    let row = |(rank, endpoint): (u16, &std::net::SocketAddr)| {
+        let held = holds.of(rank);
+        Row {
+            rank,
+            endpoint: endpoint.to_string(),
+            left: seat.left.contains(&Rank(rank)),
+            held_seconds: held.total_ns as f64 / 1e9,
+            held_longest_seconds: held.longest_ns as f64 / 1e9,
+        }
+    };
+    (0..).zip(&seat.members.list).map(row).collect()
 }
 
 #[cfg(test)]
