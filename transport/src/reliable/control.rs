@@ -3,15 +3,15 @@
 use crate::id::GroupInstance;
 use crate::protocol::Target;
 use crate::wire::{
-    ControlWriter, HEADER_LEN, HEARTBEAT_FRAME_LEN, Header, MAX_NAK_RANGES, MAX_STATUS_ENTRIES,
+    ControlWriter, HEADER_LEN, HEARTBEAT_FRAME_LEN, Header, MAX_NAK_FRAME_LEN, MAX_STATUS_FRAME_LEN,
 };
 
 /// Control blocks that may wait; what is beyond is dropped, since a timer will say it again.
 const SLOTS: usize = 64;
 /// Bytes of a control block at most: enough for the largest status or NAK beside a heartbeat.
 pub const CONTROL_BLOCK_LEN: usize = 512;
-const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + 3 + MAX_STATUS_ENTRIES * 18 <= CONTROL_BLOCK_LEN);
-const _: () = assert!(HEADER_LEN + 6 + MAX_NAK_RANGES * 12 <= CONTROL_BLOCK_LEN);
+const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + MAX_STATUS_FRAME_LEN <= CONTROL_BLOCK_LEN);
+const _: () = assert!(HEADER_LEN + HEARTBEAT_FRAME_LEN + MAX_NAK_FRAME_LEN <= CONTROL_BLOCK_LEN);
 
 /// A ring of control blocks.
 #[derive(Debug)]

@@ -213,28 +213,17 @@ impl Reader {
         self.nak_timer = None;
         for at in 0..self.senders.len() {
             let Some(source) = &mut self.senders[at] else { continue };
-            let Some(ask) = source.stream.nak_due(now) else {
-                self.arm(Rank(at as u16));
-                continue;
-            };
-            if source.stream.missing(ask).next().is_none() {
-                source.stream.nak_sent(now, ask.to, &mut self.rng);
-            } else if ask.attempt >= MAX_ATTEMPTS {
-                let lost = source.stream.give_up(now, pool, &mut self.rng);
-                source.notice = Some(Notice::Lost(lost));
-            } else {
-                let stream = &mut source.stream;
-                let mut asked_to = ask.to;
-                let queued = self.control.push(Target::One(source.endpoint), |writer| {
-                    let written = writer.nak(Rank(at as u16), ask.attempt, stream.missing(ask));
-                    if let Some((first, _)) = stream.missing(ask).nth(written) {
-                        asked_to = first;
-                    }
-                });
-                if queued {
-                    stream.nak_sent(now, asked_to, &mut self.rng);
-                    self.counters.naks_sent += 1;
+            match source.stream.nak_due(now) {
+                Some(ask) if ask.attempt >= MAX_ATTEMPTS && source.stream.is_missing(ask) => {
+                    let lost = source.stream.give_up(now, pool, &mut self.rng);
+                    source.notice = Some(Notice::Lost(lost));
                 }
+                Some(ask) => {
+                    let to = Target::One(source.endpoint);
+                    let asked = source.stream.ask(now, ask, to, &mut self.control, &mut self.rng);
+                    self.counters.naks_sent += u64::from(asked);
+                }
+                None => {}
             }
             self.arm(Rank(at as u16));
         }

@@ -270,29 +270,14 @@ impl Session {
         self.timers[Timer::Nak as usize] = None;
         for rank in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[rank] else { continue };
-            let ask = stream.nak_due(now);
-            // What came behind an older gap may all be here: then there is nothing to ask for.
-            if let Some(ask) = ask.filter(|ask| stream.missing(*ask).next().is_none()) {
-                stream.nak_sent(now, ask.to, &mut self.rng);
-            } else if let Some(ask) = ask {
-                let origin = Rank(rank as u16);
-                // A single receiver asks the sender alone; several listen to each other.
-                let to = match self.config.members.len() {
-                    0..=2 => Target::One(self.config.members[rank].endpoint),
-                    _ => Target::Channel(self.config.channel),
-                };
-                let mut asked_to = ask.to;
-                let queued = self.control.push(to, |writer| {
-                    let written = writer.nak(origin, ask.attempt, stream.missing(ask));
-                    if let Some((first, _)) = stream.missing(ask).nth(written) {
-                        asked_to = first;
-                    }
-                });
-                // Where there was no room, the NAK is still due.
-                if queued {
-                    stream.nak_sent(now, asked_to, &mut self.rng);
-                    self.counters.naks_sent += 1;
-                }
+            // A single receiver asks the sender alone; several listen to each other.
+            let to = match self.config.members.len() {
+                0..=2 => Target::One(self.config.members[rank].endpoint),
+                _ => Target::Channel(self.config.channel),
+            };
+            if let Some(ask) = stream.nak_due(now) {
+                let asked = stream.ask(now, ask, to, &mut self.control, &mut self.rng);
+                self.counters.naks_sent += u64::from(asked);
             }
             let next = stream.nak_timeout();
             self.arm(Timer::Nak, next);

@@ -1,11 +1,13 @@
 //! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
 
 use super::config::{Entry, Member};
+use super::control::ControlQueue;
 use super::message::{Message, Parts, continuation};
 use super::nak::{Ask, NakTiming};
 use super::{SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
 use crate::log::{Insert, ReceiveWindow, RxBlock, RxPool};
+use crate::protocol::Target;
 use crate::time::Instant;
 use crate::wire::{DataFrames, HEADER_LEN, Header, Heartbeat, NO_FIRST, NakRanges, Part, StatusEntry};
 use std::ops::ControlFlow;
@@ -182,13 +184,40 @@ impl Stream {
     }
 
     /// The ranges that are missing in what is to be asked for.
-    pub(super) fn missing(&self, ask: Ask) -> impl Iterator<Item = (Seq, u32)> {
+    fn missing(&self, ask: Ask) -> impl Iterator<Item = (Seq, u32)> {
         self.window.missing(ask.from, ask.to)
     }
 
-    /// A NAK was sent that covers everything missing before `to`.
-    pub(super) fn nak_sent(&mut self, now: Instant, to: Seq, rng: &mut fastrand::Rng) {
-        self.nak.asked(now, self.window.next(), to, rng);
+    /// Asks at `to` for what is missing in `ask`; returns whether a NAK was sent.
+    ///
+    /// What came behind an older gap may all be here: then there is nothing to ask for. Where `control` has no room, the NAK
+    /// is still due.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        ask: Ask,
+        to: Target,
+        control: &mut ControlQueue,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
+        let mut asked_to = ask.to;
+        let is_missing = self.is_missing(ask);
+        let queued = is_missing
+            && control.push(to, |writer| {
+                let written = writer.nak(self.origin, ask.attempt, self.missing(ask));
+                if let Some((first, _)) = self.missing(ask).nth(written) {
+                    asked_to = first;
+                }
+            });
+        if queued || !is_missing {
+            self.nak.asked(now, self.window.next(), asked_to, rng);
+        }
+        queued
+    }
+
+    /// Whether anything is missing in what is to be asked for.
+    pub(super) fn is_missing(&self, ask: Ask) -> bool {
+        self.missing(ask).next().is_some()
     }
 
     /// When [`nak_due`](Self::nak_due) wants to be asked.

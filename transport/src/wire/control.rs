@@ -28,6 +28,10 @@ const HEAD: usize = 3;
 const HEARTBEAT_LEN: usize = 24;
 /// Bytes that a heartbeat takes in a trailer.
 pub const HEARTBEAT_FRAME_LEN: usize = HEAD + HEARTBEAT_LEN;
+/// Bytes that the largest status takes.
+pub const MAX_STATUS_FRAME_LEN: usize = HEAD + MAX_STATUS_ENTRIES * STATUS_ENTRY_LEN;
+/// Bytes that the largest NAK takes.
+pub const MAX_NAK_FRAME_LEN: usize = HEAD + NAK_HEAD + MAX_NAK_RANGES * NAK_RANGE_LEN;
 const STATUS_ENTRY_LEN: usize = 18;
 const NAK_HEAD: usize = 3;
 const NAK_RANGE_LEN: usize = 12;
