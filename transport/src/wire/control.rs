@@ -8,6 +8,7 @@
 //! status     (rank u16 | received u64 | delivered u64)*
 //! goodbye    end u64
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
+//! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
 
@@ -24,6 +25,11 @@ const TYPE_STATUS: u8 = 2;
 const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
 const TYPE_GOODBYE: u8 = 5;
+/// The first and the last type that ordering layers share out among themselves.
+const TYPE_ORDER: u8 = 0x40;
+const TYPE_ORDER_LAST: u8 = 0x4f;
+/// Bytes in front of the body of a frame.
+pub const CONTROL_HEAD: usize = HEAD;
 const HEAD: usize = 3;
 const HEARTBEAT_LEN: usize = 24;
 /// Bytes that a heartbeat takes in a trailer.
@@ -140,6 +146,13 @@ pub enum Control<'a> {
     Setup(Setup),
     /// See [`Goodbye`].
     Goodbye(Goodbye),
+    /// A frame of an ordering layer. It counts in the order of its block's stream, and only there.
+    Order {
+        /// Which of its frames, 0 to 15.
+        kind: u8,
+        /// What the layer wrote.
+        body: &'a [u8],
+    },
 }
 
 /// Walks control frames.
@@ -215,6 +228,7 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
                 },
             }))
         }
+        TYPE_ORDER..=TYPE_ORDER_LAST => Ok(Control::Order { kind: kind - TYPE_ORDER, body }),
         _ => Err(Malformed::Frame),
     }
 }
@@ -310,6 +324,17 @@ impl<'a> ControlWriter<'a> {
         let Some(body) = self.begin(TYPE_GOODBYE, GOODBYE_LEN) else { return false };
         body.copy_from_slice(&goodbye.end.0.to_le_bytes());
         true
+    }
+
+    /// Writes a frame of an ordering layer, `kind` 0 to 15: `body` fills what is left and returns how much of it counts.
+    /// Nothing is written when that is nothing.
+    pub fn order(&mut self, kind: u8, body: impl FnOnce(&mut [u8]) -> usize) {
+        debug_assert!(kind <= TYPE_ORDER_LAST - TYPE_ORDER);
+        let Some(room) = self.out.get_mut(self.at + HEAD..) else { return };
+        let len = body(room);
+        if len > 0 {
+            self.begin(TYPE_ORDER + kind, len).expect("it was written into the room");
+        }
     }
 
     /// Writes a setup; `false` when it does not fit.
