@@ -42,6 +42,7 @@ pub struct Sequenced {
 
 /// Who says which total block is next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a group")]
 enum Sequencer {
     Token(Token),
     Rotating(Rotating),

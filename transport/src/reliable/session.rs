@@ -454,7 +454,7 @@ impl<L: Layer> Session<L> {
     fn stream_of(config: &SessionConfig, rank: Rank) -> Option<Stream> {
         let member = &config.members[rank.0 as usize];
         if rank == config.me {
-            return L::ORDERS.then(|| Stream::own(rank, member, &config.tuning));
+            return L::ORDERS.then(|| Stream::own(rank, member, L::COMES_BACK, &config.tuning));
         }
         let mine = &config.members[config.me.0 as usize];
         // Often enough that neither the sender's window nor my receive buffer runs full between two acks.

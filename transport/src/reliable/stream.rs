@@ -24,6 +24,8 @@ pub(super) struct Stream {
     waiting: bool,
     /// A reader's stream: it is never acknowledged, and nothing is kept once it is delivered.
     is_passive: bool,
+    /// Order flags of the blocks that are delivered; 0 for all. The others hold their places.
+    only: u8,
     /// Blocks from here on may not be delivered yet, whatever is held: an ordering layer says so.
     gate: Seq,
     /// Everything before it is held by all.
@@ -65,6 +67,7 @@ impl Stream {
             cursor: Cursor { seq, at: 0, seeking: waiting, wait_until: seq },
             waiting,
             is_passive: false,
+            only: 0,
             gate: Seq(u64::MAX),
             stable: seq,
             reported: StatusEntry { rank: origin, received: seq, delivered: seq },
@@ -83,8 +86,8 @@ impl Stream {
     }
 
     /// My own stream, as it comes back to me: nothing is delivered before it is admitted, or kept once it is delivered.
-    pub(super) fn own(origin: Rank, member: &Member, tuning: &Tuning) -> Self {
-        Self { is_passive: true, gate: member.start, ..Self::new(origin, member, 1, u64::MAX, tuning) }
+    pub(super) fn own(origin: Rank, member: &Member, only: u8, tuning: &Tuning) -> Self {
+        Self { is_passive: true, only, gate: member.start, ..Self::new(origin, member, 1, u64::MAX, tuning) }
     }
 
     /// Takes the next block of my own stream; `false` when there is no place for it.
@@ -345,6 +348,9 @@ impl Stream {
         H: FnMut(Message<'_>) -> ControlFlow<()>,
     {
         let bytes = pool.bytes(self.window.get(self.cursor.seq).expect("everything before `next` is held"));
+        if self.only != 0 && Header::order_of_checked(bytes).0 & self.only == 0 {
+            return Step::Done;
+        }
         if self.cursor.seeking {
             match Header::first_of_checked(bytes) {
                 NO_FIRST => return Step::Done,

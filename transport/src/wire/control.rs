@@ -45,6 +45,7 @@ const SETUP_LEN: usize = 41;
 const GOODBYE_LEN: usize = 8;
 const SETUP_COMPLETE: u8 = 1;
 const SETUP_COALESCES: u8 = 2;
+const SETUP_ROTATING: u8 = 4;
 
 /// How far a sender has come: found by it, the loss of the last blocks is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct SetupFlags {
     pub complete: bool,
     /// I receive coalesced runs in one buffer.
     pub coalesces: bool,
+    /// Total order is found by turns, not by a token.
+    pub rotating: bool,
 }
 
 /// The entries of a status frame.
@@ -225,6 +228,7 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
                 flags: SetupFlags {
                     complete: body[40] & SETUP_COMPLETE != 0,
                     coalesces: body[40] & SETUP_COALESCES != 0,
+                    rotating: body[40] & SETUP_ROTATING != 0,
                 },
             }))
         }
@@ -350,7 +354,8 @@ impl<'a> ControlWriter<'a> {
         body[36..40].copy_from_slice(&setup.list.to_le_bytes());
         let complete = if setup.flags.complete { SETUP_COMPLETE } else { 0 };
         let coalesces = if setup.flags.coalesces { SETUP_COALESCES } else { 0 };
-        body[40] = complete | coalesces;
+        let rotating = if setup.flags.rotating { SETUP_ROTATING } else { 0 };
+        body[40] = complete | coalesces | rotating;
         true
     }
 
@@ -398,7 +403,7 @@ mod tests {
             block: 6,
             members: 7,
             list: 8,
-            flags: SetupFlags { complete: true, coalesces: false },
+            flags: SetupFlags { complete: true, coalesces: false, rotating: true },
         };
         let mut writer = ControlWriter::new(&mut out);
         assert!(writer.heartbeat(heartbeat));
