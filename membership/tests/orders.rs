@@ -280,7 +280,9 @@ fn state(nodes: &[Node]) -> String {
 fn every_promise_is_kept_and_nothing_stalls() {
     let seeds = match std::env::var("SISTRUM_SEED") {
         Ok(seed) => vec![seed.parse().expect("a number")],
-        Err(_) => (0..std::env::var("SISTRUM_SEEDS").map_or(40, |n| n.parse().unwrap())).collect::<Vec<u64>>(),
+        Err(_) => {
+            (0..std::env::var("SISTRUM_SEEDS").map_or(40, |n| n.parse().unwrap())).collect::<Vec<u64>>()
+        }
     };
     for seed in seeds {
         let plan = Plan::draw(seed);
