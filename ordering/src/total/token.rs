@@ -92,6 +92,11 @@ impl Token {
         self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.read.iter().copied()
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while let Some(run) = self.runs.front_mut()
             && run.rank == rank
