@@ -70,7 +70,7 @@ impl Plan {
             members: rng.u16(2..7),
             casts: rng.u32(20..80),
             orders,
-            options: TotalOptions { mode, stamps },
+            options: TotalOptions { mode, stamps, ..TotalOptions::default() },
             replies: rng.f64() * 0.2,
             refusals: rng.f64() * 0.3,
             longest: if rng.bool() { 60 } else { 3000 },
@@ -280,7 +280,9 @@ fn state(nodes: &[Node]) -> String {
 fn every_promise_is_kept_and_nothing_stalls() {
     let seeds = match std::env::var("SISTRUM_SEED") {
         Ok(seed) => vec![seed.parse().expect("a number")],
-        Err(_) => (0..std::env::var("SISTRUM_SEEDS").map_or(40, |n| n.parse().unwrap())).collect::<Vec<u64>>(),
+        Err(_) => {
+            (0..std::env::var("SISTRUM_SEEDS").map_or(40, |n| n.parse().unwrap())).collect::<Vec<u64>>()
+        }
     };
     for seed in seeds {
         let plan = Plan::draw(seed);
