@@ -59,6 +59,8 @@ pub(super) struct Duty {
     heir: Option<Option<Rank>>,
     /// Total blocks of each member among the last ones.
     traffic: Vec<u32>,
+    /// As many of them are looked at.
+    hand_over_after: u32,
 }
 
 impl Token {
@@ -124,14 +126,20 @@ impl Token {
         !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
     }
 
-    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
+    /// Whether everything before this block, and it itself, has been read in its stream: what it says of the order counts.
+    pub(super) fn has_read(&self, rank: Rank, seq: Seq) -> bool {
+        seq < self.read[rank.0 as usize]
+    }
+
+    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be. Returns whether
+    /// it may have freed others.
     pub(super) fn held(
         &mut self,
         rank: Rank,
         blocks: &impl Blocks,
         let_through: &DelayQueue,
         duty: &mut Duty,
-    ) {
+    ) -> bool {
         let generation = self.generation;
         self.read_on(rank, blocks, let_through, duty);
         while self.generation != generation {
@@ -149,6 +157,7 @@ impl Token {
             // The token has just come: everything that waits for an order is mine to number.
             (0..self.read.len()).for_each(|other| self.number(Rank(other as u16), blocks, duty));
         }
+        self.generation != generation
     }
 
     fn read_on(&mut self, rank: Rank, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
@@ -245,7 +254,7 @@ impl Token {
 }
 
 impl Duty {
-    pub(super) fn new(me: Rank, members: usize, unstable: usize) -> Self {
+    pub(super) fn new(me: Rank, members: usize, unstable: usize, hand_over_after: u32) -> Self {
         Self {
             me,
             is_mine: me == Rank(0),
@@ -254,6 +263,7 @@ impl Duty {
             pending: VecDeque::with_capacity(unstable),
             heir: None,
             traffic: vec![0; members],
+            hand_over_after: hand_over_after.max(1),
         }
     }
 
@@ -276,7 +286,9 @@ impl Duty {
         if !self.pending.is_empty() {
             self.write_order(writer);
         }
-        if is_total {
+        // Where there was no room for all of them, the block is marked like anybody's: its turn comes after theirs.
+        let is_direct = is_total && self.pending.is_empty();
+        if is_direct {
             self.next_position += 1;
             self.traffic[self.me.0 as usize] += 1;
         }
@@ -284,7 +296,7 @@ impl Duty {
             self.hand_over(writer);
         }
         let told = if writer.written() > before { ORDERS } else { 0 };
-        told | if is_total { DIRECT } else { 0 }
+        told | if is_direct { DIRECT } else { 0 }
     }
 
     /// Writes as many runs as fit; the rest goes into the next block.
@@ -315,7 +327,7 @@ impl Duty {
     /// The other member that makes most of the traffic, looked at once in a while.
     fn busiest(&mut self) -> Option<Rank> {
         let sum: u32 = self.traffic.iter().sum();
-        if sum < TRAFFIC_LOOKED_AT {
+        if sum < self.hand_over_after {
             return None;
         }
         let (rank, most) = (0..).zip(&self.traffic).max_by_key(|(_, blocks)| **blocks)?;
@@ -355,6 +367,3 @@ fn push(runs: &mut VecDeque<Run>, run: Run) {
 fn write_all(out: &mut [u8], numbers: &[u64]) -> Option<usize> {
     numbers.iter().try_fold(0, |at, number| Some(at + varint::write(out.get_mut(at..)?, *number)?))
 }
-
-/// Total blocks after which the token may move: one member must have made three quarters of them.
-const TRAFFIC_LOOKED_AT: u32 = 64;
