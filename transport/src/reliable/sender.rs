@@ -7,6 +7,7 @@ use super::flow::{Flow, Refused};
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
+use crate::mutated;
 use crate::time::Instant;
 use crate::wire::{
     ControlWriter, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part,
@@ -178,7 +179,8 @@ impl Sender {
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
-            self.log.release(self.flow.delivered());
+            let freed = if mutated!(LogFreedOnStable) { self.flow.stable() } else { self.flow.delivered() };
+            self.log.release(freed);
         }
     }
 
@@ -209,7 +211,7 @@ impl Sender {
 
     /// Where my stream stands, for a heartbeat.
     pub(super) fn position(&self) -> Heartbeat {
-        self.position_before(self.sent)
+        self.position_before(if mutated!(HeartbeatWithoutTail) { self.flow.stable() } else { self.sent })
     }
 
     /// Whether some member may not have received or delivered everything that was sent.
@@ -314,7 +316,8 @@ impl Sender {
         if self.is_closed {
             return Err(Refused::Left);
         }
-        if self.log.open().since(self.log.oldest()) >= self.window {
+        let overfill = if mutated!(OverfillWindow) { 2 } else { 0 };
+        if self.log.open().since(self.log.oldest()) >= self.window + overfill {
             return Err(self.flow.full(self.now));
         }
         self.log.begin(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
