@@ -44,6 +44,8 @@ pub struct GroupConfig {
     pub max_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
+    /// The first sequence of my stream.
+    pub start: Seq,
     /// Seed of the random delays.
     pub seed: u64,
 }
@@ -138,7 +140,7 @@ impl Group {
         let setup = Setup {
             boot: config.boot,
             seen: BootId(0),
-            start: Seq(0),
+            start: config.start,
             receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
             window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
             block: config.block as u16,
@@ -207,6 +209,12 @@ impl Group {
     #[must_use]
     pub fn most_silent(&self) -> Option<(Rank, Instant)> {
         self.running.as_ref()?.session.most_silent()
+    }
+
+    /// The streams of the view, for those who look but do not touch: reports and judges.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        Some(&self.running.as_ref()?.session)
     }
 
     /// What happened so far; blocks that came before the view count as foreign.
@@ -333,7 +341,9 @@ impl Protocol for Group {
     {
         let mut events = 0;
         while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
-            let sender = self.running.as_mut().map(|running| running.session.sender());
+            // Nothing is cast into a view that the application has not been told of.
+            let told = self.running.as_mut().filter(|running| running.told);
+            let sender = told.map(|running| running.session.sender());
             if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
                 return events;
             }

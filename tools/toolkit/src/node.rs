@@ -5,7 +5,7 @@ use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
     BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, SessionCounters, View,
+    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq, SessionCounters, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_transport::engine::Cycle;
@@ -131,6 +131,7 @@ impl Node {
             coalesces: capabilities.coalesces,
             max_window,
             tuning: self.tuning(window),
+            start: Seq(0),
             seed: self.seed_of(name),
         };
         self.claimed_blocks += max_window * count.saturating_sub(1);
