@@ -52,10 +52,10 @@ use present::catch_all;
 #[cfg(feature = "mutants")]
 mod present {
     use super::Options;
-    use crate::sim::ORDERS;
     use crate::sim::campaign::{Campaign, Ends, Failure};
     use crate::sim::options::Bounds;
     use anyhow::{Result, ensure};
+    use sistrum_ordering::Order;
     use sistrum_transport::mutation::Mutation;
     use std::time::Instant;
 
@@ -91,7 +91,7 @@ mod present {
     /// The first seed that shows it.
     fn catch(name: &str, options: &Options) -> Result<Option<Failure>> {
         let campaign = Campaign {
-            bounds: Bounds { members: (2, options.members), orders: ORDERS.to_vec(), edits: Vec::new() },
+            bounds: Bounds { members: (2, options.members), orders: Order::ALL.to_vec(), edits: Vec::new() },
             first: 0,
             ends: Ends { seeds: options.seeds, after: None, failures: 1 },
             mutation: Some(name.to_owned()),

@@ -1,12 +1,15 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
 use crate::handshake::{Conflict, Handshake};
-use sistrum_ordering::{BootId, Endpoint, GroupId, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+use sistrum_ordering::{
+    BootId, Endpoint, GroupId, Order, Rank, Seq, Total, TotalMode, TotalOptions, View, ViewId, ViewMember,
+    ViewNumber,
+};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::reliable::{
-    self, Entry, Member, Message, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters, Tuning,
+    self, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
@@ -16,6 +19,11 @@ use std::ops::ControlFlow;
 const FIRST_VIEW: ViewNumber = ViewNumber(1);
 /// Ranks are 16 bits on the wire; memory per member ends long before.
 const MAX_MEMBERS: usize = 1024;
+
+/// The streams of a group, with every order above them.
+pub type Session = reliable::Session<Total>;
+/// A member's own stream.
+pub type Sender = reliable::Sender<<Total as Layer>::Outbound>;
 
 /// What a group is built from.
 #[derive(Debug, Clone)]
@@ -44,6 +52,8 @@ pub struct GroupConfig {
     pub max_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
+    /// How total order is found, and how stamps are told: the same at all members.
+    pub order: TotalOptions,
     /// The first sequence of my stream.
     pub start: Seq,
     /// Seed of the random delays.
@@ -87,13 +97,13 @@ impl Caster<'_> {
         Caster(self.0.as_deref_mut())
     }
 
-    /// Casts one message.
+    /// Casts one message in this order.
     ///
     /// # Errors
-    /// As [`Sender::cast`], and [`Refused::NoView`].
+    /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
-    pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast(message)
+    pub fn cast(&mut self, order: Order, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(order, message)
     }
 }
 
@@ -146,7 +156,11 @@ impl Group {
             block: config.block as u16,
             members: config.members.len() as u16,
             list: list_digest(&config.members),
-            flags: SetupFlags { complete: false, coalesces: config.coalesces },
+            flags: SetupFlags {
+                complete: false,
+                coalesces: config.coalesces,
+                rotating: config.order.mode == TotalMode::Rotating,
+            },
         };
         Self {
             id,
@@ -180,6 +194,12 @@ impl Group {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
     }
 
+    /// The streams of the view, once there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.running.as_ref().map(|running| &running.session)
+    }
+
     /// The most bytes that a message may have, once there is a view.
     #[must_use]
     pub fn max_message(&self) -> Option<usize> {
@@ -209,12 +229,6 @@ impl Group {
     #[must_use]
     pub fn most_silent(&self) -> Option<(Rank, Instant)> {
         self.running.as_ref()?.session.most_silent()
-    }
-
-    /// The streams of the view, for those who look but do not touch: reports and judges.
-    #[must_use]
-    pub fn session(&self) -> Option<&Session> {
-        Some(&self.running.as_ref()?.session)
     }
 
     /// What happened so far; blocks that came before the view count as foreign.
@@ -292,7 +306,7 @@ impl Group {
             .unzip();
         let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
         let view = View::new(id, view_members, config.me);
-        let session = Session::new(SessionConfig {
+        let session = SessionConfig {
             group: self.id,
             instance,
             view: FIRST_VIEW,
@@ -304,8 +318,8 @@ impl Group {
             limits: config.limits,
             tuning: config.tuning,
             seed: config.seed,
-        });
-        let session = session.expect("the memory of a log is there");
+        };
+        let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
         self.running = Some(Running { view, told: false, session });
     }
 }

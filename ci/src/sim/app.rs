@@ -1,10 +1,11 @@
 //! The application of one process: it casts in bursts, refuses, stalls, replies, and writes down what it is handed.
 
 use super::faults::{Counts, Fault};
-use super::history::{History, Message, Order, Process, What};
+use super::history::{History, Message, Process, What};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
+use sistrum_ordering::Order;
 use sistrum_ordering::Rank;
 use sistrum_transport::reliable::{self, Refused, max_message};
 use sistrum_transport::time::Instant;
@@ -23,6 +24,8 @@ pub(super) struct App {
     seed: u64,
     rng: Rng,
     left: u32,
+    /// Total casts of mine that have not come back yet.
+    own_totals: u32,
     /// It was told of a view: before that it casts nothing.
     has_view: bool,
     orders: Vec<Order>,
@@ -47,6 +50,7 @@ impl App {
             seed: scenario.seed,
             rng: Rng::with_seed(seed ^ 0xa99),
             left: messages,
+            own_totals: 0,
             has_view: false,
             orders: scenario.orders.clone(),
             block: scenario.block,
@@ -66,8 +70,9 @@ impl App {
         (self.has_view && self.left > 0).then_some(self.next_at)
     }
 
+    /// Whether it has cast everything, and got back what comes back.
     pub(super) fn is_done(&self) -> bool {
-        self.left == 0
+        self.left == 0 && self.own_totals == 0
     }
 
     /// Until an event that was refused, or a send that found no room, is tried again.
@@ -83,7 +88,9 @@ impl App {
         let Ok(sender) = group.sender() else { return 0 };
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
-        (0..burst).take_while(|_| self.cast(now, &mut |_, bytes| sender.cast(bytes), history)).count()
+        (0..burst)
+            .take_while(|_| self.cast(now, &mut |order, bytes| sender.cast_as(order, bytes), history))
+            .count()
     }
 
     /// Takes an event, or refuses it.
@@ -110,7 +117,7 @@ impl App {
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
-            let replied = self.cast(now, &mut |_, bytes| caster.cast(bytes), history);
+            let replied = self.cast(now, &mut |order, bytes| caster.cast(order, bytes), history);
             self.counts.add(Fault::Reply, u64::from(replied));
         }
         ControlFlow::Continue(())
@@ -132,6 +139,7 @@ impl App {
         match cast(order, &self.scratch) {
             Ok(()) => {
                 self.left -= 1;
+                self.own_totals += u32::from(order == Order::Total);
                 history.cast(now.0, self.process, order, len);
                 true
             }
@@ -184,6 +192,11 @@ impl App {
             return alien;
         }
         self.compose(named, len);
-        if self.scratch == message.bytes() { What::Deliver(named) } else { alien }
+        if self.scratch != message.bytes() {
+            return alien;
+        }
+        let is_mine = history.cast_of(named).by == self.process;
+        self.own_totals = self.own_totals.saturating_sub(u32::from(is_mine));
+        What::Deliver(named)
     }
 }

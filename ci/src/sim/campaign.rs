@@ -106,8 +106,7 @@ impl Campaign {
     /// The line that runs a seed again.
     pub(crate) fn line(&self, seed: u64, edits: &[String]) -> String {
         let (least, most) = self.bounds.members;
-        let orders: Vec<String> =
-            self.bounds.orders.iter().map(|order| format!("{order:?}").to_lowercase()).collect();
+        let orders: Vec<&str> = self.bounds.orders.iter().map(|order| order.name()).collect();
         let mut line =
             format!("cargo ci sim --seed {seed} --members {least}..{most} --orders {}", orders.join(","));
         if let Some(mutation) = &self.mutation {

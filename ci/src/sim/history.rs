@@ -2,16 +2,8 @@
 //!
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
 
-use sistrum_ordering::{Rank, View};
+use sistrum_ordering::{Order, Rank, View};
 use std::fmt;
-
-/// The order that was promised to a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Order {
-    Fifo,
-    Causal,
-    Total,
-}
 
 /// One incarnation of one member; an index into [`History::processes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,8 +22,8 @@ mod whim;
 use crate::step::{self, Report};
 use anyhow::{Context as _, Result, bail, ensure};
 use campaign::{Campaign, Ends, Failure, Summary};
-use history::Order;
 use options::{Bounds, Scenario};
+use sistrum_ordering::Order;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<f64>,
     /// The orders that casts may ask for.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = ORDERS)]
+    #[arg(long, value_name = "ORDER,..", value_delimiter = ',', default_values_t = Order::ALL)]
     orders: Vec<Order>,
     /// Prints what was drawn and everything that happened.
     #[arg(long)]
@@ -62,9 +62,6 @@ pub(crate) struct Options {
     #[arg(long, hide = true)]
     here: bool,
 }
-
-/// The orders that groups have by now.
-pub(crate) const ORDERS: [Order; 1] = [Order::Fifo];
 
 /// Small groups find as much as large ones, and sooner: they are what every change must pass.
 const SHORT: [&str; 6] = ["sim", "--here", "--members", "2..8", "--minutes", "1"];
@@ -170,7 +167,7 @@ mod tests {
     use super::*;
 
     fn trace(seed: u64) -> String {
-        let bounds = Bounds { members: (2, 8), orders: ORDERS.to_vec(), edits: Vec::new() };
+        let bounds = Bounds { members: (2, 8), orders: Order::ALL.to_vec(), edits: Vec::new() };
         let outcome = driver::run(&Scenario::draw(seed, &bounds));
         assert_eq!(outcome.violations, []);
         format!("{}{:?}{}", outcome.history, outcome.effective, outcome.took_ns)

@@ -1,8 +1,8 @@
 //! What one run is made of: everything is drawn from its seed, and can be changed afterwards to shrink it.
 
 use super::faults::{Counts, Fault};
-use super::history::Order;
 use fastrand::Rng;
+use sistrum_ordering::{Order, Stamps, TotalMode, TotalOptions};
 use sistrum_transport::medium::{FaultOptions, SimOptions, true_size};
 use sistrum_transport::reliable::Tuning;
 
@@ -17,6 +17,8 @@ pub(crate) struct Scenario {
     pub(crate) messages: u32,
     /// Each cast has one of these.
     pub(crate) orders: Vec<Order>,
+    /// How total order is found, and how stamps are told.
+    pub(crate) total: TotalOptions,
     pub(crate) block: usize,
     /// Blocks that one send carries.
     pub(crate) run_blocks: usize,
@@ -79,7 +81,8 @@ impl Scenario {
         let rng = &mut Rng::with_seed(seed);
         let members = draw_members(rng, bounds.members);
         let senders = rng.u16(1..=members);
-        let block = pick(rng, &[128, 160, 256, 512, 1408, 4096]);
+        let orders = draw_orders(rng, &bounds.orders);
+        let block = draw_block(rng, members, &orders);
         let check_payload = rng.bool();
         let storm = draw_storm(rng, block, members, check_payload);
         let windows = draw_windows(rng, members);
@@ -90,7 +93,8 @@ impl Scenario {
             members,
             senders,
             messages: rng.u32(1..(6_000 / deliveries).clamp(4, 120)),
-            orders: draw_orders(rng, &bounds.orders),
+            orders,
+            total: draw_total(rng),
             block,
             run_blocks: pick(rng, &[1, 4, 16, 128]),
             starts: (0..members).map(|_| draw_start(rng, widest)).collect(),
@@ -297,6 +301,22 @@ fn draw_orders(rng: &mut Rng, orders: &[Order]) -> Vec<Order> {
     rng.shuffle(&mut drawn);
     drawn.truncate(rng.usize(1..=orders.len()));
     drawn
+}
+
+/// Any size, as long as a block has room for the longest stamp beside a message.
+fn draw_block(rng: &mut Rng, members: u16, orders: &[Order]) -> usize {
+    let needs_stamps = orders != [Order::Fifo];
+    let least = if needs_stamps { 160 + 14 * usize::from(members) } else { 0 };
+    let sizes: Vec<usize> =
+        [128, 160, 256, 512, 1408, 4096].into_iter().filter(|size| *size >= least).collect();
+    pick(rng, &sizes)
+}
+
+fn draw_total(rng: &mut Rng) -> TotalOptions {
+    TotalOptions {
+        mode: pick(rng, &[TotalMode::Token, TotalMode::Rotating]),
+        stamps: pick(rng, &[Stamps::Compressed, Stamps::Compressed, Stamps::Compressed, Stamps::Full]),
+    }
 }
 
 fn draw_death(rng: &mut Rng) -> Death {

@@ -65,8 +65,8 @@ impl<F: Fn(&Scenario) -> bool> Shrinking<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Order;
     use crate::sim::options::Bounds;
+    use sistrum_ordering::Order;
 
     #[test]
     fn what_does_not_matter_is_turned_off() {

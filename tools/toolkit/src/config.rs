@@ -1,6 +1,6 @@
 //! What a node and a group are built from. Every value is checked before anything is opened.
 
-use crate::{Endpoint, Error, Idle, MediumChoice, Result, Tuning};
+use crate::{Endpoint, Error, Idle, MediumChoice, Result, TotalMode, Tuning};
 use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
 use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -159,6 +159,7 @@ pub struct JoinOptions {
     /// `None` for a reader, who is in no list.
     pub(crate) members: Option<Vec<Endpoint>>,
     pub(crate) fan_out: Reach,
+    pub(crate) total: TotalMode,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,20 +173,27 @@ impl JoinOptions {
     /// every member by unicast.
     #[must_use]
     pub fn members(members: Vec<Endpoint>) -> Self {
-        Self { members: Some(members), fan_out: Reach::Unicast }
+        Self { members: Some(members), fan_out: Reach::Unicast, total: TotalMode::Token }
     }
 
     /// Not in the list: a reader gets what is cast from now on, from each member's next whole message, asks for what it
     /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
     #[must_use]
     pub fn reader() -> Self {
-        Self { members: None, fan_out: Reach::Unicast }
+        Self { members: None, fan_out: Reach::Unicast, total: TotalMode::Token }
     }
 
     /// One datagram to this multicast address and port reaches all members.
     #[must_use]
     pub fn multicast(mut self, group: SocketAddr) -> Self {
         self.fan_out = Reach::Multicast(Endpoint(group));
+        self
+    }
+
+    /// How the order of total casts is found: all members alike.
+    #[must_use]
+    pub fn total(mut self, mode: TotalMode) -> Self {
+        self.total = mode;
         self
     }
 

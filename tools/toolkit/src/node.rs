@@ -5,9 +5,10 @@ use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
     BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq, SessionCounters, View,
+    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
+use sistrum_ordering::TotalOptions;
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
@@ -101,13 +102,19 @@ impl Node {
             });
         }
         let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, options.fan_out)?,
+            Some(members) => self.join_as_member(name, members, options.fan_out, options.total)?,
             None => self.join_as_reader(name, options.fan_out)?,
         };
         Ok(self.groups.add(joined))
     }
 
-    fn join_as_member(&mut self, name: &str, members: Vec<Endpoint>, reach: Reach) -> Result<Joined> {
+    fn join_as_member(
+        &mut self,
+        name: &str,
+        members: Vec<Endpoint>,
+        reach: Reach,
+        mode: TotalMode,
+    ) -> Result<Joined> {
         let (local, count) = (self.endpoint(), members.len());
         let window = self.config.window_for(count, self.claimed_blocks)?;
         let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
@@ -131,6 +138,7 @@ impl Node {
             coalesces: capabilities.coalesces,
             max_window,
             tuning: self.tuning(window),
+            order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
             seed: self.seed_of(name),
         };
@@ -169,9 +177,7 @@ impl Node {
     /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
-        match order {
-            Order::Fifo => self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast(message),
-        }
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(order, message)
     }
 
     /// Casts a message of `len` bytes that `write` writes in place into the log; `len` is at most what fits in one block.
@@ -182,10 +188,11 @@ impl Node {
     pub fn cast_with(
         &mut self,
         group: &Group,
+        order: Order,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Refused> {
-        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(len)?);
+        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(order, len)?);
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 //! causes. Fifo messages promise nothing across senders: they are no causes. A sender's stream is delivered in order, so
 //! a count for each sender says which of its messages are meant.
 
-use crate::sim::history::{Cast, Event, History, Message, Order, Process, What};
+use crate::sim::history::{Cast, Event, History, Message, Process, What};
+use sistrum_ordering::Order;
 
 /// An effect that came before its cause, which came later.
 pub(super) fn swaps(history: &History) -> Option<String> {
@@ -60,7 +61,9 @@ impl Walk<'_> {
         if order == Order::Fifo {
             return None;
         }
-        if let Some(cause) = self.missing(process, message)
+        // What I cast myself waits behind my own total casts, which are not back yet, without being held up.
+        if event.what == What::Deliver(message)
+            && let Some(cause) = self.missing(process, message)
             && self.history.deliveries(process).any(|delivered| delivered == cause) == comes_later
         {
             let (history, when) = (self.history, if comes_later { "before" } else { "without" });

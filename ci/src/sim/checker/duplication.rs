@@ -15,8 +15,8 @@ pub(super) fn check(history: &History) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Order;
     use crate::sim::history::tests::Told;
+    use sistrum_ordering::Order;
 
     #[test]
     fn twice_is_found_and_a_message_of_ones_own_is_delivered_by_its_cast() {

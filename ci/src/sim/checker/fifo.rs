@@ -40,8 +40,8 @@ fn first(history: &History, bad: impl Fn(u32, u32) -> bool, how: &str) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Order;
     use crate::sim::history::tests::Told;
+    use sistrum_ordering::Order;
 
     fn told() -> (Told, [Message; 3]) {
         let mut told = Told::of(2);

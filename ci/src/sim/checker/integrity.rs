@@ -30,8 +30,9 @@ pub(super) fn check(history: &History) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::history::Message;
     use crate::sim::history::tests::Told;
-    use crate::sim::history::{Message, Order};
+    use sistrum_ordering::Order;
     use sistrum_ordering::Rank;
 
     #[test]

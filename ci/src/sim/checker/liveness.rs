@@ -30,8 +30,8 @@ fn first_missing(history: &History, concerns: impl Fn(Process, Process) -> bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Order;
     use crate::sim::history::tests::Told;
+    use sistrum_ordering::Order;
 
     #[test]
     fn what_never_comes_is_found() {

@@ -169,9 +169,9 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::Order;
     use super::super::history::tests::Told;
     use super::*;
+    use sistrum_ordering::Order;
 
     #[test]
     fn a_good_history_has_no_fault() {

@@ -1,6 +1,7 @@
 //! Total: one order of a group's total casts, the same at all, without gaps: whoever delivered fewer delivered a prefix.
 
-use crate::sim::history::{History, Message, Order, Process};
+use crate::sim::history::{History, Message, Process};
+use sistrum_ordering::Order;
 
 pub(super) fn check(history: &History) -> Option<String> {
     let lives = history.processes.iter().map(|who| who.life).max()?;

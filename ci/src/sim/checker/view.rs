@@ -79,8 +79,8 @@ pub(super) fn is_agreed_on(history: &History) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::history::Order;
     use crate::sim::history::tests::Told;
+    use sistrum_ordering::Order;
     use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewId, ViewMember, ViewNumber};
 
     fn view(number: u32, boots: [u64; 2], me: u16) -> What {

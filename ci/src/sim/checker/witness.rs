@@ -2,9 +2,11 @@
 //!
 //! The witness is one sequence of all events that agrees with each process's own sequence, in which a total message happens at
 //! one instant for all, a message is delivered after it was cast, and after its causes. It exists unless these demands
-//! go round in a circle; then the circle is the counter-example.
+//! go round in a circle; then the circle is the counter-example. Fifo messages promise nothing across senders: they may come
+//! before what their sender knew, and are left out.
 
-use crate::sim::history::{Cast, Event, History, Message, Order, What};
+use crate::sim::history::{Cast, Event, History, Message, What};
+use sistrum_ordering::Order;
 
 pub(super) fn check(history: &History) -> Option<String> {
     let graph = Graph::of(history);
@@ -33,7 +35,10 @@ impl Graph {
         for (at, event) in history.events.iter().enumerate() {
             let (What::Cast(message) | What::Deliver(message)) = event.what else { continue };
             let (process, index) = (event.process.0 as usize, message.0 as usize);
-            let is_total = history.cast_of(message).order == Order::Total;
+            let order = history.cast_of(message).order;
+            if order == Order::Fifo {
+                continue;
+            }
             let is_cast = matches!(event.what, What::Cast(_));
             let node = match ordered[index] {
                 Some(node) if !is_cast => node,
@@ -44,7 +49,7 @@ impl Graph {
                 cast_at[index] = Some(node);
             } else {
                 graph.demand(cast_at[index], node);
-                ordered[index] = is_total.then_some(node);
+                ordered[index] = (order == Order::Total).then_some(node);
             }
             if history.delivery(event).is_some() {
                 graph.delivered[process][index].get_or_insert(node);
