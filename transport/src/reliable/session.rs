@@ -43,6 +43,8 @@ pub struct Session<L: Layer = Fifo> {
     /// When each member was last heard, and which of them have said goodbye.
     heard_at: Vec<Instant>,
     departures: Departures,
+    /// My next block cannot come back to me yet: one before it is not delivered, or there is no place for it.
+    own_waits: bool,
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
@@ -100,6 +102,7 @@ impl<L: Layer> Session<L> {
             heard: RankSet::new(members),
             heard_at: vec![Instant::default(); members],
             departures: Departures::default(),
+            own_waits: false,
             control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
@@ -514,6 +517,8 @@ impl<L: Layer> Protocol for Session<L> {
             }
             self.seal_open();
         }
+        // Each delivery may be what my own blocks wait for. Without one, nobody need look again before something comes.
+        self.own_waits &= delivered == 0;
         self.counters.delivered += delivered as u64;
         delivered
     }

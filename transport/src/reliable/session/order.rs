@@ -46,6 +46,7 @@ impl<L: Layer> Session<L> {
             let comes_back = log.order(seq) & L::COMES_BACK != 0;
             let taken =
                 (!comes_back && own.pass()) || log.sealed(seq).is_some_and(|bytes| own.echo(bytes, pool));
+            self.own_waits = !taken;
             if !taken {
                 break;
             }
@@ -57,10 +58,10 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// Whether something of mine has not come back to me yet.
+    /// Whether something of mine has not come back to me yet, and could.
     pub(super) fn has_own_left(&self) -> bool {
         let own = self.streams[self.config.me.0 as usize].as_ref();
-        L::ORDERS && own.is_some_and(|own| own.held() < self.sender.open())
+        L::ORDERS && !self.own_waits && own.is_some_and(|own| own.held() < self.sender.open())
     }
 
     /// Delivers what is ready, and what becomes ready by that, until the handler breaks.
