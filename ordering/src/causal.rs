@@ -105,12 +105,18 @@ impl Layer for Causal {
         Self::halves(config.me, &starts, *options)
     }
 
+    #[inline]
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
+        order & STAMPED == 0 && self.queue.pass(rank, seq)
+    }
+
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
 
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
         self.admit_if(rank, blocks, |_, _| true)
     }
 
+    #[inline]
     fn delivered(&mut self, rank: Rank, to: Seq) {
         if to <= self.delivered[rank.0 as usize] {
             return;
@@ -181,8 +187,7 @@ impl Outbound for Stamper {
         if bare || self.open == Order::Fifo {
             return 0;
         }
-        self.writer.write(writer);
-        STAMPED
+        if self.writer.write(writer) { STAMPED } else { 0 }
     }
 
     fn wants_block(&self) -> bool {

@@ -52,6 +52,24 @@ impl DelayQueue {
         &self.base[rank.0 as usize * members..][..members]
     }
 
+    /// Lets block `seq` of `rank` through, which waits for nothing, if it is the next one.
+    #[inline]
+    pub fn pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        let next = &mut self.next[rank.0 as usize];
+        let is_next = *next == seq;
+        if is_next {
+            *next = seq.plus(1);
+        }
+        is_next
+    }
+
+    /// Whether somebody waits for `rank`.
+    #[inline]
+    #[must_use]
+    pub fn is_awaited(&self, rank: Rank) -> bool {
+        self.waiters[rank.0 as usize] > 0
+    }
+
     /// Whether the next block of `rank` may go when what was let through here counts as reached; otherwise as
     /// [`may_go`](Self::may_go).
     ///
@@ -111,7 +129,7 @@ impl DelayQueue {
 
     /// The stream of `rank` has been reached up to `to`: gives those that waited for that to `woken`.
     pub fn reached(&mut self, rank: Rank, to: Seq, mut woken: impl FnMut(Rank)) {
-        if self.waiters[rank.0 as usize] == 0 {
+        if !self.is_awaited(rank) {
             return;
         }
         for at in 0..self.next.len() {

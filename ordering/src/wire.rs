@@ -1,7 +1,7 @@
 //! What ordering layers write into a block: flags in its header, and frames at the head of its trailer.
 //!
 //! ```text
-//! flags   0x10 stamped: the block waits for what its stamp names; without a stamp frame, for nothing new
+//! flags   0x10 stamped: a stamp follows, and the block waits for what it names; without, nothing new is to be waited for
 //!         0x20 total: it holds total casts, and nothing else
 //!         0x40 direct: it takes the next position in the order (its sender held the token)
 //!         0x80 orders: frames of order follow

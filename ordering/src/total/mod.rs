@@ -109,6 +109,17 @@ impl Layer for Total {
         Self::halves(config.me, &starts, unstable, *options)
     }
 
+    #[inline]
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
+        order == 0
+            && self.causal.queue().next(rank) == seq
+            && match &mut self.sequencer {
+                Sequencer::Token(token) => token.passes(rank, seq),
+                Sequencer::Rotating(rotating) => rotating.passes(rank, seq),
+            }
+            && self.causal.passes(rank, seq, order)
+    }
+
     fn held(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Sequenced) {
         let before = self.head();
         match (&mut self.sequencer, &mut out.duty) {
@@ -132,9 +143,13 @@ impl Layer for Total {
         })
     }
 
+    #[inline]
     fn delivered(&mut self, rank: Rank, to: Seq) {
         self.causal.delivered(rank, to);
         let before = self.head();
+        if before.is_none_or(|(whose, _)| whose != rank) {
+            return;
+        }
         match &mut self.sequencer {
             Sequencer::Token(token) => token.delivered(rank, to),
             Sequencer::Rotating(rotating) => rotating.delivered(rank, to),

@@ -107,6 +107,20 @@ impl Token {
         }
     }
 
+    /// A block without any order flag is read, if it is the next one; where the holder has others waiting for it, that says no.
+    #[inline]
+    pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {
+        if self.read[rank.0 as usize] != seq || (self.holder == self.me && !self.may_pass(rank, seq)) {
+            return false;
+        }
+        self.read[rank.0 as usize] = seq.plus(1);
+        true
+    }
+
+    fn may_pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
+    }
+
     /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
     pub(super) fn held(
         &mut self,
@@ -260,8 +274,13 @@ impl Duty {
             self.marked += u64::from(is_total);
             return 0;
         }
+        if !is_total && self.pending.is_empty() && self.heir.is_none() {
+            return 0;
+        }
         let before = writer.written();
-        self.write_order(writer);
+        if !self.pending.is_empty() {
+            self.write_order(writer);
+        }
         // A full block may have no room for the order: nothing overtakes what waits for it, least of all my own casts.
         let is_direct = is_total && self.pending.is_empty() && self.marked == 0;
         self.marked += u64::from(is_total && !is_direct);

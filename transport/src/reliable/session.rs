@@ -250,7 +250,14 @@ impl<L: Layer> Session<L> {
         }
         let (nak, has_come) = (stream.nak_timeout(), stream.held() > held);
         if L::ORDERS && has_come {
-            self.show(header.rank, pool);
+            // A block that filled a gap brings others along.
+            let is_one = seq == held && stream.held() == held.plus(1);
+            if is_one && self.layer.passes(header.rank, seq, header.order) {
+                stream.admit(held.plus(1));
+                self.ready.insert(header.rank);
+            } else {
+                self.show(header.rank, pool);
+            }
         }
         self.news.insert(header.rank);
         self.arm(Timer::Nak, nak);
@@ -465,7 +472,11 @@ impl<L: Layer> Session<L> {
         let buffered = mine.receive_buffer / 4 / true_size(config.block);
         let ack_every = (member.window / 8).min(buffered).max(1) as u64;
         let receivers = config.members.len() - 1;
-        Some(Stream::new(rank, member, receivers, ack_every, &config.tuning))
+        let mut stream = Stream::new(rank, member, receivers, ack_every, &config.tuning);
+        if L::ORDERS {
+            stream.admit(member.start);
+        }
+        Some(stream)
     }
 }
 
