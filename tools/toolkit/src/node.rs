@@ -12,6 +12,7 @@ use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
 use sistrum_transport::sys;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ impl Node {
         config.check()?;
         let udp = UdpConfig {
             interface: config.interface,
+            interface_index: config.interface_index,
             port: config.port,
             ttl: config.ttl,
             receive_buffer: config.receive_buffer,
@@ -100,19 +102,28 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
+        options.check(self.endpoint())?;
+        let sources = options.heard()?;
         let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, options.fan_out)?,
-            None => self.join_as_reader(name, options.fan_out)?,
+            Some(members) => self.join_as_member(name, members, options.fan_out, sources)?,
+            None => self.join_as_reader(name, options.fan_out, sources)?,
         };
         Ok(self.groups.add(joined))
     }
 
-    fn join_as_member(&mut self, name: &str, members: Vec<Endpoint>, reach: Reach) -> Result<Joined> {
+    fn join_as_member(
+        &mut self,
+        name: &str,
+        members: Vec<Endpoint>,
+        reach: Reach,
+        sources: Vec<IpAddr>,
+    ) -> Result<Joined> {
         let (local, count) = (self.endpoint(), members.len());
+        let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
         let window = self.config.window_for(count, self.claimed_blocks)?;
         let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
         let fan_out = match reach {
-            Reach::Multicast(group) => FanOut::Multicast(group),
+            Reach::Multicast(group) => FanOut::Multicast { group, sources },
             Reach::Unicast => {
                 FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
             }
@@ -137,14 +148,14 @@ impl Node {
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, reach: Reach) -> Result<Joined> {
-        let Reach::Multicast(address) = reach else {
+    fn join_as_reader(&mut self, name: &str, reach: Reach, sources: Vec<IpAddr>) -> Result<Joined> {
+        let Reach::Multicast(group) = reach else {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
         };
         let window = self.config.window_for(2, self.claimed_blocks)?;
-        self.cycle.medium_mut().open_channel(FanOut::Multicast(address))?;
+        self.cycle.medium_mut().open_channel(FanOut::Multicast { group, sources })?;
         self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =

@@ -101,20 +101,21 @@ impl Interface {
             .measured()
     }
 
-    /// Every address of every interface, those that are good beyond their link first.
+    /// Every address of every interface, those that are good beyond their link first. What goes while it is looked at is
+    /// left out.
     ///
     /// # Errors
     /// What the system says.
     pub fn all() -> io::Result<Vec<Described>> {
         let mut all = addresses()?;
         all.sort_by_key(Entry::is_link_local);
-        let described = all.into_iter().map(|entry| {
+        let described = all.into_iter().filter_map(|entry| {
             let has = |flag: i32| entry.flags & flag.cast_unsigned() != 0;
             let (up, multicast) = (has(libc::IFF_UP) && has(libc::IFF_RUNNING), has(libc::IFF_MULTICAST));
             let physical = Path::new("/sys/class/net").join(&entry.name).join("device").exists();
-            Ok(Described { interface: entry.measured()?, up, multicast, physical })
+            Some(Described { interface: entry.measured().ok()?, up, multicast, physical })
         });
-        described.collect()
+        Ok(described.collect())
     }
 
     /// The family of its address.
