@@ -47,6 +47,15 @@ impl Endpoint {
         if self.0.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
+    /// Whether it is a group in the ranges that routers know as source-specific (RFC 4607 §1): 232.0.0.0/8 and FF3x::/32.
+    #[must_use]
+    pub const fn is_source_specific(self) -> bool {
+        match self.0 {
+            SocketAddr::V4(group) => group.ip().octets()[0] == 232,
+            SocketAddr::V6(group) => matches!(group.ip().segments(), [0xff30..=0xff3f, 0, ..]),
+        }
+    }
+
     /// The same place as everybody may write it: the number of a link means something on one host only.
     #[must_use]
     pub fn unscoped(self) -> Self {
@@ -187,6 +196,21 @@ mod tests {
         assert_eq!(near.nearest(7), Some(Seq(0x1_0000_0007)));
         assert_eq!(Seq(3).nearest(0), Some(Seq(0)));
         assert_eq!(Seq(3).nearest(u32::MAX), None);
+    }
+
+    #[test]
+    fn two_ranges_are_source_specific() {
+        let is = |text: &str| Endpoint(text.parse().unwrap()).is_source_specific();
+        assert!(
+            ["232.0.0.1:1", "232.255.255.255:1", "[ff30::1]:1", "[ff3e:0:1::1]:1"]
+                .iter()
+                .all(|group| is(group))
+        );
+        assert!(
+            !["231.0.0.1:1", "239.232.0.1:1", "[ff15::1]:1", "[ff3e:1::1]:1", "[fe30::]:1"]
+                .iter()
+                .any(|group| is(group))
+        );
     }
 
     #[test]

@@ -64,27 +64,24 @@ impl Interface {
     /// of the interface, for a link-local address that several have; 0 leaves it open.
     ///
     /// # Errors
-    /// `NotFound` when no interface has this address, or several have it, or what the system says.
+    /// `NotFound` when no interface has this address, or several have a link-local one, or what the system says.
     pub fn by_address(address: IpAddr, index: u32) -> io::Result<Self> {
-        let all = addresses()?;
-        let mut exact =
-            all.iter().filter(|entry| entry.address == address && (index == 0 || entry.index == index));
-        let first = exact.next();
-        if let (Some(one), Some(other)) = (first, exact.next()) {
-            let (one, other) = (&one.name, &other.name);
-            return Err(unknown(format_args!(
-                "{address} is on {one} and on {other}: say which, as in {address}%{one}"
-            )));
+        let mut all = addresses()?;
+        let is_loopback_v4 = |address: IpAddr| address.is_ipv4() && address.is_loopback();
+        if is_loopback_v4(address) && !all.iter().any(|entry| entry.address == address) {
+            all.retain(|entry| is_loopback_v4(entry.address));
+        } else {
+            all.retain(|entry| entry.address == address && (index == 0 || entry.index == index));
         }
-        let alike = |entry: &&Entry| {
-            entry.address.is_loopback()
-                && address.is_loopback()
-                && entry.address.is_ipv4()
-                && address.is_ipv4()
-        };
-        let found = first.or_else(|| all.iter().find(alike));
-        let found = found.ok_or_else(|| unknown(format_args!("no interface has the address {address}")))?;
-        Entry { address, ..found.clone() }.measured()
+        match &all[..] {
+            [] => Err(unknown(format_args!("no interface has the address {address}"))),
+            [one, other, ..] if one.is_link_local() => Err(unknown(format_args!(
+                "{address} is on {one} and on {other}: say which, as in {address}%{one}",
+                one = one.name,
+                other = other.name
+            ))),
+            [found, ..] => Entry { address, ..found.clone() }.measured(),
+        }
     }
 
     /// The interface called `name`, with its first address of `family`; one that is good beyond its link is preferred.
@@ -270,6 +267,28 @@ mod tests {
         ] {
             assert_eq!(Interface::find(unknown).unwrap_err().kind(), io::ErrorKind::NotFound, "{unknown}");
         }
+    }
+
+    #[test]
+    fn a_link_local_address_of_two_interfaces_is_asked_about() {
+        let commands = [
+            "link add v0 type veth peer name v1",
+            "link set v0 up",
+            "link set v1 up",
+            "addr add fe80::71/64 dev v0 nodad",
+            "addr add fe80::71/64 dev v1 nodad",
+        ];
+        let this = concat!(module_path!(), "::a_link_local_address_of_two_interfaces_is_asked_about");
+        crate::sys::tests::inside_a_namespace(&commands, this, || {
+            let refused = Interface::find("fe80::71").unwrap_err().to_string();
+            assert!(
+                refused.contains("fe80::71 is on v") && refused.contains(": say which, as in fe80::71%v"),
+                "{refused}"
+            );
+            let found = Interface::find("fe80::71%v1").unwrap();
+            assert_eq!(found.name, "v1");
+            assert_eq!(Interface::find(&format!("fe80::71%{}", found.index)).unwrap(), found);
+        });
     }
 
     #[test]

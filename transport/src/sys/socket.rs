@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// A non-blocking UDP socket of one family: one of IPv6 has no part in IPv4.
@@ -92,7 +93,7 @@ impl Socket {
     /// # Errors
     /// Not a multicast address, no such interface, too many groups; for IPv6 a kernel older than 4.20.
     pub fn join(&self, group: IpAddr, interface: &Interface) -> io::Result<()> {
-        self.take_only_joined(group)?;
+        self.take_only_joined(group, interface)?;
         match (group, interface.address) {
             (IpAddr::V4(group), IpAddr::V4(address)) => self.inner.join_multicast_v4(&group, &address),
             (IpAddr::V6(group), _) => self.inner.join_multicast_v6(&group, interface.index),
@@ -105,7 +106,7 @@ impl Socket {
     /// # Errors
     /// As [`join`](Self::join); `ENOBUFS` beyond the system's limit of sources.
     pub fn join_source(&self, group: IpAddr, interface: &Interface, source: IpAddr) -> io::Result<()> {
-        self.take_only_joined(group)?;
+        self.take_only_joined(group, interface)?;
         let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
         // SAFETY: plain data for which all zeroes are valid.
         let mut request: libc::group_source_req = unsafe { mem::zeroed() };
@@ -118,10 +119,16 @@ impl Socket {
         self.set(level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
     }
 
-    fn take_only_joined(&self, group: IpAddr) -> io::Result<()> {
+    /// Closes the socket to groups that others on this host have joined, and to the same group by way of another interface.
+    fn take_only_joined(&self, group: IpAddr, interface: &Interface) -> io::Result<()> {
         match group {
             IpAddr::V4(_) => self.inner.set_multicast_all_v4(false),
-            IpAddr::V6(_) => self.inner.set_multicast_all_v6(false),
+            IpAddr::V6(_) => {
+                // Without it IPv6 compares groups only. A kernel older than 5.7 lets nobody but root have it; what comes by
+                // another interface is then refused by who sent it.
+                let _ = self.inner.bind_device_by_index_v6(NonZeroU32::new(interface.index));
+                self.inner.set_multicast_all_v6(false)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-use super::api::Family;
+use super::api::{Endpoint, Family};
 use super::options::Common;
 use crate::refusal::Refusal;
 
@@ -34,6 +34,16 @@ impl Named {
         }
         let peers = members.split_off(options.members.len());
         let group = (!options.unicast).then(|| options.group.unwrap_or(default_group(family)));
+        if let Some(group) = group
+            && Endpoint(group).is_source_specific()
+            && !options.source_specific
+            && sources.is_empty()
+        {
+            return Err(Refusal::new(format_args!(
+                "--group {group} lies in the range of source-specific multicast: --source-specific is wanted, or with \
+                 --late --sources"
+            )));
+        }
         Ok(Self { members, peers, sources: sources.to_vec(), family, group })
     }
 }
@@ -111,8 +121,8 @@ mod tests {
     #[test]
     fn all_names_come_to_one_family() {
         let both: (&str, &[&str]) = ("both", &["[fd00::1]:7", "10.0.0.1:7", "10.0.0.2:7"]);
-        let (four, six): ((&str, &[&str]), (&str, &[&str])) =
-            (("four", &["10.0.0.4:7"]), ("six", &["[fd00::6]:7"]));
+        let four: (&str, &[&str]) = ("four", &["10.0.0.4:7"]);
+        let six: (&str, &[&str]) = ("six", &["[fd00::6]:7"]);
         let expect = |addresses: &[&str]| Ok(addresses.iter().map(ToString::to_string).collect());
         assert_eq!(resolved(&[both, both], None), expect(&["10.0.0.1:7", "10.0.0.1:7"]));
         assert_eq!(resolved(&[both, four], None), expect(&["10.0.0.1:7", "10.0.0.4:7"]));

@@ -46,7 +46,7 @@ pub(crate) struct Subscribe {
     pub(super) late: bool,
 
     /// Who is late hears only what is sent from these addresses (source-specific multicast).
-    #[arg(long, value_name = "ADDR,..", value_delimiter = ',', requires = "late")]
+    #[arg(long, value_name = "ADDR,..", value_delimiter = ',')]
     pub(super) sources: Vec<IpAddr>,
 
     /// Writes the messages to standard output.
@@ -136,6 +136,11 @@ impl Publish {
 
 impl Subscribe {
     pub(super) fn check(&self) -> Result<(), Refusal> {
+        if !self.late && !self.sources.is_empty() {
+            return Err(Refusal::new(
+                "--sources goes with --late: who stands in the list hears it by --source-specific",
+            ));
+        }
         if self.json && self.write {
             return Err(Refusal::new(
                 "--json and --write both want standard output: write to a file with --out",

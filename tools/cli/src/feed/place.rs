@@ -20,6 +20,12 @@ impl Place {
     pub(super) fn before_list(options: &Common, role: Role, named: &Named) -> Result<Option<Self>, Refusal> {
         if let Some(wanted) = &options.interface {
             let interface = Interface::find_in(wanted, named.family).map_err(Refusal::new)?;
+            if interface.family() != named.family {
+                let (own, family) = (interface.family(), named.family);
+                return Err(Refusal::new(format_args!(
+                    "--interface {wanted} is {own}, the group is {family}"
+                )));
+            }
             return Ok(Some(Self { interface, why: "as asked".to_owned() }));
         }
         if role == Role::Late {

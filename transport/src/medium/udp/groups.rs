@@ -8,7 +8,7 @@ use crate::sys::bpf::Filter;
 use crate::sys::message::Destination;
 use crate::sys::socket::Socket;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A group that was opened.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Udp {
             return Err(MediumError::Unsupported(format!("{group} is not a multicast address and port")));
         }
         self.is_of_family("group", group)?;
-        if sources.is_empty() && is_source_specific(group.0.ip()) {
+        if sources.is_empty() && group.is_source_specific() {
             return Err(MediumError::Unsupported(format!(
                 "group {group} lies in the range of source-specific multicast: say which sources are heard"
             )));
@@ -127,12 +127,4 @@ fn refused(group: Endpoint, source: IpAddr) -> impl FnOnce(io::Error) -> MediumE
 /// Whether `group` means another one on each link: its scope is an interface or a link (RFC 4291 §2.7).
 fn is_of_a_link(group: Endpoint) -> bool {
     matches!(group.0.ip(), IpAddr::V6(address) if address.is_multicast() && matches!(address.octets()[1] & 0xf, 1 | 2))
-}
-
-/// The ranges that routers know as source-specific (RFC 4607 §1): 232.0.0.0/8 and FF3x::/32.
-fn is_source_specific(group: IpAddr) -> bool {
-    match group {
-        IpAddr::V4(group) => group.octets()[0] == 232,
-        IpAddr::V6(group) => matches!(Ipv6Addr::segments(&group), [high, 0, ..] if high & 0xfff0 == 0xff30),
-    }
 }

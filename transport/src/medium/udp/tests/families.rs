@@ -49,6 +49,26 @@ fn own_datagrams_injected_loss_and_overflow_are_told_apart() {
 }
 
 #[test]
+fn one_group_on_two_interfaces_is_two_groups() {
+    let commands = [&VETH[..], &["addr add fd72::1/64 dev v1 nodad"]].concat();
+    let this = concat!(module_path!(), "::one_group_on_two_interfaces_is_two_groups");
+    inside_a_namespace(&commands, this, || {
+        let group = fresh_group_v6();
+        let mut members = ["fd71::1", "fd72::1", "fd71::2"].map(|interface| {
+            let interface = interface.parse().unwrap();
+            let mut udp = Udp::open(UdpConfig { interface, ttl: 0, ..UdpConfig::default() }).unwrap();
+            let channel = udp.open_channel(FanOut::multicast(group)).unwrap();
+            (udp, channel)
+        });
+        let (sender, channel) = &mut members[0];
+        sender.send(Target::Channel(*channel), b"here", 4).unwrap();
+        let mut pool = RxPool::new(PoolConfig { stride: 1408, strides: 8, slabs: 8 }).unwrap();
+        let counts = members.map(|(mut udp, _)| drain(&mut udp, &mut pool));
+        assert_eq!(counts, [0, 0, 1]);
+    });
+}
+
+#[test]
 fn a_link_local_member_is_reached_by_its_link() {
     inside_a_namespace(
         &VETH,
