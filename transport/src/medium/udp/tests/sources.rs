@@ -48,14 +48,21 @@ fn a_source_that_was_not_named_is_not_heard_by_ipv6() {
 }
 
 #[test]
-fn who_does_not_hear_itself_counts_no_overflow_below_zero_and_none_above() {
+fn who_does_not_hear_itself_counts_every_overflow() {
     let group = fresh_group();
-    let (mut deaf, channel) = member("127.0.0.1", group, &["127.0.0.2"]);
-    for _ in 0..10 {
-        deaf.send(Target::Channel(channel), b"nobody", 6).unwrap();
+    let (mut speaker, channel) = member("127.0.0.2", group, &["127.0.0.2"]);
+    let mut deaf = Udp::open(UdpConfig { receive_buffer: 1 << 15, ..UdpConfig::default() }).unwrap();
+    let sources = vec![Ipv4Addr::new(127, 0, 0, 2).into()];
+    let own = deaf.open_channel(FanOut::Multicast { group, sources }).unwrap();
+    for _ in 0..200 {
+        deaf.send(Target::Channel(own), b"nobody", 6).unwrap();
+        speaker.send(Target::Channel(channel), &[7; 1_000], 1_000).unwrap();
     }
-    assert_eq!(deaf.counters().overflow, 0);
-    assert_eq!(deaf.data[0].socket().memory().unwrap().drops, 0);
+    let mut pool = RxPool::new(PoolConfig { stride: 1408, strides: 256, slabs: 2 }).unwrap();
+    let got = drain(&mut deaf, &mut pool);
+    let overflow = deaf.counters().overflow;
+    assert!(got > 0 && overflow > 0);
+    assert_eq!(got + overflow, 200);
 }
 
 #[test]
