@@ -425,7 +425,7 @@ fn bad_input_is_one_line() {
             "which --interface ::1 wants",
         ),
         ("publish", &["--members", "::1:7001,::1:7002", "--file", MARKET], "or [::1]:7001"),
-        ("publish", &["--members", mapped, "--file", MARKET, "--unicast"], "::ffff:127.0.0.1"),
+        ("publish", &["--members", mapped, "--file", MARKET, "--unicast"], "write it as IPv4"),
         ("publish", &["--members", two, "--file", MARKET, "--group", "[::1]:7"], "not a multicast address"),
         (
             "publish",

@@ -256,7 +256,7 @@ impl JoinOptions {
             Reach::Unicast => None,
         };
         for (key, endpoint) in members.chain(group) {
-            if matches!(endpoint.0.ip(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+            if endpoint.0.ip() != endpoint.0.ip().to_canonical() {
                 let why = format!("{endpoint} is an IPv4 address in the dress of IPv6: write it as IPv4");
                 return Err(Error::Config { key, why });
             }

@@ -53,7 +53,7 @@ impl Way {
         all.retain(|described| described.interface.family() == family);
         let route = |to: SocketAddr| Some(Route { to, from: route_to(to).ok()? });
         let group_route = group.and_then(route);
-        let peer_route = peers.first().copied().and_then(route);
+        let peer_route = peers.iter().copied().find(|peer| !peer.ip().is_loopback()).and_then(route);
         choose(&all, group, group_route, peers, peer_route).ok_or_else(|| {
             let why = format!("interface: none is up that has an {family} address and a network behind it");
             io::Error::new(io::ErrorKind::NotFound, why)
@@ -258,6 +258,10 @@ mod tests {
             for (peer, own) in [("10.71.1.9:7", "v1 10.71.1.1"), ("[fd71::9]:7", "v0 fd71::1")] {
                 assert_eq!(way(None, &[peer]), format!("{own}: the route to {peer} goes by it"));
             }
+            assert_eq!(
+                way(None, &["127.0.0.1:7", "10.71.1.9:7"]),
+                "v1 10.71.1.1: the route to 10.71.1.9:7 goes by it"
+            );
             let refused = Way::to(None, &[at("127.0.0.1:7")]).map(|way| way.interface.name);
             assert_eq!(refused.ok().as_deref(), None, "lo is down here, without an address");
         });

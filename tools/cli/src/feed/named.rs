@@ -92,7 +92,11 @@ fn resolve(name: &str) -> Result<Vec<SocketAddr>, Refusal> {
         return Err(wrong(&"HOST:PORT is wanted, such as 127.0.0.1:7001 or [::1]:7001"));
     }
     let found = (inner.unwrap_or(host), port).to_socket_addrs().map_err(|error| wrong(&error))?;
-    Ok(found.collect())
+    let found: Vec<_> = found.collect();
+    if found.iter().any(|one| one.ip() != one.ip().to_canonical()) {
+        return Err(wrong(&"it is an IPv4 address in the dress of IPv6: write it as IPv4"));
+    }
+    Ok(found)
 }
 
 fn default_group(family: Family) -> SocketAddr {
