@@ -96,7 +96,7 @@ fn log(c: &mut Criterion) {
     for _ in 0..RUN_BLOCKS {
         log.begin(0);
         log.claim(Part::Whole, BLOCK - 100).fill(1);
-        log.seal(true, |_| {});
+        log.seal(true, |_| 0);
     }
     group.bench_function("cut a run of 46 blocks", |b| {
         b.iter(|| {
@@ -198,7 +198,7 @@ fn new_log() -> SendLog {
 /// Seals the open block, when there is one, frees the oldest ones and begins the next.
 fn seal(log: &mut SendLog) {
     if !log.is_open_empty() {
-        log.seal(true, |_| {});
+        log.seal(true, |_| 0);
         log.release(log.open());
     }
     log.begin(0);
@@ -221,7 +221,7 @@ fn entries_in(trailer: &[u8]) -> usize {
         count += match frame {
             Control::Status(status) => status.entries.iter().map(black_box).count(),
             Control::Nak(nak) => nak.ranges.iter().map(black_box).count(),
-            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
+            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) | Control::Order { .. } => 1,
         };
     }
     count

@@ -1,12 +1,15 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
 use crate::handshake::{Conflict, Handshake};
-use sistrum_ordering::{BootId, Endpoint, GroupId, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+use sistrum_ordering::{
+    BootId, Endpoint, GroupId, Order, Rank, Seq, Total, TotalMode, TotalOptions, View, ViewId, ViewMember,
+    ViewNumber,
+};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::reliable::{
-    self, Entry, Member, Message, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters, Tuning,
+    self, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
@@ -16,6 +19,11 @@ use std::ops::ControlFlow;
 const FIRST_VIEW: ViewNumber = ViewNumber(1);
 /// Ranks are 16 bits on the wire; memory per member ends long before.
 const MAX_MEMBERS: usize = 1024;
+
+/// The streams of a group, with every order above them.
+pub type Session = reliable::Session<Total>;
+/// A member's own stream.
+pub type Sender = reliable::Sender<<Total as Layer>::Outbound>;
 
 /// What a group is built from.
 #[derive(Debug, Clone)]
@@ -44,6 +52,10 @@ pub struct GroupConfig {
     pub max_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
+    /// How total order is found, and how stamps are told: the same at all members.
+    pub order: TotalOptions,
+    /// The first sequence of my stream.
+    pub start: Seq,
     /// Seed of the random delays.
     pub seed: u64,
 }
@@ -85,13 +97,13 @@ impl Caster<'_> {
         Caster(self.0.as_deref_mut())
     }
 
-    /// Casts one message.
+    /// Casts one message in this order.
     ///
     /// # Errors
-    /// As [`Sender::cast`], and [`Refused::NoView`].
+    /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
-    pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast(message)
+    pub fn cast(&mut self, order: Order, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(order, message)
     }
 }
 
@@ -138,13 +150,17 @@ impl Group {
         let setup = Setup {
             boot: config.boot,
             seen: BootId(0),
-            start: Seq(0),
+            start: config.start,
             receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
             window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
             block: config.block as u16,
             members: config.members.len() as u16,
             list: list_digest(&config.members),
-            flags: SetupFlags { complete: false, coalesces: config.coalesces },
+            flags: SetupFlags {
+                complete: false,
+                coalesces: config.coalesces,
+                rotating: config.order.mode == TotalMode::Rotating,
+            },
         };
         Self {
             id,
@@ -176,6 +192,12 @@ impl Group {
     #[inline]
     pub fn sender(&mut self) -> Result<&mut Sender, Refused> {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
+    }
+
+    /// The streams of the view, once there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.running.as_ref().map(|running| &running.session)
     }
 
     /// The most bytes that a message may have, once there is a view.
@@ -284,7 +306,7 @@ impl Group {
             .unzip();
         let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
         let view = View::new(id, view_members, config.me);
-        let session = Session::new(SessionConfig {
+        let session = SessionConfig {
             group: self.id,
             instance,
             view: FIRST_VIEW,
@@ -296,8 +318,8 @@ impl Group {
             limits: config.limits,
             tuning: config.tuning,
             seed: config.seed,
-        });
-        let session = session.expect("the memory of a log is there");
+        };
+        let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
         self.running = Some(Running { view, told: false, session });
     }
 }

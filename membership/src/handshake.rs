@@ -48,9 +48,19 @@ pub enum Conflict {
         /// Blocks that I can hold of it.
         limit: u32,
     },
+    /// It finds total order in another way.
+    #[error("it finds total order by {}, I by {}: join with the same mode everywhere", named(*theirs), named(!*theirs))]
+    TotalMode {
+        /// Whether it takes turns.
+        theirs: bool,
+    },
     /// The group runs with an earlier incarnation of me; with a static list nobody can come back.
     #[error("the group runs with an earlier incarnation of this process: restart all members")]
     Superseded,
+}
+
+fn named(rotating: bool) -> &'static str {
+    if rotating { "turns" } else { "a token" }
 }
 
 /// One member's introductions.
@@ -112,6 +122,9 @@ impl Handshake {
         }
         if setup.block != self.mine.block {
             return Err(Conflict::BlockSize { theirs: setup.block, mine: self.mine.block });
+        }
+        if setup.flags.rotating != self.mine.flags.rotating {
+            return Err(Conflict::TotalMode { theirs: setup.flags.rotating });
         }
         let window = setup.window as usize;
         if !window.is_power_of_two() || window > self.max_window {

@@ -6,5 +6,5 @@
 mod group;
 mod handshake;
 
-pub use group::{Caster, Event, Group, GroupConfig, ListError};
+pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};
 pub use handshake::Conflict;

@@ -1,11 +1,25 @@
-//! What the orders of a group's messages stand on: for now the names of the orders and the view.
+//! The orders in which a group delivers its messages, as layers above the reliable streams of `sistrum-transport`.
 //!
+//! ```text
+//!   Total    one order of all total casts    total/{token, rotating}      needs Causal
+//!   Causal   nothing before its cause        causal, delay, timestamp     needs streams in order
+//!   Fifo     the streams as they are         sistrum_transport::reliable
+//! ```
 //! **This crate reads no clock, draws no randomness, starts no thread and does no IO.**
 #![forbid(unsafe_code)]
 
+pub mod causal;
+pub mod delay;
 mod order;
+pub mod timestamp;
+pub mod total;
+mod varint;
 mod view;
+mod wire;
 
-pub use order::Order;
+pub use causal::Causal;
+pub use order::{NoOrder, Order, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+pub use timestamp::Stamps;
+pub use total::{Total, TotalOptions};
 pub use view::{View, ViewId, ViewMember};

@@ -1,7 +1,8 @@
 //! What a node and a group are built from. Every value is checked before anything is opened.
 
-use crate::{Endpoint, Error, Idle, MediumChoice, Result, Tuning};
+use crate::{Endpoint, Error, Idle, MediumChoice, Result, TotalMode, Tuning};
 use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
+use sistrum_transport::medium::FanOut;
 use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -164,6 +165,7 @@ pub struct JoinOptions {
     pub(crate) members: Option<Vec<Endpoint>>,
     pub(crate) fan_out: Reach,
     pub(crate) sources: Sources,
+    pub(crate) total: TotalMode,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,20 +190,31 @@ impl JoinOptions {
     /// every member by unicast.
     #[must_use]
     pub fn members(members: Vec<Endpoint>) -> Self {
-        Self { members: Some(members), fan_out: Reach::Unicast, sources: Sources::All }
+        Self::with(Some(members))
     }
 
     /// Not in the list: a reader gets what is cast from now on, from each member's next whole message, asks for what it
     /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
     #[must_use]
     pub fn reader() -> Self {
-        Self { members: None, fan_out: Reach::Unicast, sources: Sources::All }
+        Self::with(None)
+    }
+
+    const fn with(members: Option<Vec<Endpoint>>) -> Self {
+        Self { members, fan_out: Reach::Unicast, sources: Sources::All, total: TotalMode::Token }
     }
 
     /// One datagram to this multicast address and port reaches all members.
     #[must_use]
     pub fn multicast(mut self, group: SocketAddr) -> Self {
         self.fan_out = Reach::Multicast(Endpoint(group));
+        self
+    }
+
+    /// How the order of total casts is found: all members alike.
+    #[must_use]
+    pub fn total(mut self, mode: TotalMode) -> Self {
+        self.total = mode;
         self
     }
 
@@ -227,11 +240,27 @@ impl JoinOptions {
         self
     }
 
+    /// How casts from `local` reach the others.
+    ///
+    /// # Errors
+    /// When an address or the sources cannot be.
+    pub(crate) fn fan_out_from(&self, local: Endpoint) -> Result<FanOut> {
+        self.check(local)?;
+        let sources = self.heard()?;
+        Ok(match self.fan_out {
+            Reach::Multicast(group) => FanOut::Multicast { group, sources },
+            Reach::Unicast => {
+                let members = self.members.iter().flatten().map(|member| member.seen_from(local));
+                FanOut::Unicast(members.filter(|member| *member != local).collect())
+            }
+        })
+    }
+
     /// The addresses that a multicast is heard from; none for all.
     ///
     /// # Errors
     /// When the sources cannot be known, or are of no use.
-    pub(crate) fn heard(&self) -> Result<Vec<IpAddr>> {
+    fn heard(&self) -> Result<Vec<IpAddr>> {
         let refuse = |why: &str| Err(Error::Config { key: "sources", why: why.to_owned() });
         if self.sources != Sources::All && self.fan_out == Reach::Unicast {
             return refuse("there are none without a multicast group");
@@ -249,7 +278,7 @@ impl JoinOptions {
     }
 
     /// Whether all addresses are of the family of `local`, and can be sent to from there.
-    pub(crate) fn check(&self, local: Endpoint) -> Result<()> {
+    fn check(&self, local: Endpoint) -> Result<()> {
         let members = self.members.iter().flatten().map(|&member| ("members", member));
         let group = match self.fan_out {
             Reach::Multicast(group) => Some(("multicast", group)),

@@ -65,10 +65,10 @@ impl Caster<'_> {
     /// Likewise. When the handler passes the refusal on, its event is offered again: see [`Node::poll`](crate::Node::poll).
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
-        match order {
-            Order::Fifo if *group == self.group => self.own.cast(message),
-            Order::Fifo => self.other(group)?.sender()?.cast(message),
+        if *group == self.group {
+            return self.own.cast(order, message);
         }
+        self.other(group)?.sender()?.cast_as(order, message)
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use crate::{Endpoint, Event, GroupId, Instant, Rank, Refused, SessionCounters, V
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
-use sistrum_transport::reliable::{Reader, ReaderEvent, Sender};
+use sistrum_transport::reliable::{Reader, ReaderEvent};
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
 
@@ -26,7 +26,7 @@ impl Joined {
     }
 
     #[inline]
-    pub(crate) fn sender(&mut self) -> Result<&mut Sender, Refused> {
+    pub(crate) fn sender(&mut self) -> Result<&mut membership::Sender, Refused> {
         self.member_mut().ok_or(Refused::NoView)?.sender()
     }
 

@@ -1,18 +1,17 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
-use crate::config::Reach;
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
     BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, SessionCounters, View,
+    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
+use sistrum_ordering::TotalOptions;
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
 use sistrum_transport::sys;
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -102,11 +101,10 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
-        options.check(self.endpoint())?;
-        let sources = options.heard()?;
+        let fan_out = options.fan_out_from(self.endpoint())?;
         let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, options.fan_out, sources)?,
-            None => self.join_as_reader(name, options.fan_out, sources)?,
+            Some(members) => self.join_as_member(name, members, fan_out, options.total)?,
+            None => self.join_as_reader(name, fan_out)?,
         };
         Ok(self.groups.add(joined))
     }
@@ -115,19 +113,13 @@ impl Node {
         &mut self,
         name: &str,
         members: Vec<Endpoint>,
-        reach: Reach,
-        sources: Vec<IpAddr>,
+        fan_out: FanOut,
+        mode: TotalMode,
     ) -> Result<Joined> {
         let (local, count) = (self.endpoint(), members.len());
         let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
         let window = self.config.window_for(count, self.claimed_blocks)?;
         let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
-        let fan_out = match reach {
-            Reach::Multicast(group) => FanOut::Multicast { group, sources },
-            Reach::Unicast => {
-                FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
-            }
-        };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -142,20 +134,22 @@ impl Node {
             coalesces: capabilities.coalesces,
             max_window,
             tuning: self.tuning(window),
+            order: TotalOptions { mode, ..TotalOptions::default() },
+            start: Seq(0),
             seed: self.seed_of(name),
         };
         self.claimed_blocks += max_window * count.saturating_sub(1);
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, reach: Reach, sources: Vec<IpAddr>) -> Result<Joined> {
-        let Reach::Multicast(group) = reach else {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut) -> Result<Joined> {
+        if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
-        };
+        }
         let window = self.config.window_for(2, self.claimed_blocks)?;
-        self.cycle.medium_mut().open_channel(FanOut::Multicast { group, sources })?;
+        self.cycle.medium_mut().open_channel(fan_out)?;
         self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =
@@ -179,9 +173,7 @@ impl Node {
     /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
-        match order {
-            Order::Fifo => self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast(message),
-        }
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(order, message)
     }
 
     /// Casts a message of `len` bytes that `write` writes in place into the log; `len` is at most what fits in one block.
@@ -192,10 +184,11 @@ impl Node {
     pub fn cast_with(
         &mut self,
         group: &Group,
+        order: Order,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Refused> {
-        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(len)?);
+        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(order, len)?);
         Ok(())
     }
 

@@ -118,6 +118,13 @@ impl ReceiveWindow {
         self.advance();
     }
 
+    /// Passes over the next block without holding it; nothing may be held.
+    pub fn pass(&mut self) {
+        debug_assert!(self.base == self.next);
+        self.next = self.next.plus(1);
+        self.base = self.next;
+    }
+
     /// Gives everything back to the pool, in whatever order it came.
     pub fn clear(&mut self, pool: &mut RxPool) {
         self.slots.iter_mut().filter_map(Option::take).for_each(|block| pool.release(block));

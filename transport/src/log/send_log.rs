@@ -40,6 +40,8 @@ struct Sealed {
     used: u16,
     /// Its padding is zeroed, so that it may stand in the middle of a run.
     full: bool,
+    /// What ordering layers say of it.
+    order: u8,
 }
 
 impl SendLog {
@@ -160,15 +162,16 @@ impl SendLog {
         write_frame(&mut self.memory[start..start + frame], part, len)
     }
 
-    /// Closes the open block with the control frames that `trailer` writes into the room that is left.
+    /// Closes the open block with the control frames that `trailer` writes into the room that is left; it returns the block's
+    /// order flags.
     ///
     /// A `full` block may be followed by others in one run: its padding is zeroed, nothing old leaves the process in it.
-    pub fn seal(&mut self, full: bool, trailer: impl FnOnce(&mut ControlWriter<'_>)) {
-        debug_assert!(!self.is_open_empty() && self.is_writable());
+    pub fn seal(&mut self, full: bool, trailer: impl FnOnce(&mut ControlWriter<'_>) -> u8) {
+        debug_assert!(self.is_writable());
         let slot = self.slot(self.open);
         let block = &mut self.memory[self.base..self.base + self.stride];
         let mut writer = ControlWriter::new(&mut block[self.at..]);
-        trailer(&mut writer);
+        let order = trailer(&mut writer);
         let used = self.at + writer.written();
         if full {
             block[used..].fill(0);
@@ -178,10 +181,11 @@ impl SendLog {
             first: self.first,
             trailer: self.at as u16,
             used: used as u16,
+            order,
             ..self.template
         };
         header.encode(block, self.check_payload);
-        self.sealed[slot] = Sealed { used: used as u16, full };
+        self.sealed[slot] = Sealed { used: used as u16, full, order };
         self.open = self.open.plus(1);
         self.base = self.slot(self.open) * self.stride;
         (self.at, self.limit, self.first) = (HEADER_LEN, HEADER_LEN, NO_FIRST);
@@ -210,10 +214,22 @@ impl SendLog {
         &self.memory[slot * self.stride..last * self.stride + self.sealed[last].used as usize]
     }
 
+    /// The bytes of one block that was sealed and has not been written over.
+    #[must_use]
+    pub fn sealed(&self, seq: Seq) -> Option<&[u8]> {
+        (self.retained() <= seq && seq < self.open).then(|| self.run(seq, 1))
+    }
+
     /// Bytes of one block that count.
     #[must_use]
     pub fn used(&self, seq: Seq) -> usize {
         self.sealed[self.slot(seq)].used as usize
+    }
+
+    /// What ordering layers say of one block.
+    #[must_use]
+    pub fn order(&self, seq: Seq) -> u8 {
+        self.sealed[self.slot(seq)].order
     }
 
     /// Frees every block before `to`.
@@ -251,7 +267,7 @@ mod tests {
         for block in 0..3u8 {
             put(&mut log, &[block; 40]);
             put(&mut log, &[block; 40]);
-            log.seal(block < 2, |_| ());
+            log.seal(block < 2, |_| 0);
         }
         assert_eq!(log.run_len(Seq(0), log.open(), 64, 65_000), 3);
         let run = log.run(Seq(0), 3);
@@ -272,7 +288,7 @@ mod tests {
         let mut log = log(4, 128);
         for block in 0..4 {
             put(&mut log, &[1; 80]);
-            log.seal(block != 1, |_| ());
+            log.seal(block != 1, |_| 0);
         }
         assert!(!log.is_writable());
         assert_eq!(log.run_len(Seq(0), Seq(4), 64, 65_000), 2, "block 1 is short");
@@ -281,7 +297,7 @@ mod tests {
         log.release(Seq(3));
         for _ in 0..2 {
             put(&mut log, &[1; 80]);
-            log.seal(true, |_| ());
+            log.seal(true, |_| 0);
         }
         assert_eq!(log.run_len(Seq(3), Seq(6), 64, 65_000), 1, "the ring ends after block 3");
         assert_eq!(log.run_len(Seq(4), Seq(6), 64, 65_000), 2);
@@ -295,10 +311,10 @@ mod tests {
     fn padding_carries_nothing_of_an_earlier_lap() {
         let mut log = log(1, 256);
         put(&mut log, &[0xee; 200]);
-        log.seal(true, |_| ());
+        log.seal(true, |_| 0);
         log.release(Seq(1));
         put(&mut log, &[1; 10]);
-        log.seal(true, |_| ());
+        log.seal(true, |_| 0);
         assert!(!log.memory.contains(&0xee));
     }
 
@@ -313,6 +329,7 @@ mod tests {
         log.seal(true, |writer| {
             let heartbeat = crate::wire::Heartbeat { next: Seq(1), stable: Seq(0), delivered: Seq(0) };
             assert!(writer.heartbeat(heartbeat));
+            0
         });
         assert_eq!(log.used(Seq(0)), 128);
     }

@@ -1,5 +1,6 @@
 //! Who has said goodbye, and whether I have.
 
+use super::layer::Outbound;
 use super::sender::Sender;
 use super::stream::Stream;
 use crate::id::{Rank, Seq};
@@ -20,7 +21,7 @@ pub(super) struct Departures {
 
 impl Departures {
     /// `rank` has said goodbye: it gates nobody from now on.
-    pub(super) fn note(&mut self, rank: Rank, goodbye: Goodbye, sender: &mut Sender) {
+    pub(super) fn note<O: Outbound>(&mut self, rank: Rank, goodbye: Goodbye, sender: &mut Sender<O>) {
         if self.departed.iter().all(|(known, ..)| *known != rank) {
             self.departed.push((rank, goodbye.end, false));
             sender.excuse(rank);

@@ -186,9 +186,9 @@ impl Flow {
         size as u64
     }
 
-    /// The refusal of a cast for which the log has no room.
-    pub(super) fn full(&self, now: Instant) -> Refused {
-        Refused::Full { held_by: self.slowest, age: now.since(self.moved_at) }
+    /// The refusal of a cast for which the log has no room: held by the slowest, or by `instead`.
+    pub(super) fn full(&self, now: Instant, instead: Option<Rank>) -> Refused {
+        Refused::Full { held_by: instead.unwrap_or(self.slowest), age: now.since(self.moved_at) }
     }
 
     /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
@@ -224,7 +224,10 @@ mod tests {
         assert!(!flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10)), "rank 2 still holds");
         assert!(flow.on_ack(Instant(7), Rank(2), Seq(8), Seq(4), Seq(10)));
         assert_eq!((flow.stable(), flow.delivered()), (Seq(8), Seq(4)));
-        assert_eq!(flow.full(Instant(17)), Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) });
+        assert_eq!(
+            flow.full(Instant(17), None),
+            Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) }
+        );
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl Reader {
                         source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
                     }
                 }
-                Control::Status(_) | Control::Setup(_) => {}
+                Control::Status(_) | Control::Setup(_) | Control::Order { .. } => {}
             }
         }
     }

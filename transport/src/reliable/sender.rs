@@ -4,6 +4,7 @@
 
 use super::config::SessionConfig;
 use super::flow::{Flow, Refused};
+use super::layer::{Fifo, Outbound};
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
@@ -19,10 +20,18 @@ const MAX_UNANNOUNCED: u64 = 64;
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
 
-/// One member's own stream: log, window and repairs.
+/// One member's own stream: log, window and repairs. `O` writes what the order of its blocks needs.
 #[derive(Debug)]
-pub struct Sender {
+pub struct Sender<O: Outbound = Fifo> {
     log: SendLog,
+    out: O,
+    me: Rank,
+    /// Everything before it may be forgotten as far as this process is concerned: all of it, unless my own casts come back to me.
+    kept: Seq,
+    /// Blocks that casts leave free for frames of order.
+    reserved: u64,
+    /// Bytes that the open block keeps free for them.
+    order_room: usize,
     flow: Flow,
     retransmit: Retransmit,
     window: u64,
@@ -49,8 +58,8 @@ pub struct RunLimits {
     pub bytes: usize,
 }
 
-impl Sender {
-    pub(super) fn new(config: &SessionConfig) -> std::io::Result<Self> {
+impl<O: Outbound> Sender<O> {
+    pub(super) fn new(config: &SessionConfig, out: O) -> std::io::Result<Self> {
         let me = &config.members[config.me.0 as usize];
         let template = Header::new(Kind::Data, config.group, config.instance, config.view, config.me);
         let tuning = &config.tuning;
@@ -75,6 +84,11 @@ impl Sender {
             senders: 1,
             now: Instant::default(),
             is_closed: false,
+            me: config.me,
+            kept: Seq(u64::MAX),
+            reserved: O::RESERVED_BLOCKS.min(me.window as u64 / 4),
+            order_room: 0,
+            out,
             log,
         })
     }
@@ -85,33 +99,79 @@ impl Sender {
     /// [`Refused::Full`] when the window is full, [`Refused::TooLarge`] beyond half of it. Nothing of it is sent then.
     #[inline]
     pub fn cast(&mut self, message: &[u8]) -> Result<(), Refused> {
-        if frame_len(Part::Whole, message.len()) > self.log.room() {
-            return self.cast_beyond(message);
+        self.cast_as(O::Class::default(), message)
+    }
+
+    /// Casts one message of this class, as [`cast`](Self::cast) does.
+    ///
+    /// # Errors
+    /// Likewise.
+    #[inline]
+    pub fn cast_as(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
+        if frame_len(Part::Whole, message.len()) > self.log.room() || !self.out.joins(class) {
+            return self.cast_beyond(class, message);
         }
         self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
         Ok(())
     }
 
-    /// Claims a message of `len` bytes, to be written in place; `len` is at most [`max_claim`](Self::max_claim).
+    /// Claims a message of `len` bytes and this class, to be written in place; `len` is at most
+    /// [`max_claim`](Self::max_claim).
     ///
     /// # Errors
     /// As [`cast`](Self::cast).
     #[inline]
-    pub fn claim(&mut self, len: usize) -> Result<&mut [u8], Refused> {
-        if len > self.max_claim() {
-            return Err(Refused::TooLarge { len, limit: self.max_claim() });
+    pub fn claim(&mut self, class: O::Class, len: usize) -> Result<&mut [u8], Refused> {
+        let limit = self.max_claim(class);
+        if len > limit {
+            return Err(Refused::TooLarge { len, limit });
         }
         let frame = frame_len(Part::Whole, len);
-        if frame > self.log.room() {
-            self.make_room(frame)?;
+        if frame > self.log.room() || !self.out.joins(class) {
+            self.make_room(class, frame)?;
         }
         Ok(self.log.claim(Part::Whole, len))
     }
 
     /// The most bytes that can be claimed in place: what fits in one block.
     #[must_use]
-    pub fn max_claim(&self) -> usize {
-        self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD
+    pub fn max_claim(&self, class: O::Class) -> usize {
+        self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD - self.out.max_reserve(class)
+    }
+
+    /// The block that is being written: everything before it is sealed.
+    pub(super) fn open(&self) -> Seq {
+        self.log.open()
+    }
+
+    /// What is written for the order of my blocks.
+    #[must_use]
+    pub fn outbound(&self) -> &O {
+        &self.out
+    }
+
+    /// The blocks of mine that are sealed, and what is written for their order.
+    pub(super) fn split(&mut self) -> (&SendLog, &mut O) {
+        (&self.log, &mut self.out)
+    }
+
+    /// Blocks of mine from `seq` on are still wanted by this process itself.
+    pub(super) fn keep(&mut self, seq: Seq) {
+        self.kept = seq;
+        self.release();
+    }
+
+    /// Blocks of `rank` before `to` are about to be delivered: what is cast from now on may depend on them, and says so.
+    pub(super) fn depend(&mut self, rank: Rank, to: Seq) {
+        if self.has_open() && !self.out.fits(rank, to) {
+            self.seal(true, |_| ());
+        }
+        self.out.depend(rank, to);
+    }
+
+    /// Whether a block is to be sealed for its frames of order, and there is room for one.
+    pub(super) fn wants_block(&self) -> bool {
+        self.out.wants_block() && self.log.is_writable()
     }
 
     /// The most bytes that a message may have.
@@ -146,6 +206,7 @@ impl Sender {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
+        self.out.leave(self.flow.gating().next());
         self.is_closed = true;
         self.log.shut();
     }
@@ -158,7 +219,7 @@ impl Sender {
     /// A member has said goodbye.
     pub(super) fn excuse(&mut self, rank: Rank) {
         if self.flow.excuse(self.now, rank, self.sent) {
-            self.log.release(self.flow.delivered());
+            self.release();
         }
     }
 
@@ -178,7 +239,7 @@ impl Sender {
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
-            self.log.release(self.flow.delivered());
+            self.release();
         }
     }
 
@@ -265,7 +326,7 @@ impl Sender {
         self.sent = first.plus(u64::from(count));
         self.last_sent_at = self.now;
         if self.flow.settle_alone(self.now, self.sent) {
-            self.log.release(self.flow.delivered());
+            self.release();
         }
         Some((first, count))
     }
@@ -274,30 +335,39 @@ impl Sender {
         (self.log.run(first, count), self.log.stride())
     }
 
+    fn release(&mut self) {
+        self.log.release(self.flow.delivered().min(self.kept));
+    }
+
+    /// The refusal of a cast for which the log has no room.
+    fn full(&self) -> Refused {
+        self.flow.full(self.now, (self.kept < self.flow.delivered()).then_some(self.me))
+    }
+
     fn position_before(&self, next: Seq) -> Heartbeat {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
 
     /// Casts a message for which the open block has no room.
     #[inline(never)]
-    fn cast_beyond(&mut self, message: &[u8]) -> Result<(), Refused> {
+    fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
         let frame = frame_len(Part::Whole, message.len());
-        if frame > self.log.block_room() {
-            return self.cast_fragments(message);
+        if frame > self.log.block_room() - self.out.max_reserve(class) {
+            return self.cast_fragments(class, message);
         }
-        self.make_room(frame)?;
+        self.make_room(class, frame)?;
         self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
         Ok(())
     }
 
     /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
-    fn make_room(&mut self, frame: usize) -> Result<(), Refused> {
+    fn make_room(&mut self, class: O::Class, frame: usize) -> Result<(), Refused> {
         if !self.log.is_open_empty() {
             self.seal(true, |_| ());
         }
-        self.open_next()?;
+        self.open_next(class)?;
         if frame > self.log.room() {
-            self.log.begin(0);
+            self.log.begin(self.order_room);
         }
         Ok(())
     }
@@ -309,15 +379,16 @@ impl Sender {
         self.flow.stable().since(self.announced.stable) >= (self.window / 32).clamp(1, MAX_UNANNOUNCED)
     }
 
-    /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability.
-    fn open_next(&mut self) -> Result<(), Refused> {
+    /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
+    fn open_next(&mut self, class: O::Class) -> Result<(), Refused> {
         if self.is_closed {
             return Err(Refused::Left);
         }
-        if self.log.open().since(self.log.oldest()) >= self.window {
-            return Err(self.flow.full(self.now));
+        if self.log.open().since(self.log.oldest()) >= self.window - self.reserved {
+            return Err(self.full());
         }
-        self.log.begin(if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
+        self.order_room = self.out.open(class);
+        self.log.begin(self.order_room + if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
@@ -326,10 +397,12 @@ impl Sender {
         let seq = self.log.open();
         // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
         let position = self.announces().then(|| self.position_before(seq));
-        let mut told = false;
+        let (mut told, bare) = (false, self.log.is_open_empty());
         self.log.seal(full, |writer| {
+            let order = self.out.seal(seq, bare, writer);
             acks(writer);
             told = position.is_some_and(|position| writer.heartbeat(position));
+            order
         });
         if let Some(position) = position.filter(|_| told) {
             self.announced = position;
@@ -338,7 +411,7 @@ impl Sender {
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
-    fn cast_fragments(&mut self, message: &[u8]) -> Result<(), Refused> {
+    fn cast_fragments(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
         if message.len() > self.max_message {
             return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
         }
@@ -346,19 +419,19 @@ impl Sender {
             return Err(Refused::Left);
         }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
-        let needed = message.len() / (self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD) + 2;
+        let needed = message.len() / self.max_claim(class) + 2;
         let taken = self.log.open().since(self.log.oldest());
-        if taken + needed as u64 > self.window {
-            return Err(self.flow.full(self.now));
+        if taken + needed as u64 > self.window - self.reserved {
+            return Err(self.full());
         }
-        if !self.log.is_open_empty() && self.log.room() < MIN_FRAGMENT {
+        if !self.log.is_open_empty() && (self.log.room() < MIN_FRAGMENT || !self.out.joins(class)) {
             self.seal(true, |_| ());
         }
         let mut rest = message;
         let mut part = Part::First { total: message.len() as u32 };
         loop {
             if self.log.is_open_empty() {
-                self.open_next()?;
+                self.open_next(class)?;
             }
             let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
             if left.is_empty() {

@@ -1,9 +1,12 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
+mod order;
+
 use super::SessionCounters;
 use super::config::SessionConfig;
 use super::control::ControlQueue;
 use super::departures::Departures;
+use super::layer::{Fifo, Layer, Outbound};
 use super::message::Message;
 use super::rank_set::RankSet;
 use super::sender::Sender;
@@ -25,11 +28,12 @@ pub enum Event<'a> {
     Left(Rank),
 }
 
-/// See the module.
+/// See the module. What `L` is decides in which order messages are delivered.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<L: Layer = Fifo> {
     config: SessionConfig,
-    sender: Sender,
+    sender: Sender<L::Outbound>,
+    layer: L,
     streams: Vec<Option<Stream>>,
     /// Ranks whose streams may have something to deliver, and those of which there is something to acknowledge.
     ready: RankSet,
@@ -57,7 +61,7 @@ enum Timer {
 const TIMERS: usize = 3;
 
 impl Session {
-    /// Starts the view that `config` describes.
+    /// Starts the view that `config` describes, with no order across senders.
     ///
     /// # Errors
     /// When the system has not the memory for the log.
@@ -65,12 +69,30 @@ impl Session {
     /// # Panics
     /// When `me` is no rank of `members`.
     pub fn new(config: SessionConfig) -> std::io::Result<Self> {
-        let sender = Sender::new(&config)?;
+        Self::ordered(config, &())
+    }
+}
+
+impl<L: Layer> Session<L> {
+    /// Starts the view that `config` describes, in the order that `options` describe.
+    ///
+    /// # Errors
+    /// When the system has not the memory for the log.
+    ///
+    /// # Panics
+    /// When `me` is no rank of `members`.
+    pub fn ordered(config: SessionConfig, options: &L::Options) -> std::io::Result<Self> {
+        let (layer, out) = L::new(&config, options);
+        let mut sender = Sender::new(&config, out)?;
+        if L::ORDERS {
+            sender.keep(config.members[config.me.0 as usize].start);
+        }
         let members = config.members.len();
         let streams = (0..members).map(|rank| Self::stream_of(&config, Rank(rank as u16))).collect();
         let template = Header::new(Kind::Control, config.group, config.instance, config.view, config.me);
         Ok(Self {
             sender,
+            layer,
             streams,
             ready: RankSet::new(members),
             news: RankSet::new(members),
@@ -88,19 +110,28 @@ impl Session {
     }
 
     /// My own stream, to cast into.
-    pub fn sender(&mut self) -> &mut Sender {
+    pub fn sender(&mut self) -> &mut Sender<L::Outbound> {
         &mut self.sender
     }
 
     /// My own stream.
     #[must_use]
-    pub fn stream(&self) -> &Sender {
+    pub fn stream(&self) -> &Sender<L::Outbound> {
         &self.sender
+    }
+
+    /// What decides the order of deliveries.
+    #[must_use]
+    pub fn layer(&self) -> &L {
+        &self.layer
     }
 
     /// Everything before it in the stream of `rank` is held here; `None` for my own stream, and for no member.
     #[must_use]
     pub fn held_of(&self, rank: Rank) -> Option<Seq> {
+        if rank == self.config.me {
+            return None;
+        }
         self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
     }
 
@@ -127,7 +158,8 @@ impl Session {
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
-        SessionCounters { repairs_sent: self.sender.repairs(), ..self.counters }
+        let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
+        SessionCounters { repairs_sent: self.sender.repairs(), malformed_frames, ..self.counters }
     }
 
     /// What this session was built from.
@@ -207,11 +239,22 @@ impl Session {
             self.counters.foreign += 1;
             return pool.release(block);
         };
+        let held = stream.held();
         stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
-        if stream.is_ready() {
+        if !L::ORDERS && stream.is_ready() {
             self.ready.insert(header.rank);
         }
-        let nak = stream.nak_timeout();
+        let (nak, has_come) = (stream.nak_timeout(), stream.held() > held);
+        if L::ORDERS && has_come {
+            // A block that filled a gap brings others along.
+            let is_one = seq == held && stream.held() == held.plus(1);
+            if is_one && self.layer.passes(header.rank, seq, header.order) {
+                stream.admit(held.plus(1));
+                self.ready.insert(header.rank);
+            } else {
+                self.show(header.rank, pool);
+            }
+        }
         self.news.insert(header.rank);
         self.arm(Timer::Nak, nak);
         if self.heard.insert(header.rank) {
@@ -236,8 +279,8 @@ impl Session {
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
-                // The handshake is over.
-                Ok(Some(Control::Setup(_))) => {}
+                // The handshake is over; and the layer reads its frames in the order of the stream.
+                Ok(Some(Control::Setup(_) | Control::Order { .. })) => {}
                 Err(_) => {
                     self.counters.malformed_frames += 1;
                     return;
@@ -300,7 +343,7 @@ impl Session {
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     fn send_heartbeat(&mut self, now: Instant) {
-        if self.departures.is_leaving() && self.sender.is_settled() {
+        if self.departures.is_leaving() && self.sender.is_settled() && !self.sender.outbound().is_needed() {
             return self.say_goodbye(now);
         }
         let tuning = &self.config.tuning;
@@ -392,6 +435,14 @@ impl Session {
         });
     }
 
+    /// Seals the open block, with my acks.
+    fn seal_open(&mut self) {
+        let streams = &self.streams;
+        let news = self.news.iter().filter_map(|rank| streams[rank.0 as usize].as_ref()).map(Stream::status);
+        let written = self.sender.seal_open(news);
+        self.reported(written, None);
+    }
+
     fn arm(&mut self, timer: Timer, at: Option<Instant>) {
         let entry = &mut self.timers[timer as usize];
         if let Some(at) = at {
@@ -408,22 +459,26 @@ impl Session {
     }
 
     fn stream_of(config: &SessionConfig, rank: Rank) -> Option<Stream> {
-        if rank == config.me {
-            return None;
-        }
         let member = &config.members[rank.0 as usize];
+        if rank == config.me {
+            return L::ORDERS.then(|| Stream::own(rank, member, L::COMES_BACK, &config.tuning));
+        }
         let mine = &config.members[config.me.0 as usize];
         // Often enough that neither the sender's window nor my receive buffer runs full between two acks.
         let buffered = mine.receive_buffer / 4 / true_size(config.block);
         let ack_every = (member.window / 8).min(buffered).max(1) as u64;
         let receivers = config.members.len() - 1;
-        Some(Stream::new(rank, member, receivers, ack_every, &config.tuning))
+        let mut stream = Stream::new(rank, member, receivers, ack_every, &config.tuning);
+        if L::ORDERS {
+            stream.admit(member.start);
+        }
+        Some(stream)
     }
 }
 
-impl Protocol for Session {
+impl<L: Layer> Protocol for Session<L> {
     type Event<'a> = Event<'a>;
-    type Caster<'a> = Sender;
+    type Caster<'a> = Sender<L::Outbound>;
 
     fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         match Header::decode(pool.bytes(&block)) {
@@ -448,27 +503,26 @@ impl Protocol for Session {
 
     fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
     where
-        H: FnMut(&mut Sender, Event<'_>) -> ControlFlow<()>,
+        H: FnMut(&mut Sender<L::Outbound>, Event<'_>) -> ControlFlow<()>,
     {
         let mut delivered = 0;
-        let (sender, streams, counters) = (&mut self.sender, &mut self.streams, &mut self.counters);
-        let mut broke_at = None;
-        self.ready.retain(|rank| {
-            let Some(stream) = streams[rank.0 as usize].as_mut().filter(|_| broke_at.is_none()) else {
-                return true;
-            };
-            let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
-            let broke = stream.deliver(pool, counters, &mut delivered, &mut deliver).is_break();
-            stream.release(pool);
-            broke_at = broke.then_some(rank);
-            broke
-        });
-        if broke_at.is_none() {
-            delivered += self.departures.tell(streams, &mut |rank| handler(sender, Event::Left(rank)));
-        }
-        // The others have their turn before it. What they sent may be what frees the room that the handler waits for.
-        if let Some(rank) = broke_at {
-            self.ready.move_to_end(rank);
+        loop {
+            if L::ORDERS {
+                self.take_own(pool);
+            }
+            if self.deliver_ready(pool, &mut delivered, handler).is_break() {
+                break;
+            }
+            let Self { sender, streams, layer, departures, .. } = self;
+            delivered += departures.tell(streams, &mut |rank| {
+                layer.departed(rank);
+                handler(sender, Event::Left(rank))
+            });
+            // What the others wait for to go on is not kept until the end of the cycle.
+            if !L::ORDERS || !self.sender.wants_block() {
+                break;
+            }
+            self.seal_open();
         }
         self.counters.delivered += delivered as u64;
         delivered
@@ -476,11 +530,7 @@ impl Protocol for Session {
 
     fn seal(&mut self, now: Instant) {
         if self.sender.has_open() && self.sender.may_send_open() {
-            let streams = &self.streams;
-            let news =
-                self.news.iter().filter_map(|rank| streams[rank.0 as usize].as_ref()).map(Stream::status);
-            let written = self.sender.seal_open(news);
-            self.reported(written, None);
+            self.seal_open();
         }
         if !self.news.is_empty() {
             self.send_acks(now);
@@ -523,6 +573,9 @@ impl Protocol for Session {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_own_left() {
+            return Some(Instant::default());
+        }
         self.timers.iter().flatten().min().copied()
     }
 

@@ -24,6 +24,10 @@ pub(super) struct Stream {
     waiting: bool,
     /// A reader's stream: it is never acknowledged, and nothing is kept once it is delivered.
     is_passive: bool,
+    /// Order flags of the blocks that are delivered; 0 for all. The others hold their places.
+    only: u8,
+    /// Blocks from here on may not be delivered yet, whatever is held: an ordering layer says so.
+    gate: Seq,
     /// Everything before it is held by all.
     stable: Seq,
     reported: StatusEntry,
@@ -63,6 +67,8 @@ impl Stream {
             cursor: Cursor { seq, at: 0, seeking: waiting, wait_until: seq },
             waiting,
             is_passive: false,
+            only: 0,
+            gate: Seq(u64::MAX),
             stable: seq,
             reported: StatusEntry { rank: origin, received: seq, delivered: seq },
             ack_due: None,
@@ -77,6 +83,61 @@ impl Stream {
     pub(super) fn passive(origin: Rank, member: &Member, tuning: &Tuning) -> Self {
         // Others are sure to read as well: each waits for another to ask.
         Self { is_passive: true, ..Self::new(origin, member, 2, u64::MAX, tuning) }
+    }
+
+    /// My own stream, as it comes back to me: nothing is delivered before it is admitted, or kept once it is delivered.
+    pub(super) fn own(origin: Rank, member: &Member, only: u8, tuning: &Tuning) -> Self {
+        Self { is_passive: true, only, gate: member.start, ..Self::new(origin, member, 1, u64::MAX, tuning) }
+    }
+
+    /// Takes the next block of my own stream; `false` when there is no place for it.
+    pub(super) fn echo(&mut self, bytes: &[u8], pool: &mut RxPool) -> bool {
+        let seq = self.window.next();
+        if !self.window.wants(seq) || pool.is_low() {
+            return false;
+        }
+        let Some(block) = pool.insert(bytes) else { return false };
+        self.window.insert(seq, block);
+        self.highest = self.window.next();
+        true
+    }
+
+    /// Passes over the next block of my own stream, which nobody waits for; `false` when something before it is not delivered.
+    pub(super) fn pass(&mut self) -> bool {
+        let (seq, is_idle) = (self.window.next().plus(1), self.cursor.seq == self.window.next());
+        if is_idle && self.window.base() == self.window.next() {
+            self.window.pass();
+            (self.highest, self.cursor.seq) = (seq, seq);
+            return true;
+        }
+        false
+    }
+
+    /// A held block.
+    pub(super) fn block<'a>(&self, seq: Seq, pool: &'a RxPool) -> Option<&'a [u8]> {
+        self.window.get(seq).map(|block| pool.bytes(block))
+    }
+
+    /// Blocks before `gate` may be delivered, and none from there on.
+    pub(super) fn admit(&mut self, gate: Seq) {
+        self.gate = gate;
+    }
+
+    /// Every message that ends before it has been delivered.
+    pub(super) fn passed(&self) -> Seq {
+        let limit = self.limit();
+        let waits = self.cursor.seq < limit && self.cursor.wait_until >= limit;
+        if waits { limit } else { self.cursor.seq }
+    }
+
+    /// Whether something is held that may not be delivered yet.
+    pub(super) fn has_gate(&self) -> bool {
+        self.gate < self.window.next()
+    }
+
+    /// The end of what is held and may be delivered.
+    pub(super) fn limit(&self) -> Seq {
+        self.window.next().min(self.gate)
     }
 
     /// Whether it is not known yet where the stream stands.
@@ -257,7 +318,7 @@ impl Stream {
 
     /// Whether anything may be delivered.
     pub(super) fn is_ready(&self) -> bool {
-        self.cursor.seq < self.window.next() && self.cursor.wait_until < self.window.next()
+        self.cursor.seq < self.limit() && self.cursor.wait_until < self.limit()
     }
 
     /// Hands every message that is whole to `handler`, in order, until it breaks; adds to `delivered` what it consumed.
@@ -292,6 +353,9 @@ impl Stream {
         H: FnMut(Message<'_>) -> ControlFlow<()>,
     {
         let bytes = pool.bytes(self.window.get(self.cursor.seq).expect("everything before `next` is held"));
+        if self.only != 0 && Header::order_of_checked(bytes).0 & self.only == 0 {
+            return Step::Done;
+        }
         if self.cursor.seeking {
             match Header::first_of_checked(bytes) {
                 NO_FIRST => return Step::Done,
@@ -335,7 +399,7 @@ impl Stream {
     where
         H: FnMut(Message<'_>) -> ControlFlow<()>,
     {
-        match extent(&self.window, pool, self.cursor.seq, total as usize, first.len()) {
+        match extent(&self.window, self.limit(), pool, self.cursor.seq, total as usize, first.len()) {
             Extent::Incomplete { wait_until } => {
                 self.cursor.wait_until = wait_until;
                 Step::Waits
@@ -413,8 +477,15 @@ enum Extent {
     Malformed,
 }
 
-/// Looks for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
-fn extent(window: &ReceiveWindow, pool: &RxPool, first: Seq, total: usize, mut have: usize) -> Extent {
+/// Looks before `limit` for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
+fn extent(
+    window: &ReceiveWindow,
+    limit: Seq,
+    pool: &RxPool,
+    first: Seq,
+    total: usize,
+    mut have: usize,
+) -> Extent {
     // Its sender refuses what exceeds half the window: more is a lie that would be waited for in vain.
     if total > window.capacity() as usize * pool.stride() {
         return Extent::Malformed;
@@ -422,7 +493,7 @@ fn extent(window: &ReceiveWindow, pool: &RxPool, first: Seq, total: usize, mut h
     let mut seq = first;
     loop {
         seq = seq.plus(1);
-        if seq >= window.next() {
+        if seq >= limit {
             // A block carries less than a stride of it.
             let blocks = total.saturating_sub(have) / pool.stride();
             return Extent::Incomplete { wait_until: seq.plus(blocks as u64) };

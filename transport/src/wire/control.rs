@@ -8,6 +8,7 @@
 //! status     (rank u16 | received u64 | delivered u64)*
 //! goodbye    end u64
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
+//! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
 
@@ -24,6 +25,11 @@ const TYPE_STATUS: u8 = 2;
 const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
 const TYPE_GOODBYE: u8 = 5;
+/// The first and the last type that ordering layers share out among themselves.
+const TYPE_ORDER: u8 = 0x40;
+const TYPE_ORDER_LAST: u8 = 0x4f;
+/// Bytes in front of the body of a frame.
+pub const CONTROL_HEAD: usize = HEAD;
 const HEAD: usize = 3;
 const HEARTBEAT_LEN: usize = 24;
 /// Bytes that a heartbeat takes in a trailer.
@@ -39,6 +45,7 @@ const SETUP_LEN: usize = 41;
 const GOODBYE_LEN: usize = 8;
 const SETUP_COMPLETE: u8 = 1;
 const SETUP_COALESCES: u8 = 2;
+const SETUP_ROTATING: u8 = 4;
 
 /// How far a sender has come: found by it, the loss of the last blocks is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +110,8 @@ pub struct SetupFlags {
     pub complete: bool,
     /// I receive coalesced runs in one buffer.
     pub coalesces: bool,
+    /// Total order is found by turns, not by a token.
+    pub rotating: bool,
 }
 
 /// The entries of a status frame.
@@ -140,6 +149,13 @@ pub enum Control<'a> {
     Setup(Setup),
     /// See [`Goodbye`].
     Goodbye(Goodbye),
+    /// A frame of an ordering layer. It counts in the order of its block's stream, and only there.
+    Order {
+        /// Which of its frames, 0 to 15.
+        kind: u8,
+        /// What the layer wrote.
+        body: &'a [u8],
+    },
 }
 
 /// Walks control frames.
@@ -212,9 +228,11 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
                 flags: SetupFlags {
                     complete: body[40] & SETUP_COMPLETE != 0,
                     coalesces: body[40] & SETUP_COALESCES != 0,
+                    rotating: body[40] & SETUP_ROTATING != 0,
                 },
             }))
         }
+        TYPE_ORDER..=TYPE_ORDER_LAST => Ok(Control::Order { kind: kind - TYPE_ORDER, body }),
         _ => Err(Malformed::Frame),
     }
 }
@@ -312,6 +330,17 @@ impl<'a> ControlWriter<'a> {
         true
     }
 
+    /// Writes a frame of an ordering layer, `kind` 0 to 15: `body` fills what is left and returns how much of it counts.
+    /// Nothing is written when that is nothing.
+    pub fn order(&mut self, kind: u8, body: impl FnOnce(&mut [u8]) -> usize) {
+        debug_assert!(kind <= TYPE_ORDER_LAST - TYPE_ORDER);
+        let Some(room) = self.out.get_mut(self.at + HEAD..) else { return };
+        let len = body(room);
+        if len > 0 {
+            self.begin(TYPE_ORDER + kind, len).expect("it was written into the room");
+        }
+    }
+
     /// Writes a setup; `false` when it does not fit.
     pub fn setup(&mut self, setup: &Setup) -> bool {
         let Some(body) = self.begin(TYPE_SETUP, SETUP_LEN) else { return false };
@@ -325,7 +354,8 @@ impl<'a> ControlWriter<'a> {
         body[36..40].copy_from_slice(&setup.list.to_le_bytes());
         let complete = if setup.flags.complete { SETUP_COMPLETE } else { 0 };
         let coalesces = if setup.flags.coalesces { SETUP_COALESCES } else { 0 };
-        body[40] = complete | coalesces;
+        let rotating = if setup.flags.rotating { SETUP_ROTATING } else { 0 };
+        body[40] = complete | coalesces | rotating;
         true
     }
 
@@ -373,7 +403,7 @@ mod tests {
             block: 6,
             members: 7,
             list: 8,
-            flags: SetupFlags { complete: true, coalesces: false },
+            flags: SetupFlags { complete: true, coalesces: false, rotating: true },
         };
         let mut writer = ControlWriter::new(&mut out);
         assert!(writer.heartbeat(heartbeat));

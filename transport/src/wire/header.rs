@@ -33,6 +33,8 @@ const VERSION: u8 = 0x51;
 const CIPHER_NONE: u8 = 0;
 /// The checksum covers the data frames too.
 const FLAG_PAYLOAD_CHECKED: u8 = 1;
+/// The flags that ordering layers use among themselves: this layer carries them, and gives them no meaning.
+pub const ORDER_FLAGS: u8 = 0xf0;
 
 /// `first` of a block in which no message begins.
 pub const NO_FIRST: u16 = 0;
@@ -93,6 +95,8 @@ pub struct Header {
     pub trailer: u16,
     /// Bytes that count; the rest is padding.
     pub used: u16,
+    /// What ordering layers say of the block, within [`ORDER_FLAGS`].
+    pub order: u8,
 }
 
 impl Header {
@@ -100,7 +104,7 @@ impl Header {
     #[must_use]
     pub fn new(kind: Kind, group: GroupId, instance: GroupInstance, view: ViewNumber, rank: Rank) -> Self {
         let len = HEADER_LEN as u16;
-        Self { kind, group, instance, view, seq: 0, rank, first: NO_FIRST, trailer: len, used: len }
+        Self { kind, group, instance, view, seq: 0, rank, first: NO_FIRST, trailer: len, used: len, order: 0 }
     }
 
     /// The full sequence of this block, given one that is less than 2^31 blocks away.
@@ -123,7 +127,7 @@ impl Header {
         let raw = Raw {
             version: VERSION,
             kind: self.kind as u8,
-            flags: if check_payload { FLAG_PAYLOAD_CHECKED } else { 0 },
+            flags: self.order & ORDER_FLAGS | if check_payload { FLAG_PAYLOAD_CHECKED } else { 0 },
             cipher: CIPHER_NONE,
             group: U32::new(self.group.0),
             instance: U32::new(self.instance.0),
@@ -182,6 +186,7 @@ impl Header {
             first,
             trailer,
             used,
+            order: raw.flags & ORDER_FLAGS,
         })
     }
 
@@ -197,6 +202,15 @@ impl Header {
     pub fn data_of_checked(block: &[u8]) -> &[u8] {
         let Ok((raw, _)) = Raw::ref_from_prefix(block) else { return &[] };
         block.get(HEADER_LEN..raw.trailer.get() as usize).unwrap_or(&[])
+    }
+
+    /// The order flags and the control frames of a block that was decoded before.
+    #[must_use]
+    #[inline]
+    pub fn order_of_checked(block: &[u8]) -> (u8, &[u8]) {
+        let Ok((raw, _)) = Raw::ref_from_prefix(block) else { return (0, &[]) };
+        let trailer = block.get(raw.trailer.get() as usize..raw.used.get() as usize).unwrap_or(&[]);
+        (raw.flags & ORDER_FLAGS, trailer)
     }
 
     /// Where the first message begins in a block that was decoded before, or [`NO_FIRST`].

@@ -31,6 +31,7 @@ fn walk_control(trailer: &[u8]) -> usize {
             Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
             Control::Status(status) => status.entries.iter().count(),
             Control::Nak(nak) => nak.ranges.iter().count(),
+            Control::Order { body, .. } => body.len().min(1),
         };
     }
     seen

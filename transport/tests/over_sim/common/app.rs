@@ -109,7 +109,7 @@ impl App {
 
     fn try_too_large(&mut self, sender: &mut Sender) {
         let limit = sender.max_message();
-        if limit > sender.max_claim() + 16 && self.rng.u8(0..16) == 0 {
+        if limit > sender.max_claim(()) + 16 && self.rng.u8(0..16) == 0 {
             assert_eq!(sender.cast(&vec![1; limit + 1]), Err(Refused::TooLarge { len: limit + 1, limit }));
             self.tally.too_large += 1;
         }

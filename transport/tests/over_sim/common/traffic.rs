@@ -20,14 +20,14 @@ fn draw_len(rng: &mut Rng, sender: &Sender, block: usize) -> usize {
         1..=10 => rng.usize(1..64),
         // Around what one block holds, whatever the frame adds.
         11..=13 => room - rng.usize(0..MAX_FRAME_OVERHEAD + 4),
-        14 => sender.max_claim() + rng.usize(0..3) - 1,
+        14 => sender.max_claim(()) + rng.usize(0..3) - 1,
         15 => (2 * room + 8).saturating_sub(rng.usize(0..24)),
         16 => rng.usize(0..=largest.min(LARGE)),
         // All of what is allowed, though not where that is very much.
         17 if largest < LARGE || rng.u8(0..8) == 0 => largest - rng.usize(0..2),
         _ => rng.usize(64..room + 64),
     };
-    len.min(largest.max(sender.max_claim()))
+    len.min(largest.max(sender.max_claim(())))
 }
 
 /// Longer messages cost time and try nothing new.

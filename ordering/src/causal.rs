@@ -1,0 +1,227 @@
+//! Causal order: a layer that lets a block through when everything that its stamp names has been delivered.
+//!
+//= birman91 §5.1 (CBCAST), with the stamps of `timestamp` on blocks. My own casts are delivered to me as I make them, so that
+//! nothing of mine comes back.
+
+use crate::delay::DelayQueue;
+use crate::order::Order;
+use crate::timestamp::{StampWriter, Stamps};
+use crate::wire::STAMPED;
+use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
+use sistrum_transport::wire::{ControlWriter, Header};
+use std::collections::VecDeque;
+
+/// The receiving half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Causal {
+    me: Rank,
+    queue: DelayQueue,
+    delivered: Vec<Seq>,
+    woken: Woken,
+    misbehaved: u64,
+}
+
+/// The sending half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stamper {
+    writer: StampWriter,
+    open: Order,
+    /// Bytes that the open block keeps free for its stamp.
+    reserve: usize,
+}
+
+impl Causal {
+    /// Both halves, for member `me` of streams that begin at `starts`.
+    #[must_use]
+    pub fn halves(me: Rank, starts: &[Seq], stamps: Stamps) -> (Self, Stamper) {
+        let causal = Self {
+            me,
+            queue: DelayQueue::new(starts),
+            delivered: starts.to_vec(),
+            woken: Woken::new(starts.len()),
+            misbehaved: 0,
+        };
+        let writer = StampWriter::new(me, starts, stamps);
+        (causal, Stamper { writer, open: Order::Fifo, reserve: 0 })
+    }
+
+    /// How far each stream has been delivered.
+    #[must_use]
+    pub fn delivered_up_to(&self) -> &[Seq] {
+        &self.delivered
+    }
+
+    /// The blocks that wait, and the vectors that were read.
+    #[must_use]
+    pub fn queue(&self) -> &DelayQueue {
+        &self.queue
+    }
+
+    /// Lets blocks of `rank` through as far as their stamps and `turn` allow.
+    #[inline]
+    pub(crate) fn admit_if(
+        &mut self,
+        rank: Rank,
+        blocks: &impl Blocks,
+        mut turn: impl FnMut(Seq, u8) -> bool,
+    ) -> Seq {
+        let held = blocks.next(rank);
+        while self.queue.next(rank) < held {
+            let seq = self.queue.next(rank);
+            let (order, trailer) = blocks.block(rank, seq).map_or((0, &[][..]), Header::order_of_checked);
+            if !turn(seq, order) {
+                break;
+            }
+            // What I have sealed waits for nothing that I had not been handed.
+            let may_go = rank == self.me || {
+                let asked = self.queue.may_go(rank, (order, trailer), &self.delivered);
+                asked.unwrap_or_else(|_| {
+                    self.misbehaved += 1;
+                    true
+                })
+            };
+            if !may_go {
+                break;
+            }
+            self.queue.go(rank);
+        }
+        self.queue.next(rank)
+    }
+
+    pub(crate) fn wake(&mut self, rank: Rank) {
+        self.woken.insert(rank);
+    }
+}
+
+impl Layer for Causal {
+    type Outbound = Stamper;
+    type Options = Stamps;
+    const ORDERS: bool = true;
+    const COMES_BACK: u8 = 0;
+
+    fn new(config: &SessionConfig, options: &Stamps) -> (Self, Stamper) {
+        let starts: Vec<Seq> = config.members.iter().map(|member| member.start).collect();
+        Self::halves(config.me, &starts, *options)
+    }
+
+    #[inline]
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
+        order & STAMPED == 0 && self.queue.pass(rank, seq)
+    }
+
+    fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
+
+    fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
+        self.admit_if(rank, blocks, |_, _| true)
+    }
+
+    #[inline]
+    fn delivered(&mut self, rank: Rank, to: Seq) {
+        if to <= self.delivered[rank.0 as usize] {
+            return;
+        }
+        self.delivered[rank.0 as usize] = to;
+        let woken = &mut self.woken;
+        self.queue.reached(rank, to, |other| woken.insert(other));
+    }
+
+    fn woken(&mut self) -> Option<Rank> {
+        self.woken.take()
+    }
+
+    fn has_woken(&self) -> bool {
+        !self.woken.queue.is_empty()
+    }
+
+    fn departed(&mut self, _rank: Rank) {}
+
+    fn misbehaved(&self) -> u64 {
+        self.misbehaved
+    }
+}
+
+impl Stamper {
+    /// The full vector as the next stamp tells it.
+    #[must_use]
+    pub fn seen(&self) -> &[Seq] {
+        self.writer.seen()
+    }
+
+    /// What the open block is for.
+    pub(crate) fn open_for(&self) -> Order {
+        self.open
+    }
+}
+
+impl Outbound for Stamper {
+    type Class = Order;
+    const RESERVED_BLOCKS: u64 = 0;
+
+    #[inline]
+    fn joins(&self, class: Order) -> bool {
+        // A block has a stamp for all of its messages: those that need none may come along. Totals keep to themselves.
+        class == self.open || (class, self.open) == (Order::Fifo, Order::Causal)
+    }
+
+    fn open(&mut self, class: Order) -> usize {
+        self.open = class;
+        self.reserve = if class == Order::Fifo { 0 } else { self.writer.reserve() };
+        self.reserve
+    }
+
+    fn max_reserve(&self, class: Order) -> usize {
+        if class == Order::Fifo { 0 } else { self.writer.max_len() }
+    }
+
+    fn fits(&self, rank: Rank, to: Seq) -> bool {
+        self.open == Order::Fifo || self.writer.len_with(rank, to) <= self.reserve
+    }
+
+    #[inline]
+    fn depend(&mut self, rank: Rank, to: Seq) {
+        self.writer.see(rank, to);
+    }
+
+    fn seal(&mut self, _seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
+        if bare || self.open == Order::Fifo {
+            return 0;
+        }
+        if self.writer.write(writer) { STAMPED } else { 0 }
+    }
+
+    fn wants_block(&self) -> bool {
+        false
+    }
+
+    fn leave(&mut self, _heir: Option<Rank>) {}
+
+    fn is_needed(&self) -> bool {
+        false
+    }
+}
+
+/// Streams to look at again, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Woken {
+    queue: VecDeque<Rank>,
+    is_in: Vec<bool>,
+}
+
+impl Woken {
+    fn new(members: usize) -> Self {
+        Self { queue: VecDeque::with_capacity(members), is_in: vec![false; members] }
+    }
+
+    fn insert(&mut self, rank: Rank) {
+        if !std::mem::replace(&mut self.is_in[rank.0 as usize], true) {
+            self.queue.push_back(rank);
+        }
+    }
+
+    fn take(&mut self) -> Option<Rank> {
+        let rank = self.queue.pop_front()?;
+        self.is_in[rank.0 as usize] = false;
+        Some(rank)
+    }
+}

@@ -1,0 +1,154 @@
+//! The delay queue: which block of each stream is next, and which delivery it waits for.
+//!
+//= birman91 §5.1: deliver m from i when VT(m)[k] <= VT[k] for every other k, and all earlier ones of i are delivered.
+//!
+//! Streams are in order, so only the first block of each can be looked at, and its stamp is read no earlier: nothing is kept for
+//! those behind it. Entries that a stamp does not name were satisfied by the block before. A block that waits is asked again
+//! when the one delivery that it waits for has happened.
+
+use crate::timestamp::{self, BadStamp};
+use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames};
+use sistrum_transport::id::{Rank, Seq};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DelayQueue {
+    /// The first block of each stream that has not been let through.
+    next: Vec<Seq>,
+    /// The vector of the last stamp of each stream that was read, `members` entries each.
+    base: Vec<Seq>,
+    /// Whether the stamp of `next` is in `base`.
+    is_read: Vec<bool>,
+    /// The stream that each waits for.
+    waits_for: Vec<Option<(Rank, Seq)>>,
+    /// How many wait for each.
+    waiters: Vec<u16>,
+}
+
+impl DelayQueue {
+    /// For streams that begin at `starts`.
+    #[must_use]
+    pub fn new(starts: &[Seq]) -> Self {
+        let members = starts.len();
+        Self {
+            next: starts.to_vec(),
+            base: starts.iter().cycle().take(members * members).copied().collect(),
+            is_read: vec![false; members],
+            waits_for: vec![None; members],
+            waiters: vec![0; members],
+        }
+    }
+
+    /// The first block of the stream that has not been let through.
+    #[must_use]
+    pub fn next(&self, rank: Rank) -> Seq {
+        self.next[rank.0 as usize]
+    }
+
+    /// The full vector of the stream's last stamp that was read.
+    #[must_use]
+    pub fn vector(&self, rank: Rank) -> &[Seq] {
+        let members = self.next.len();
+        &self.base[rank.0 as usize * members..][..members]
+    }
+
+    /// Lets block `seq` of `rank` through, which waits for nothing, if it is the next one.
+    #[inline]
+    pub fn pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        let next = &mut self.next[rank.0 as usize];
+        let is_next = *next == seq;
+        if is_next {
+            *next = seq.plus(1);
+        }
+        is_next
+    }
+
+    /// Whether somebody waits for `rank`.
+    #[inline]
+    #[must_use]
+    pub fn is_awaited(&self, rank: Rank) -> bool {
+        self.waiters[rank.0 as usize] > 0
+    }
+
+    /// Whether the next block of `rank` may go when what was let through here counts as reached; otherwise as
+    /// [`may_go`](Self::may_go).
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn may_follow(&mut self, rank: Rank, block: (u8, &[u8])) -> Result<bool, BadStamp> {
+        let next = std::mem::take(&mut self.next);
+        let asked = self.may_go(rank, block, &next);
+        self.next = next;
+        asked
+    }
+
+    /// Whether the next block of `rank`, with these order flags and this trailer, may go: every stream has been `reached` as far
+    /// as its stamp says. If not, the stream waits.
+    ///
+    /// # Errors
+    /// When its stamp cannot be; the block waits for nothing then.
+    pub fn may_go(
+        &mut self,
+        rank: Rank,
+        (order, trailer): (u8, &[u8]),
+        reached: &[Seq],
+    ) -> Result<bool, BadStamp> {
+        self.wait(rank, None);
+        if order & STAMPED == 0 {
+            return Ok(true);
+        }
+        let Some(frame) = frames(trailer).find(|(kind, _)| matches!(*kind, STAMP | FULL_STAMP)) else {
+            return Ok(true);
+        };
+        let (at, members) = (rank.0 as usize, reached.len());
+        let mut first = None;
+        let mut check = |k: Rank, value: Seq| {
+            if first.is_none() && reached[k.0 as usize] < value {
+                first = Some((k, value));
+            }
+        };
+        if self.is_read[at] {
+            // Read before: what its stamp did not name was satisfied then, and is still.
+            let vector = &self.base[at * members..][..members];
+            (0..members).filter(|&k| k != at).for_each(|k| check(Rank(k as u16), vector[k]));
+        } else {
+            self.is_read[at] = true;
+            timestamp::read(rank, frame, &mut self.base[at * members..][..members], check)?;
+        }
+        self.wait(rank, first);
+        Ok(first.is_none())
+    }
+
+    /// The next block of `rank` has been let through.
+    pub fn go(&mut self, rank: Rank) {
+        let at = rank.0 as usize;
+        debug_assert!(self.waits_for[at].is_none());
+        self.next[at] = self.next[at].plus(1);
+        self.is_read[at] = false;
+    }
+
+    /// The stream of `rank` has been reached up to `to`: gives those that waited for that to `woken`.
+    pub fn reached(&mut self, rank: Rank, to: Seq, mut woken: impl FnMut(Rank)) {
+        if !self.is_awaited(rank) {
+            return;
+        }
+        for at in 0..self.next.len() {
+            let is_over = self.waits_for[at].is_some_and(|(whom, until)| whom == rank && until <= to);
+            if is_over {
+                self.wait(Rank(at as u16), None);
+                woken(Rank(at as u16));
+            }
+        }
+    }
+
+    fn wait(&mut self, rank: Rank, until: Option<(Rank, Seq)>) {
+        let at = rank.0 as usize;
+        if let Some((whom, _)) = self.waits_for[at] {
+            self.waiters[whom.0 as usize] -= 1;
+        }
+        if let Some((whom, _)) = until {
+            self.waiters[whom.0 as usize] += 1;
+        }
+        self.waits_for[at] = until;
+    }
+}

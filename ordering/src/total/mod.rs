@@ -1,0 +1,251 @@
+//! Total order: a layer above causal order that delivers the total casts of all in one order.
+//!
+//! Who decides that order is a [`Sequencer`]: the holder of a token ([`token`]), or the turn of the ranks ([`rotating`]). Both read
+//! the streams in their order, without waiting for deliveries, and say whose block is next. It is delivered when its stamp is
+//! satisfied too; the order never contradicts the stamps.
+
+mod rotating;
+mod token;
+
+use crate::causal::{Causal, Stamper};
+use crate::order::{Order, TotalMode};
+use crate::timestamp::Stamps;
+use crate::wire::TOTAL;
+use rotating::{Rotating, Rounds};
+use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
+use sistrum_transport::wire::ControlWriter;
+use token::{Duty, Token};
+
+/// What a total order is told from outside: all members alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TotalOptions {
+    /// How the order is found.
+    pub mode: TotalMode,
+    /// How stamps are told.
+    pub stamps: Stamps,
+}
+
+/// The receiving half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Total {
+    causal: Causal,
+    sequencer: Sequencer,
+}
+
+/// The sending half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sequenced {
+    stamper: Stamper,
+    duty: Role,
+}
+
+/// Who says which total block is next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a group")]
+enum Sequencer {
+    Token(Token),
+    Rotating(Rotating),
+}
+
+/// The same, where blocks are sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Role {
+    Token(Duty),
+    Rotating(Rounds),
+}
+
+impl Total {
+    /// Both halves, for member `me` of streams that begin at `starts`; all members have at most `unstable` blocks under way.
+    #[must_use]
+    pub fn halves(me: Rank, starts: &[Seq], unstable: usize, options: TotalOptions) -> (Self, Sequenced) {
+        let (causal, stamper) = Causal::halves(me, starts, options.stamps);
+        let (sequencer, duty) = match options.mode {
+            TotalMode::Token => (
+                Sequencer::Token(Token::new(me, starts, unstable)),
+                Role::Token(Duty::new(me, starts.len(), unstable)),
+            ),
+            TotalMode::Rotating => {
+                (Sequencer::Rotating(Rotating::new(starts, unstable)), Role::Rotating(Rounds::default()))
+            }
+        };
+        (Self { causal, sequencer }, Sequenced { stamper, duty })
+    }
+
+    /// The causal layer below.
+    #[must_use]
+    pub fn causal(&self) -> &Causal {
+        &self.causal
+    }
+
+    /// Whose total block is next, if that is known.
+    fn head(&self) -> Option<(Rank, Seq)> {
+        match &self.sequencer {
+            Sequencer::Token(token) => token.head(),
+            Sequencer::Rotating(rotating) => rotating.head(),
+        }
+    }
+
+    /// Looks at the stream again whose total block has become the next one.
+    fn wake_head(&mut self, before: Option<(Rank, Seq)>) {
+        let head = self.head();
+        if let Some((rank, _)) = head
+            && head != before
+        {
+            self.causal.wake(rank);
+        }
+    }
+}
+
+impl Layer for Total {
+    type Outbound = Sequenced;
+    type Options = TotalOptions;
+    const ORDERS: bool = true;
+    const COMES_BACK: u8 = TOTAL;
+
+    fn new(config: &SessionConfig, options: &TotalOptions) -> (Self, Sequenced) {
+        let starts: Vec<Seq> = config.members.iter().map(|member| member.start).collect();
+        let unstable = config.members.iter().map(|member| member.window).sum();
+        Self::halves(config.me, &starts, unstable, *options)
+    }
+
+    #[inline]
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
+        order == 0
+            && self.causal.queue().next(rank) == seq
+            && match &mut self.sequencer {
+                Sequencer::Token(token) => token.passes(rank, seq),
+                Sequencer::Rotating(rotating) => rotating.passes(rank, seq),
+            }
+            && self.causal.passes(rank, seq, order)
+    }
+
+    fn held(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Sequenced) {
+        let before = self.head();
+        match (&mut self.sequencer, &mut out.duty) {
+            (Sequencer::Token(token), Role::Token(duty)) => {
+                token.held(rank, blocks, self.causal.queue(), duty);
+            }
+            (Sequencer::Rotating(rotating), Role::Rotating(rounds)) => rotating.held(rank, blocks, rounds),
+            _ => unreachable!("both halves were made for one mode"),
+        }
+        self.wake_head(before);
+    }
+
+    fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
+        let sequencer = &self.sequencer;
+        self.causal.admit_if(rank, blocks, |seq, order| {
+            order & TOTAL == 0
+                || match sequencer {
+                    Sequencer::Token(token) => token.is_turn(rank, seq),
+                    Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
+                }
+        })
+    }
+
+    #[inline]
+    fn delivered(&mut self, rank: Rank, to: Seq) {
+        self.causal.delivered(rank, to);
+        let before = self.head();
+        if before.is_none_or(|(whose, _)| whose != rank) {
+            return;
+        }
+        match &mut self.sequencer {
+            Sequencer::Token(token) => token.delivered(rank, to),
+            Sequencer::Rotating(rotating) => rotating.delivered(rank, to),
+        }
+        self.wake_head(before);
+    }
+
+    fn woken(&mut self) -> Option<Rank> {
+        self.causal.woken()
+    }
+
+    fn has_woken(&self) -> bool {
+        self.causal.has_woken()
+    }
+
+    fn departed(&mut self, rank: Rank) {
+        let before = self.head();
+        if let Sequencer::Rotating(rotating) = &mut self.sequencer {
+            rotating.departed(rank);
+        }
+        self.wake_head(before);
+    }
+
+    fn misbehaved(&self) -> u64 {
+        let orders = match &self.sequencer {
+            Sequencer::Token(token) => token.misbehaved(),
+            Sequencer::Rotating(_) => 0,
+        };
+        self.causal.misbehaved() + orders
+    }
+}
+
+impl Sequenced {
+    /// The full vector as the next stamp tells it.
+    #[must_use]
+    pub fn seen(&self) -> &[Seq] {
+        self.stamper.seen()
+    }
+
+    /// Whether I hold the token; always false where there is none.
+    #[must_use]
+    pub fn holds_token(&self) -> bool {
+        matches!(&self.duty, Role::Token(duty) if duty.is_mine())
+    }
+}
+
+impl Outbound for Sequenced {
+    type Class = Order;
+    const RESERVED_BLOCKS: u64 = 4;
+
+    #[inline]
+    fn joins(&self, class: Order) -> bool {
+        self.stamper.joins(class)
+    }
+
+    fn open(&mut self, class: Order) -> usize {
+        self.stamper.open(class)
+    }
+
+    fn max_reserve(&self, class: Order) -> usize {
+        self.stamper.max_reserve(class)
+    }
+
+    fn fits(&self, rank: Rank, to: Seq) -> bool {
+        self.stamper.fits(rank, to)
+    }
+
+    #[inline]
+    fn depend(&mut self, rank: Rank, to: Seq) {
+        self.stamper.depend(rank, to);
+    }
+
+    fn seal(&mut self, seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
+        let is_total = !bare && self.stamper.open_for() == Order::Total;
+        let stamp = self.stamper.seal(seq, bare, writer);
+        let order = match &mut self.duty {
+            Role::Token(duty) => duty.seal(is_total, writer),
+            Role::Rotating(rounds) => rounds.seal(is_total, writer),
+        };
+        stamp | order | if is_total { TOTAL } else { 0 }
+    }
+
+    fn wants_block(&self) -> bool {
+        match &self.duty {
+            Role::Token(duty) => duty.wants_block(),
+            Role::Rotating(rounds) => rounds.wants_block(),
+        }
+    }
+
+    fn leave(&mut self, heir: Option<Rank>) {
+        if let Role::Token(duty) = &mut self.duty {
+            duty.leave(heir);
+        }
+    }
+
+    fn is_needed(&self) -> bool {
+        matches!(&self.duty, Role::Token(duty) if duty.is_needed())
+    }
+}

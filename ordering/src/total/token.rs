@@ -1,0 +1,355 @@
+//! Total order by the holder of a token.
+//!
+//= birman91 §5.2 (ABCAST above CBCAST): the holder casts directly; others mark theirs, and the holder tells their order.
+//!
+//! The holder numbers a marked block as soon as its causes are numbered or let through, and writes runs of them into the next
+//! block that it seals: first the runs, then that block itself if it holds totals of the holder (*direct*), then perhaps the
+//! name of the next holder. Everybody reads these frames in the order of the holder's stream. What comes from a member that
+//! does not hold the token yet waits, with its stream, for the hand-over, so that no generation has to be compared.
+//! The token goes to whoever casts most.
+
+use crate::delay::DelayQueue;
+use crate::varint;
+use crate::wire::{DIRECT, HAND_OVER, ORDERS, SET_ORDER, TOTAL, frames, numbers};
+use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::reliable::Blocks;
+use sistrum_transport::wire::{ControlWriter, Header};
+use std::collections::VecDeque;
+
+/// The order as it is known here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Token {
+    me: Rank,
+    holder: Rank,
+    generation: u64,
+    /// Blocks of each stream before it have been read.
+    read: Vec<Seq>,
+    /// Total blocks of each stream before it have their place in the order.
+    placed: Vec<Seq>,
+    /// Places that have been given and are not delivered, the first one first.
+    runs: VecDeque<Run>,
+    /// The position after the last one that was given.
+    next_position: u64,
+    /// What the holder has let through: those it has numbered count.
+    numbered: DelayQueue,
+    /// Streams in which something may be numbered.
+    look_at: Vec<Rank>,
+    unstable: usize,
+    misbehaved: u64,
+}
+
+/// Total blocks of one stream that follow each other in the order and in their stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Run {
+    rank: Rank,
+    first: Seq,
+    count: u64,
+}
+
+/// What the token obliges to, where blocks are sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Duty {
+    me: Rank,
+    is_mine: bool,
+    generation: u64,
+    next_position: u64,
+    /// Numbered, and not told yet.
+    pending: VecDeque<Run>,
+    /// I am leaving, and this is who gets it then, if anybody is left.
+    heir: Option<Option<Rank>>,
+    /// Total blocks of each member among the last ones.
+    traffic: Vec<u32>,
+}
+
+impl Token {
+    pub(super) fn new(me: Rank, starts: &[Seq], unstable: usize) -> Self {
+        Self {
+            me,
+            holder: Rank(0),
+            generation: 0,
+            read: starts.to_vec(),
+            placed: starts.to_vec(),
+            runs: VecDeque::with_capacity(unstable),
+            next_position: 0,
+            numbered: DelayQueue::new(starts),
+            look_at: Vec::with_capacity(starts.len()),
+            unstable,
+            misbehaved: 0,
+        }
+    }
+
+    pub(super) fn misbehaved(&self) -> u64 {
+        self.misbehaved
+    }
+
+    /// The first block of the order that is not delivered, if it is known.
+    pub(super) fn head(&self) -> Option<(Rank, Seq)> {
+        self.runs.front().map(|run| (run.rank, run.first))
+    }
+
+    /// Whether everything before this block in the order is delivered, or let through before it in its own stream.
+    pub(super) fn is_turn(&self, rank: Rank, seq: Seq) -> bool {
+        self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
+    }
+
+    pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
+        while let Some(run) = self.runs.front_mut()
+            && run.rank == rank
+            && run.first < to
+        {
+            let taken = to.since(run.first).min(run.count);
+            (run.first, run.count) = (run.first.plus(taken), run.count - taken);
+            if run.count == 0 {
+                self.runs.pop_front();
+            }
+        }
+    }
+
+    /// A block without any order flag is read, if it is the next one; where the holder has others waiting for it, that says no.
+    #[inline]
+    pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {
+        if self.read[rank.0 as usize] != seq || (self.holder == self.me && !self.may_pass(rank, seq)) {
+            return false;
+        }
+        self.read[rank.0 as usize] = seq.plus(1);
+        true
+    }
+
+    fn may_pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
+    }
+
+    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
+    pub(super) fn held(
+        &mut self,
+        rank: Rank,
+        blocks: &impl Blocks,
+        let_through: &DelayQueue,
+        duty: &mut Duty,
+    ) {
+        let generation = self.generation;
+        self.read_on(rank, blocks, let_through, duty);
+        while self.generation != generation {
+            let before = self.generation;
+            for other in 0..self.read.len() {
+                self.read_on(Rank(other as u16), blocks, let_through, duty);
+            }
+            if self.generation == before {
+                break;
+            }
+        }
+        if duty.is_mine && self.generation == generation {
+            self.number(rank, blocks, duty);
+        } else if duty.is_mine {
+            // The token has just come: everything that waits for an order is mine to number.
+            (0..self.read.len()).for_each(|other| self.number(Rank(other as u16), blocks, duty));
+        }
+    }
+
+    fn read_on(&mut self, rank: Rank, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
+        let at = rank.0 as usize;
+        while self.read[at] < blocks.next(rank) {
+            let seq = self.read[at];
+            let (order, trailer) = blocks.block(rank, seq).map_or((0, &[][..]), Header::order_of_checked);
+            if order & (ORDERS | DIRECT) != 0 {
+                if rank != self.holder {
+                    return;
+                }
+                let heir = self.obey(trailer, rank, seq, order);
+                if let Some(heir) = heir {
+                    (self.holder, self.generation) = (heir, self.generation + 1);
+                    if heir == self.me {
+                        self.numbered.clone_from(let_through);
+                        duty.take(self.generation, self.next_position);
+                    }
+                }
+            }
+            self.read[at] = seq.plus(1);
+        }
+    }
+
+    /// Places what a block of the holder says, and the block itself; returns whom the token goes to.
+    fn obey(&mut self, trailer: &[u8], rank: Rank, seq: Seq, order: u8) -> Option<Rank> {
+        let mut heir = None;
+        for (kind, body) in frames(trailer) {
+            match kind {
+                SET_ORDER => self.set_order(body),
+                HAND_OVER => heir = numbers(body).next().filter(|rank| *rank < self.read.len() as u64),
+                _ => {}
+            }
+        }
+        if order & DIRECT != 0 {
+            self.place(Run { rank, first: seq, count: 1 });
+        }
+        heir.map(|rank| Rank(rank as u16))
+    }
+
+    fn set_order(&mut self, body: &[u8]) {
+        let mut numbers = numbers(body);
+        let is_next = numbers.next() == Some(self.generation) && numbers.next() == Some(self.next_position);
+        if !is_next {
+            self.misbehaved += 1;
+            return;
+        }
+        while let Some(rank) = numbers.next() {
+            let (Some(first), Some(count)) = (numbers.next(), numbers.next()) else { break };
+            let is_sound = rank < self.read.len() as u64
+                && (1..=self.unstable as u64).contains(&count)
+                && first <= Seq::LIMIT.0
+                && Seq(first) >= self.placed[rank as usize]
+                && self.runs.len() < self.unstable;
+            if !is_sound {
+                self.misbehaved += 1;
+                return;
+            }
+            self.place(Run { rank: Rank(rank as u16), first: Seq(first), count });
+        }
+    }
+
+    fn place(&mut self, run: Run) {
+        self.next_position += run.count;
+        self.placed[run.rank.0 as usize] = run.end();
+        push(&mut self.runs, run);
+    }
+
+    /// Numbers the marked blocks of `rank` whose causes are numbered or let through, and those of others that waited for them.
+    fn number(&mut self, rank: Rank, blocks: &impl Blocks, duty: &mut Duty) {
+        self.look_at.push(rank);
+        while let Some(rank) = self.look_at.pop() {
+            self.number_of(rank, blocks, duty);
+            let (reached, look_at) = (self.numbered.next(rank), &mut self.look_at);
+            self.numbered.reached(rank, reached, |other| look_at.push(other));
+        }
+    }
+
+    fn number_of(&mut self, rank: Rank, blocks: &impl Blocks, duty: &mut Duty) {
+        while self.numbered.next(rank) < self.read[rank.0 as usize] {
+            let seq = self.numbered.next(rank);
+            let block = blocks.block(rank, seq).map_or((0, &[][..]), Header::order_of_checked);
+            // What cannot be was counted where it is let through.
+            if rank != self.me && !self.numbered.may_follow(rank, block).unwrap_or(true) {
+                return;
+            }
+            self.numbered.go(rank);
+            let is_placed = seq < self.placed[rank.0 as usize];
+            if block.0 & (TOTAL | DIRECT) == TOTAL && !is_placed {
+                push(&mut duty.pending, Run { rank, first: seq, count: 1 });
+            }
+        }
+    }
+}
+
+impl Duty {
+    pub(super) fn new(me: Rank, members: usize, unstable: usize) -> Self {
+        Self {
+            me,
+            is_mine: me == Rank(0),
+            generation: 0,
+            next_position: 0,
+            pending: VecDeque::with_capacity(unstable),
+            heir: None,
+            traffic: vec![0; members],
+        }
+    }
+
+    pub(super) fn is_mine(&self) -> bool {
+        self.is_mine
+    }
+
+    fn take(&mut self, generation: u64, next_position: u64) {
+        (self.is_mine, self.generation, self.next_position) = (true, generation, next_position);
+        self.traffic.fill(0);
+    }
+
+    /// A block is sealed: tells the order of what was numbered, then of the block itself, then who has the token next.
+    pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
+        let has_news = is_total || !self.pending.is_empty() || self.heir.is_some();
+        if !self.is_mine || !has_news {
+            return 0;
+        }
+        let before = writer.written();
+        if !self.pending.is_empty() {
+            self.write_order(writer);
+        }
+        if is_total {
+            self.next_position += 1;
+            self.traffic[self.me.0 as usize] += 1;
+        }
+        if self.pending.is_empty() {
+            self.hand_over(writer);
+        }
+        let told = if writer.written() > before { ORDERS } else { 0 };
+        told | if is_total { DIRECT } else { 0 }
+    }
+
+    /// Writes as many runs as fit; the rest goes into the next block.
+    fn write_order(&mut self, writer: &mut ControlWriter<'_>) {
+        let mut written = 0;
+        writer.order(SET_ORDER, |out| {
+            let mut at = write_all(out, &[self.generation, self.next_position]).unwrap_or(0);
+            for run in &self.pending {
+                let numbers = [u64::from(run.rank.0), run.first.0, run.count];
+                let Some(len) = out.get_mut(at..).and_then(|out| write_all(out, &numbers)) else { break };
+                (at, written) = (at + len, written + 1);
+            }
+            if written == 0 { 0 } else { at }
+        });
+        for run in self.pending.drain(..written) {
+            self.next_position += run.count;
+            self.traffic[run.rank.0 as usize] += run.count as u32;
+        }
+    }
+
+    fn hand_over(&mut self, writer: &mut ControlWriter<'_>) {
+        let Some(to) = self.heir.unwrap_or_else(|| self.busiest()) else { return };
+        let before = writer.written();
+        writer.order(HAND_OVER, |out| varint::write(out, u64::from(to.0)).unwrap_or(0));
+        self.is_mine = writer.written() == before;
+    }
+
+    /// The other member that makes most of the traffic, looked at once in a while.
+    fn busiest(&mut self) -> Option<Rank> {
+        let sum: u32 = self.traffic.iter().sum();
+        if sum < TRAFFIC_LOOKED_AT {
+            return None;
+        }
+        let (rank, most) = (0..).zip(&self.traffic).max_by_key(|(_, blocks)| **blocks)?;
+        let is_clear = most * 4 >= sum * 3;
+        self.traffic.fill(0);
+        (is_clear && Rank(rank) != self.me).then_some(Rank(rank))
+    }
+
+    pub(super) fn wants_block(&self) -> bool {
+        self.is_mine && (!self.pending.is_empty() || self.is_needed())
+    }
+
+    pub(super) fn leave(&mut self, heir: Option<Rank>) {
+        self.heir = Some(heir);
+    }
+
+    /// I am leaving, and the token has not been handed over.
+    pub(super) fn is_needed(&self) -> bool {
+        self.is_mine && matches!(self.heir, Some(Some(_)))
+    }
+}
+
+impl Run {
+    fn end(&self) -> Seq {
+        self.first.plus(self.count)
+    }
+}
+
+/// Adds a run, to the last one where it continues it.
+fn push(runs: &mut VecDeque<Run>, run: Run) {
+    match runs.back_mut() {
+        Some(last) if last.rank == run.rank && last.end() == run.first => last.count += run.count,
+        _ => runs.push_back(run),
+    }
+}
+
+fn write_all(out: &mut [u8], numbers: &[u64]) -> Option<usize> {
+    numbers.iter().try_fold(0, |at, number| Some(at + varint::write(out.get_mut(at..)?, *number)?))
+}
+
+/// Total blocks after which the token may move: one member must have made three quarters of them.
+const TRAFFIC_LOOKED_AT: u32 = 64;
