@@ -62,6 +62,8 @@ pub(super) struct Duty {
     heir: Option<Option<Rank>>,
     /// Total blocks of each member among the last ones.
     traffic: Vec<u32>,
+    /// As many of them are looked at.
+    hand_over_after: u32,
 }
 
 impl Token {
@@ -96,6 +98,11 @@ impl Token {
         is_placed || self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.read.iter().copied()
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while let Some(run) = self.runs.front_mut()
             && run.rank == rank
@@ -123,14 +130,20 @@ impl Token {
         !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
     }
 
-    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
+    /// Whether everything before this block, and it itself, has been read in its stream: what it says of the order counts.
+    pub(super) fn has_read(&self, rank: Rank, seq: Seq) -> bool {
+        seq < self.read[rank.0 as usize]
+    }
+
+    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be. Returns whether
+    /// it may have freed others.
     pub(super) fn held(
         &mut self,
         rank: Rank,
         blocks: &impl Blocks,
         let_through: &DelayQueue,
         duty: &mut Duty,
-    ) {
+    ) -> bool {
         let generation = self.generation;
         self.read_on(rank, blocks, let_through, duty);
         while self.generation != generation {
@@ -148,6 +161,7 @@ impl Token {
             // The token has just come: everything that waits for an order is mine to number.
             (0..self.read.len()).for_each(|other| self.number(Rank(other as u16), blocks, duty));
         }
+        self.generation != generation
     }
 
     fn read_on(&mut self, rank: Rank, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
@@ -248,7 +262,7 @@ impl Token {
 }
 
 impl Duty {
-    pub(super) fn new(me: Rank, members: usize, unstable: usize) -> Self {
+    pub(super) fn new(me: Rank, members: usize, unstable: usize, hand_over_after: u32) -> Self {
         Self {
             me,
             is_mine: me == Rank(0),
@@ -258,6 +272,7 @@ impl Duty {
             marked: 0,
             heir: None,
             traffic: vec![0; members],
+            hand_over_after: hand_over_after.max(1),
         }
     }
 
@@ -326,7 +341,7 @@ impl Duty {
     /// The other member that makes most of the traffic, looked at once in a while.
     fn busiest(&mut self) -> Option<Rank> {
         let sum: u32 = self.traffic.iter().sum();
-        if sum < TRAFFIC_LOOKED_AT {
+        if sum < self.hand_over_after {
             return None;
         }
         let (rank, most) = (0..).zip(&self.traffic).max_by_key(|(_, blocks)| **blocks)?;
@@ -366,6 +381,3 @@ fn push(runs: &mut VecDeque<Run>, run: Run) {
 fn write_all(out: &mut [u8], numbers: &[u64]) -> Option<usize> {
     numbers.iter().try_fold(0, |at, number| Some(at + varint::write(out.get_mut(at..)?, *number)?))
 }
-
-/// Total blocks after which the token may move: one member must have made three quarters of them.
-const TRAFFIC_LOOKED_AT: u32 = 64;

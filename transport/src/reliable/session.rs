@@ -296,6 +296,7 @@ impl<L: Layer> Session<L> {
     fn handle_heartbeat(&mut self, now: Instant, rank: Rank, heartbeat: Heartbeat) {
         let Some(stream) = &mut self.streams[rank.0 as usize] else { return };
         stream.on_heartbeat(now, heartbeat, &mut self.rng);
+        self.layer.stable(rank, heartbeat.stable);
         let nak = stream.nak_timeout();
         // Also frees what has become stable, once it is delivered.
         self.ready.insert(rank);
@@ -512,6 +513,7 @@ impl<L: Layer> Protocol for Session<L> {
         let mut delivered = 0;
         loop {
             if L::ORDERS {
+                self.layer.stable(self.config.me, self.sender.stable());
                 self.take_own(pool);
             }
             if self.deliver_ready(pool, &mut delivered, handler).is_break() {
