@@ -322,7 +322,6 @@ fn draw_total(rng: &mut Rng) -> TotalOptions {
         mode: pick(rng, &[TotalMode::Token, TotalMode::Rotating]),
         hand_over_after: pick(rng, &[1, 4, 16, 64]),
         stamps: pick(rng, &[Stamps::Compressed, Stamps::Compressed, Stamps::Compressed, Stamps::Full]),
-        ..TotalOptions::default()
     }
 }
 
