@@ -540,8 +540,7 @@ impl<L: Layer> Protocol for Session<L> {
         if self.sender.has_open() && self.sender.may_send_open() {
             self.seal_open();
         }
-        let waits = mutated!(AckInsideWindow) && self.sender.is_blocked();
-        if !self.news.is_empty() && !waits {
+        if !(self.news.is_empty() || mutated!(AckInsideWindow) && self.sender.is_blocked()) {
             self.send_acks(now);
         }
         // What another ack took along, ahead of its time, must not wake anybody.
