@@ -94,6 +94,11 @@ impl Token {
         self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.read.iter().copied()
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while let Some(run) = self.runs.front_mut()
             && run.rank == rank
@@ -105,6 +110,20 @@ impl Token {
                 self.runs.pop_front();
             }
         }
+    }
+
+    /// A block without any order flag is read, if it is the next one; where the holder has others waiting for it, that says no.
+    #[inline]
+    pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {
+        if self.read[rank.0 as usize] != seq || (self.holder == self.me && !self.may_pass(rank, seq)) {
+            return false;
+        }
+        self.read[rank.0 as usize] = seq.plus(1);
+        true
+    }
+
+    fn may_pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
     }
 
     /// Whether everything before this block, and it itself, has been read in its stream: what it says of the order counts.
@@ -259,11 +278,14 @@ impl Duty {
 
     /// A block is sealed: tells the order of what was numbered, then of the block itself, then who has the token next.
     pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
-        if !self.is_mine {
+        let has_news = is_total || !self.pending.is_empty() || self.heir.is_some();
+        if !self.is_mine || !has_news {
             return 0;
         }
         let before = writer.written();
-        self.write_order(writer);
+        if !self.pending.is_empty() {
+            self.write_order(writer);
+        }
         // Where there was no room for all of them, the block is marked like anybody's: its turn comes after theirs.
         let is_direct = is_total && self.pending.is_empty();
         if is_direct {

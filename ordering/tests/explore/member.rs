@@ -110,13 +110,13 @@ impl<L: Subject> Group<L> {
     }
 
     pub(crate) fn cast(&self, state: &mut State<L, L::Out>, me: usize, message: Message) {
-        let is_full = self.pace == Pace::Full || !state.members[me].out.joins(message.order);
+        let is_full = self.pace == Pace::Full || !state.members[me].out.joins(message.order.into());
         if !state.members[me].open.is_empty() && is_full {
             self.seal(state, me);
         }
         let member = &mut state.members[me];
         if member.open.is_empty() {
-            member.reserve = member.out.open(message.order);
+            member.reserve = member.out.open(message.order.into());
         }
         member.open.push(message);
         member.cast += 1;

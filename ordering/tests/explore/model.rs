@@ -5,7 +5,7 @@ use crate::member::Member;
 use sistrum_ordering::causal::Stamper;
 use sistrum_ordering::delay::DelayQueue;
 use sistrum_ordering::total::Sequenced;
-use sistrum_ordering::{Causal, Order, Rank, Seq, Total, TotalOptions};
+use sistrum_ordering::{Causal, Promise, Rank, Seq, Total, TotalOptions};
 use sistrum_transport::reliable::{Layer, Outbound};
 use stateright::Property;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(crate) trait Subject:
     Layer<Outbound = Self::Out> + Clone + Eq + Hash + Send + Sync + 'static
 {
-    type Out: Outbound<Class = Order> + Clone + Eq + Hash + Send + Sync;
+    type Out: Outbound<Class = Promise> + Clone + Eq + Hash + Send + Sync;
     fn halves(me: Rank, starts: &[Seq], options: TotalOptions) -> (Self, Self::Out);
     fn queue(&self) -> &DelayQueue;
 }

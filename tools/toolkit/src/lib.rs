@@ -43,7 +43,7 @@ pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::{Conflict, ListError};
 pub use sistrum_ordering::{
-    BootId, Endpoint, GroupId, GroupInstance, Order, Rank, Seq, TotalMode, View, ViewId, ViewMember,
+    BootId, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq, TotalMode, View, ViewId, ViewMember,
     ViewNumber,
 };
 pub use sistrum_transport::engine::{CycleCounters, Idle};
