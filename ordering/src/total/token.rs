@@ -55,6 +55,8 @@ pub(super) struct Duty {
     next_position: u64,
     /// Numbered, and not told yet.
     pending: VecDeque<Run>,
+    /// Total blocks of mine that were sealed without a place, and that no order names yet.
+    marked: u64,
     /// I am leaving, and this is who gets it then, if anybody is left.
     heir: Option<Option<Rank>>,
     /// Total blocks of each member among the last ones.
@@ -169,7 +171,7 @@ impl Token {
                 if rank != self.holder {
                     return;
                 }
-                let heir = self.obey(trailer, rank, seq, order);
+                let heir = self.obey(trailer, rank, seq, order, duty);
                 if let Some(heir) = heir {
                     (self.holder, self.generation) = (heir, self.generation + 1);
                     if heir == self.me {
@@ -183,11 +185,11 @@ impl Token {
     }
 
     /// Places what a block of the holder says, and the block itself; returns whom the token goes to.
-    fn obey(&mut self, trailer: &[u8], rank: Rank, seq: Seq, order: u8) -> Option<Rank> {
+    fn obey(&mut self, trailer: &[u8], rank: Rank, seq: Seq, order: u8, duty: &mut Duty) -> Option<Rank> {
         let mut heir = None;
         for (kind, body) in frames(trailer) {
             match kind {
-                SET_ORDER => self.set_order(body),
+                SET_ORDER => self.set_order(body, duty),
                 HAND_OVER => heir = numbers(body).next().filter(|rank| *rank < self.read.len() as u64),
                 _ => {}
             }
@@ -198,7 +200,7 @@ impl Token {
         heir.map(|rank| Rank(rank as u16))
     }
 
-    fn set_order(&mut self, body: &[u8]) {
+    fn set_order(&mut self, body: &[u8], duty: &mut Duty) {
         let mut numbers = numbers(body);
         let is_next = numbers.next() == Some(self.generation) && numbers.next() == Some(self.next_position);
         if !is_next {
@@ -216,7 +218,11 @@ impl Token {
                 self.misbehaved += 1;
                 return;
             }
-            self.place(Run { rank: Rank(rank as u16), first: Seq(first), count });
+            let run = Run { rank: Rank(rank as u16), first: Seq(first), count };
+            if run.rank == self.me {
+                duty.marked = duty.marked.saturating_sub(count);
+            }
+            self.place(run);
         }
     }
 
@@ -261,6 +267,7 @@ impl Duty {
             generation: 0,
             next_position: 0,
             pending: VecDeque::with_capacity(unstable),
+            marked: 0,
             heir: None,
             traffic: vec![0; members],
             hand_over_after: hand_over_after.max(1),
@@ -278,16 +285,20 @@ impl Duty {
 
     /// A block is sealed: tells the order of what was numbered, then of the block itself, then who has the token next.
     pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
-        let has_news = is_total || !self.pending.is_empty() || self.heir.is_some();
-        if !self.is_mine || !has_news {
+        if !self.is_mine {
+            self.marked += u64::from(is_total);
+            return 0;
+        }
+        if !is_total && self.pending.is_empty() && self.heir.is_none() {
             return 0;
         }
         let before = writer.written();
         if !self.pending.is_empty() {
             self.write_order(writer);
         }
-        // Where there was no room for all of them, the block is marked like anybody's: its turn comes after theirs.
-        let is_direct = is_total && self.pending.is_empty();
+        // A full block may have no room for the order: nothing overtakes what waits for it, least of all my own casts.
+        let is_direct = is_total && self.pending.is_empty() && self.marked == 0;
+        self.marked += u64::from(is_total && !is_direct);
         if is_direct {
             self.next_position += 1;
             self.traffic[self.me.0 as usize] += 1;

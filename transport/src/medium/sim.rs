@@ -75,6 +75,8 @@ pub struct SimFaults {
     pub truncated: u64,
     /// Took the tail's time.
     pub delayed: u64,
+    /// Arrived after what the same process had sent later.
+    pub reordered: u64,
     /// Lost because the receive buffer was full.
     pub overflowed: u64,
     /// Arrived where nobody was any more.
@@ -146,6 +148,12 @@ impl Network {
     #[must_use]
     pub fn next_arrival(&self) -> Option<Instant> {
         self.core.borrow().next_arrival()
+    }
+
+    /// When process `index` can receive something: as [`next_arrival`](Self::next_arrival).
+    #[must_use]
+    pub fn next_arrival_at(&self, index: u16) -> Option<Instant> {
+        self.core.borrow().next_arrival_at(index)
     }
 
     /// The faults that took effect so far.

@@ -41,11 +41,13 @@ impl<L: Layer> Session<L> {
         let Some(own) = &mut self.streams[me.0 as usize] else { return };
         let (before, open) = (own.held(), self.sender.open());
         let (log, _) = self.sender.split();
+        self.own_waits = false;
         let mut is_plain = true;
         while own.held() < open {
             let (seq, order) = (own.held(), log.order(own.held()));
             let passed = order & L::COMES_BACK == 0 && own.pass();
             if !passed && !log.sealed(seq).is_some_and(|bytes| own.echo(bytes, pool)) {
+                self.own_waits = true;
                 break;
             }
             is_plain &= passed && self.layer.passes(me, seq, order);
@@ -63,10 +65,10 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// Whether something of mine has not come back to me yet.
+    /// Whether something of mine has not come back to me yet, and could.
     pub(super) fn has_own_left(&self) -> bool {
         let own = self.streams[self.config.me.0 as usize].as_ref();
-        L::ORDERS && own.is_some_and(|own| own.held() < self.sender.open())
+        L::ORDERS && !self.own_waits && own.is_some_and(|own| own.held() < self.sender.open())
     }
 
     /// Delivers what is ready, and what becomes ready by that, until the handler breaks.
