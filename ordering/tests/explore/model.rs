@@ -5,7 +5,7 @@ use crate::member::Member;
 use sistrum_ordering::causal::Stamper;
 use sistrum_ordering::delay::DelayQueue;
 use sistrum_ordering::total::Sequenced;
-use sistrum_ordering::{Causal, Promise, Rank, Seq, Total, TotalOptions};
+use sistrum_ordering::{Causal, Order, Promise, Rank, Seq, Total, TotalOptions};
 use sistrum_transport::reliable::{Layer, Outbound};
 use stateright::Property;
 use std::collections::BTreeSet;

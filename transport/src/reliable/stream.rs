@@ -378,7 +378,8 @@ impl Stream {
                     if handler(Message::whole(self.origin, frame.bytes)).is_break() {
                         if mutated!(BreakConsumes) {
                             self.cursor.at = data.len() - frames.remaining();
-                        } else if mutated!(BreakReplays) {
+                        }
+                        if mutated!(BreakReplays) {
                             self.cursor.at = 0;
                         }
                         return Step::Broke;
