@@ -316,6 +316,7 @@ fn draw_total(rng: &mut Rng) -> TotalOptions {
     TotalOptions {
         mode: pick(rng, &[TotalMode::Token, TotalMode::Rotating]),
         stamps: pick(rng, &[Stamps::Compressed, Stamps::Compressed, Stamps::Compressed, Stamps::Full]),
+        hand_over_after: pick(rng, &[1, 8, 64]),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Cbcast {
     members: usize,
     /// What may be missing somewhere, in an order that extends causality.
     store: Vec<Stored>,
-    /// How many messages of each have come.
+    /// Everything of each before this number has come.
     arrived: Vec<u32>,
 }
 
@@ -46,7 +46,7 @@ impl Member for Cbcast {
     }
 
     fn cast(&mut self, message: Message, _order: Order, out: &mut Effects<Packet>) {
-        self.arrived[self.me.0 as usize] += 1;
+        self.arrived[self.me.0 as usize] = message.number + 1;
         out.delivers.push(message);
         self.keep(message, vec![false; self.members]);
         for to in others(self.me, self.members) {
@@ -84,7 +84,7 @@ impl Cbcast {
                 }
                 continue;
             }
-            *arrived += 1;
+            *arrived = message.number + 1;
             out.delivers.push(message);
             self.keep(message, at);
             out.sends.push((message.from, Packet::Arrived(vec![message])));
