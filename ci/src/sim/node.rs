@@ -7,7 +7,7 @@ use super::history::{Ending, History, Process, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
-use sistrum_ordering::{BootId, Endpoint, Rank, Seq};
+use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
@@ -60,12 +60,8 @@ impl Node {
         let blocks = BlockFaults::new(network.endpoint(rank), scenario.blocks, seed);
         let mut medium = Whim::new(blocks, scenario.moods, seed);
         let group = Group::new(group_config(scenario, &mut medium, birth, seed));
-        let pool = PoolConfig {
-            stride: scenario.block,
-            // My own total casts come back to me, and take their place too.
-            strides: scenario.windows.iter().sum::<usize>() + scenario.spare_strides,
-            slabs: scenario.slabs,
-        };
+        let pool =
+            PoolConfig { stride: scenario.block, strides: strides(scenario, rank), slabs: scenario.slabs };
         let start = scenario.starts[rank as usize];
         Self {
             process: birth.process,
@@ -188,6 +184,19 @@ impl Node {
         all.into_iter().for_each(|(fault, count)| counts.add(fault, count));
         counts.add_all(&self.app.counts);
     }
+}
+
+/// Strides of the receive pool: the others' windows, and no more than was drawn beside them.
+///
+/// My own total casts come back through the pool, but take nothing of its last eighth: where they cannot, the order that I
+/// tell myself is not read, and nothing goes on. So they must have their place beside that.
+fn strides(scenario: &Scenario, rank: u16) -> usize {
+    let all = scenario.windows.iter().sum::<usize>();
+    let needed = match scenario.orders.contains(&Order::Total) {
+        true => (all + 8) * 8 / 7,
+        false => all - scenario.windows[rank as usize],
+    };
+    needed + scenario.spare_strides
 }
 
 fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, seed: u64) -> GroupConfig {

@@ -387,8 +387,8 @@ impl<O: Outbound> Sender<O> {
         if self.is_closed {
             return Err(Refused::Left);
         }
-        let overfill = if mutated!(OverfillWindow) { 2 } else { 0 };
-        if self.log.open().since(self.log.oldest()) >= self.window - self.reserved + overfill {
+        let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
+        if self.log.open().since(self.log.oldest()) >= limit {
             return Err(self.full());
         }
         self.order_room = self.out.open(class);
