@@ -89,7 +89,7 @@ impl App {
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
         (0..burst)
-            .take_while(|_| self.cast(now, &mut |order, bytes| sender.cast_as(order, bytes), history))
+            .take_while(|_| self.cast(now, &mut |order, bytes| sender.cast_as(order.into(), bytes), history))
             .count()
     }
 
