@@ -439,6 +439,6 @@ fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
 
 /// The same for the same list in the same order.
 fn list_digest(members: &[Endpoint]) -> u32 {
-    let text: Vec<String> = members.iter().map(Endpoint::to_string).collect();
+    let text: Vec<String> = members.iter().map(|member| member.unscoped().to_string()).collect();
     GroupId::of(&text.join(" ")).0
 }

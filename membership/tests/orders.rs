@@ -185,7 +185,7 @@ impl App {
 
 fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
     let mut medium = network.endpoint(me);
-    let channel = medium.open_channel(FanOut::Multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
+    let channel = medium.open_channel(FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
     let able = medium.capabilities().clone();
     let config = GroupConfig {
         name: "orders".into(),

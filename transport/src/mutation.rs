@@ -21,8 +21,16 @@ macro_rules! mutated {
 #[macro_export]
 macro_rules! mutated {
     ($name:ident) => {
-        false
+        $crate::mutation::absent()
     };
+}
+
+/// No mutation is on: there are none in this build. A function, so that lints see no constant.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+#[must_use]
+pub const fn absent() -> bool {
+    false
 }
 
 #[cfg(feature = "mutants")]

@@ -228,7 +228,7 @@ fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, se
 
 fn fan_out(scenario: &Scenario, me: u16) -> FanOut {
     if scenario.multicast {
-        return FanOut::Multicast(Endpoint(([239, 0, 0, 1], 9).into()));
+        return FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()));
     }
     FanOut::Unicast((0..scenario.members).filter(|rank| *rank != me).map(endpoint_of).collect())
 }

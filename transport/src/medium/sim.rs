@@ -223,7 +223,7 @@ impl Medium for Sim {
     }
 
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
-        if let FanOut::Multicast(group) = &fan_out {
+        if let FanOut::Multicast { group, .. } = &fan_out {
             self.core.borrow_mut().subscribe(*group, self.index);
         }
         let known = self.routes.iter().position(|route| *route == fan_out);
@@ -261,7 +261,7 @@ impl Medium for Sim {
         match to {
             Target::One(endpoint) => core.post(self.index, endpoint, run, segment),
             Target::Channel(Channel(at)) => match &self.routes[usize::from(at)] {
-                FanOut::Multicast(group) => core.cast(self.index, *group, run, segment),
+                FanOut::Multicast { group, .. } => core.cast(self.index, *group, run, segment),
                 FanOut::Unicast(members) => {
                     members.iter().for_each(|&member| core.post(self.index, member, run, segment));
                 }

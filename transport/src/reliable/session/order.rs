@@ -56,13 +56,17 @@ impl<L: Layer> Session<L> {
         if held == before {
             return;
         }
-        self.sender.keep(held);
         if is_plain {
             own.admit(held);
             self.layer.delivered(me, held);
         } else {
             self.show(me, pool);
+            let (log, _) = self.sender.split();
+            let gate = self.layer.admit(me, &Held { streams: &self.streams, pool, me, log });
+            self.streams[me.0 as usize].iter_mut().for_each(|own| own.admit(gate));
         }
+        // Only now: what the others have delivered may be forgotten at once.
+        self.sender.keep(held);
     }
 
     /// Whether something of mine has not come back to me yet, and could.
