@@ -104,7 +104,8 @@ impl Node {
         assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
         let busy_sends = self.cycle.counters().busy_sends;
         let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
-        self.assert_no_spinning(work == 0 && !is_busy);
+        // An event that was refused is offered again soon, whatever the timers say.
+        self.assert_no_spinning(work == 0 && !is_busy && !broke);
         self.again_at = match work + casts {
             0 if broke || is_busy => Some(now.plus_ns(self.app.patience_ns())),
             0 => None,

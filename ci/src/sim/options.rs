@@ -320,8 +320,8 @@ fn draw_block(rng: &mut Rng, members: u16, orders: &[Order]) -> usize {
 fn draw_total(rng: &mut Rng) -> TotalOptions {
     TotalOptions {
         mode: pick(rng, &[TotalMode::Token, TotalMode::Rotating]),
+        hand_over_after: pick(rng, &[1, 4, 16, 64]),
         stamps: pick(rng, &[Stamps::Compressed, Stamps::Compressed, Stamps::Compressed, Stamps::Full]),
-        hand_over_after: pick(rng, &[1, 8, 64]),
     }
 }
 
