@@ -256,10 +256,10 @@ impl Node {
     }
 }
 
-/// What is delivered as safe is held by every member.
+/// What is delivered as safe is held by every member that does not say goodbye.
 fn assert_safe(nodes: &[Node], from: u16, number: u32) {
     let block = nodes[from as usize].app.blocks[number as usize];
-    for other in nodes.iter().filter(|other| other.me != from && !other.is_gone()) {
+    for other in nodes.iter().filter(|other| other.me != from && !other.app.is_leaving) {
         let held = other.group.session().unwrap().held_of(Rank(from)).unwrap();
         assert!(
             held > block,

@@ -216,6 +216,7 @@ impl Layer for Total {
 
     fn departed(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Sequenced) {
         let before = self.head();
+        self.causal.departed(rank, blocks, &mut out.stamper);
         match (&mut self.sequencer, &mut out.duty) {
             (Sequencer::Token(token), Role::Token(duty)) => {
                 if token.departed(rank, blocks, self.causal.queue(), duty) {
