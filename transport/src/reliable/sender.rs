@@ -443,7 +443,8 @@ impl<O: Outbound> Sender<O> {
             }
             let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
             if left.is_empty() {
-                part = Part::Last;
+                // Where the stamp came out short, the whole of it fits after all.
+                part = if part == Part::Middle { Part::Last } else { Part::Whole };
             }
             self.log.claim(part, taken.len()).copy_from_slice(taken);
             if left.is_empty() {
@@ -462,7 +463,7 @@ pub fn max_message(blocks: usize, stride: usize) -> usize {
     (blocks / 2).saturating_sub(2).max(1) * carried
 }
 
-/// How many of `len` bytes fit as one frame in `room`; never all of them as a first part, which has a successor.
+/// How many of `len` bytes fit as one frame in `room`.
 fn fitting(room: usize, len: usize, part: Part) -> usize {
     let overhead = frame_len(part, room) - room;
     (room - overhead).min(len)
