@@ -196,7 +196,10 @@ impl Layer for Causal {
         !self.woken.queue.is_empty()
     }
 
-    fn departed(&mut self, _rank: Rank) {}
+    fn departed(&mut self, rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {
+        // It went when all had delivered its stream; nobody says again how far it is stable.
+        self.stable(rank, Seq::LIMIT);
+    }
 
     fn misbehaved(&self) -> u64 {
         self.misbehaved
@@ -261,11 +264,7 @@ impl Outbound for Stamper {
         false
     }
 
-    fn leave(&mut self, _heir: Option<Rank>) {}
-
-    fn is_needed(&self) -> bool {
-        false
-    }
+    fn retire(&mut self) {}
 }
 
 /// Streams to look at again, each once.

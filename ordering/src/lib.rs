@@ -10,6 +10,8 @@
 
 pub mod causal;
 pub mod delay;
+#[cfg(feature = "legacy")]
+pub mod legacy;
 mod order;
 pub mod timestamp;
 pub mod total;

@@ -208,9 +208,13 @@ impl<O: Outbound> Sender<O> {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
-        self.out.leave(self.flow.gating().next());
         self.is_closed = true;
         self.log.shut();
+    }
+
+    /// I say goodbye.
+    pub(super) fn retire(&mut self) {
+        self.out.retire();
     }
 
     /// The other members that have not said goodbye: each must deliver what I cast before it is forgotten.

@@ -6,7 +6,7 @@ use super::SessionCounters;
 use super::config::SessionConfig;
 use super::control::ControlQueue;
 use super::departures::Departures;
-use super::layer::{Fifo, Layer, Outbound};
+use super::layer::{Fifo, Layer};
 use super::message::Message;
 use super::rank_set::RankSet;
 use super::sender::Sender;
@@ -348,7 +348,7 @@ impl<L: Layer> Session<L> {
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     fn send_heartbeat(&mut self, now: Instant) {
-        if self.departures.is_leaving() && self.sender.is_settled() && !self.sender.outbound().is_needed() {
+        if self.departures.is_leaving() && self.sender.is_settled() {
             return self.say_goodbye(now);
         }
         let tuning = &self.config.tuning;
@@ -377,6 +377,7 @@ impl<L: Layer> Session<L> {
 
     /// Says it a few times, since it is not acknowledged.
     fn say_goodbye(&mut self, now: Instant) {
+        self.sender.retire();
         let (heartbeat, to) = (self.sender.position(), Target::Channel(self.config.channel));
         let queued = self.control.push(to, |writer| {
             writer.goodbye(Goodbye { end: heartbeat.next });
@@ -519,16 +520,13 @@ impl<L: Layer> Protocol for Session<L> {
             if self.deliver_ready(pool, &mut delivered, handler).is_break() {
                 break;
             }
-            let Self { sender, streams, layer, departures, .. } = self;
-            delivered += departures.tell(streams, &mut |rank| {
-                layer.departed(rank);
-                handler(sender, Event::Left(rank))
-            });
+            delivered += self.tell_departures(pool, handler);
             // What the others wait for to go on is not kept until the end of the cycle.
-            if !L::ORDERS || !self.sender.wants_block() {
+            if L::ORDERS && self.sender.wants_block() {
+                self.seal_open();
+            } else if !L::ORDERS || !self.layer.has_woken() {
                 break;
             }
-            self.seal_open();
         }
         // Each delivery may be what my own blocks wait for. Without one, nobody need look again before something comes.
         self.own_waits &= delivered == 0;
@@ -540,7 +538,8 @@ impl<L: Layer> Protocol for Session<L> {
         if self.sender.has_open() && self.sender.may_send_open() {
             self.seal_open();
         }
-        if !(self.news.is_empty() || mutated!(AckInsideWindow) && self.sender.is_blocked()) {
+        let waits = mutated!(AckInsideWindow) && self.sender.is_blocked();
+        if !self.news.is_empty() && !waits {
             self.send_acks(now);
         }
         // What another ack took along, ahead of its time, must not wake anybody.

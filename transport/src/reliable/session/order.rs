@@ -75,6 +75,20 @@ impl<L: Layer> Session<L> {
         L::ORDERS && !self.own_waits && own.is_some_and(|own| own.held() < self.sender.open())
     }
 
+    /// Tells of those who are gone and have been delivered to their end, the layer first; returns of how many.
+    pub(super) fn tell_departures<H>(&mut self, pool: &RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Sender<L::Outbound>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Self { sender, streams, layer, departures, config, .. } = self;
+        let streams = &*streams;
+        departures.tell(streams, &mut |rank| {
+            let (log, out) = sender.split();
+            layer.departed(rank, &Held { streams, pool, me: config.me, log }, out);
+            handler(sender, Event::Left(rank))
+        })
+    }
+
     /// Delivers what is ready, and what becomes ready by that, until the handler breaks.
     pub(super) fn deliver_ready<H>(
         &mut self,
