@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod causal;
+mod context;
 pub mod delay;
 mod order;
 pub mod timestamp;
@@ -18,6 +19,7 @@ mod view;
 mod wire;
 
 pub use causal::Causal;
+pub use context::{CausalContext, ContextError};
 pub use order::{NoOrder, Order, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 pub use timestamp::Stamps;

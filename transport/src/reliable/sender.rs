@@ -186,6 +186,12 @@ impl<O: Outbound> Sender<O> {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
+    /// Every message that was cast so far ends before this block: one that is still open counts.
+    #[must_use]
+    pub fn cast_up_to(&self) -> Seq {
+        self.log.open().plus(u64::from(self.has_open()))
+    }
+
     /// Blocks that were sent again.
     #[must_use]
     pub fn repairs(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Messages of every critical size, from everybody to everybody, whole and in order, over every path and through losses.
 
 use crate::cluster::{Cluster, Fan, Member, config, losses};
-use sistrum::{Config, Faults, Rank, Refused};
+use sistrum::{Config, Faults, Order, Rank, Refused};
 
 const MEMBERS: usize = 3;
 
@@ -130,10 +130,11 @@ fn what_is_too_large_is_refused_with_both_sizes() {
     let refused = cluster.members[0].cast(&long).expect_err("too large");
     assert_eq!(refused, Refused::TooLarge { len: limit + 1, limit });
     let Member { node, group, .. } = &mut cluster.members[0];
-    let refused = node.cast_with(group, 5_000, |_| panic!("there is no place to write"));
+    let refused = node.cast_with(group, Order::Fifo, 5_000, |_| panic!("there is no place to write"));
     match refused {
         Err(Refused::TooLarge { len: 5_000, limit }) => {
-            node.cast_with(group, limit, |place| place.fill(9)).expect("the limit itself is accepted");
+            node.cast_with(group, Order::Fifo, limit, |place| place.fill(9))
+                .expect("the limit itself is accepted");
         }
         other => panic!("{other:?}"),
     }

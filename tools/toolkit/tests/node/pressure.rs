@@ -51,7 +51,10 @@ fn nothing_can_be_cast_before_the_view() {
     let group = node.join("pair", JoinOptions::members(members)).unwrap();
     for _ in 0..10 {
         assert_eq!(node.cast(&group, Order::Fifo, b"early"), Err(Refused::NoView));
-        assert_eq!(node.cast_with(&group, 5, |_| panic!("there is no place")), Err(Refused::NoView));
+        assert_eq!(
+            node.cast_with(&group, Order::Fifo, 5, |_| panic!("there is no place")),
+            Err(Refused::NoView)
+        );
         assert_eq!((node.max_message(&group), node.view(&group)), (None, None));
         assert!(!node.settled(&group));
         node.poll(|_, event| panic!("{event:?} without the other member")).unwrap();
