@@ -8,6 +8,7 @@ use super::frame::Handed;
 /// What a subscriber does to what was delivered to it, before it hashes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "they are what the option is told")]
 pub(super) enum FaultName {
     /// Flips one bit of a message.
     FlipDelivered,

@@ -29,11 +29,11 @@ mod verdict;
 // What the demo has of the library, under a name that says so: the command is called `sistrum`, too.
 use sistrum as api;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use options::{Medium, Options, Pace, group, pace, percent};
 
+use crate::print;
 use crate::refusal::Refusal;
 use json_file::JsonFile;
 use parent::{Parent, Trouble};
@@ -77,9 +77,4 @@ fn refusal(options: &Options, why: &str) -> Refusal {
 /// Plays one process of a running demo.
 pub(crate) fn member() -> ExitCode {
     member::run()
-}
-
-/// Prints to standard output. That nobody reads it (a closed pipe) does not change how the run went.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
