@@ -7,11 +7,13 @@ pub mod one_way;
 pub mod pair;
 pub mod pipe;
 
+use sistrum_membership::Session;
+use sistrum_ordering::TotalOptions;
 use sistrum_transport::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use sistrum_transport::log::{PoolConfig, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::medium::sim::endpoint_of;
-use sistrum_transport::reliable::{Entry, Member, RunLimits, Session, SessionConfig, Tuning};
+use sistrum_transport::reliable::{Entry, Member, RunLimits, SessionConfig, Tuning};
 
 /// Bytes of a block, as the library's default.
 pub const BLOCK: usize = 1408;
@@ -49,7 +51,7 @@ pub fn session(me: u16) -> Session {
         tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
         seed: 1,
     };
-    Session::new(config).expect("there is memory for a log")
+    Session::ordered(config, &TotalOptions::default()).expect("there is memory for a log")
 }
 
 /// Receive buffers for one window.

@@ -1,11 +1,12 @@
 //! The two halves of a stream, each by itself: what it costs to cast a message, and what it costs to deliver one.
 
 use crate::{BLOCK, RUN_BLOCKS, pool, session};
+use sistrum_membership::Session;
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::protocol::{Payload, Protocol as _};
-use sistrum_transport::reliable::{Event, Session};
+use sistrum_transport::reliable::Event;
 use sistrum_transport::time::Instant;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

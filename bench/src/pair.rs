@@ -2,8 +2,9 @@
 
 use crate::pipe::Pipe;
 use crate::{BLOCK, POOL, RUN_BLOCKS, session};
+use sistrum_membership::{Sender, Session};
 use sistrum_transport::engine::{Cycle, Idle};
-use sistrum_transport::reliable::{Event, Sender, Session};
+use sistrum_transport::reliable::Event;
 use sistrum_transport::time::ManualClock;
 use std::ops::ControlFlow;
 

@@ -2,8 +2,8 @@
 
 use crate::handshake::{Conflict, Handshake};
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, Order, Rank, Seq, Total, TotalMode, TotalOptions,
-    View, ViewId, ViewMember, ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
+    TotalOptions, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
@@ -97,13 +97,19 @@ impl Caster<'_> {
         Caster(self.0.as_deref_mut())
     }
 
+    /// The block that casts go into at present; the first one before there is a view.
+    #[must_use]
+    pub fn open(&self) -> Seq {
+        self.0.as_ref().map_or(Seq(0), |sender| sender.open())
+    }
+
     /// Casts one message in this order.
     ///
     /// # Errors
     /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
-    pub fn cast(&mut self, order: Order, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(order, message)
+    pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(promise.into(), message)
     }
 }
 

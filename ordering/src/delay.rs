@@ -52,6 +52,24 @@ impl DelayQueue {
         &self.base[rank.0 as usize * members..][..members]
     }
 
+    /// Lets block `seq` of `rank` through, which waits for nothing, if it is the next one.
+    #[inline]
+    pub fn pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        let next = &mut self.next[rank.0 as usize];
+        let is_next = *next == seq;
+        if is_next {
+            *next = seq.plus(1);
+        }
+        is_next
+    }
+
+    /// Whether somebody waits for `rank`.
+    #[inline]
+    #[must_use]
+    pub fn is_awaited(&self, rank: Rank) -> bool {
+        self.waiters[rank.0 as usize] > 0
+    }
+
     /// Whether the next block of `rank` may go when what was let through here counts as reached; otherwise as
     /// [`may_go`](Self::may_go).
     ///
@@ -101,6 +119,17 @@ impl DelayQueue {
         Ok(first.is_none())
     }
 
+    /// Reads the stamp of the next block of `rank`, which waits for nothing.
+    pub fn read_only(&mut self, rank: Rank, (order, trailer): (u8, &[u8])) {
+        let (at, members) = (rank.0 as usize, self.next.len());
+        let frame = frames(trailer).find(|(kind, _)| matches!(*kind, STAMP | FULL_STAMP));
+        if let Some(frame) = frame.filter(|_| order & STAMPED != 0 && !self.is_read[at]) {
+            self.is_read[at] = true;
+            // My own stamp: what it says is what I wrote.
+            let _ = timestamp::read(rank, frame, &mut self.base[at * members..][..members], |_, _| ());
+        }
+    }
+
     /// The next block of `rank` has been let through.
     pub fn go(&mut self, rank: Rank) {
         let at = rank.0 as usize;
@@ -111,7 +140,7 @@ impl DelayQueue {
 
     /// The stream of `rank` has been reached up to `to`: gives those that waited for that to `woken`.
     pub fn reached(&mut self, rank: Rank, to: Seq, mut woken: impl FnMut(Rank)) {
-        if self.waiters[rank.0 as usize] == 0 {
+        if !self.is_awaited(rank) {
             return;
         }
         for at in 0..self.next.len() {

@@ -20,7 +20,7 @@ mod wire;
 
 pub use causal::Causal;
 pub use context::{CausalContext, ContextError};
-pub use order::{NoOrder, Order, TotalMode};
+pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};

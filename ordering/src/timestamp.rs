@@ -29,8 +29,6 @@ pub struct StampWriter {
     seen: Vec<Seq>,
     /// Ranks whose entries have changed, in the order in which they did.
     changed: Vec<Rank>,
-    /// Bytes that their entries take at most.
-    pending: usize,
 }
 
 impl StampWriter {
@@ -38,7 +36,7 @@ impl StampWriter {
     #[must_use]
     pub fn new(me: Rank, starts: &[Seq], stamps: Stamps) -> Self {
         let changed = Vec::with_capacity(starts.len());
-        Self { me, stamps, told: starts.to_vec(), seen: starts.to_vec(), changed, pending: 0 }
+        Self { me, stamps, told: starts.to_vec(), seen: starts.to_vec(), changed }
     }
 
     /// The full vector as the next stamp tells it.
@@ -54,12 +52,15 @@ impl StampWriter {
         if rank == self.me || to <= self.seen[at] {
             return;
         }
-        match self.entry_len(at) {
-            0 => self.changed.push(rank),
-            before => self.pending -= before,
+        if self.seen[at] == self.told[at] {
+            self.changed.push(rank);
         }
         self.seen[at] = to;
-        self.pending += self.entry_len(at);
+    }
+
+    /// Bytes that the entries which have changed take at most.
+    fn pending(&self) -> usize {
+        self.changed.iter().map(|rank| self.entry_len(rank.0 as usize)).sum()
     }
 
     /// Bytes that the stamp would take after [`see`](Self::see) of `rank` up to `to`.
@@ -70,16 +71,16 @@ impl StampWriter {
             return self.max_len();
         }
         if rank == self.me || to <= self.seen[at] {
-            return CONTROL_HEAD + self.pending;
+            return CONTROL_HEAD + self.pending();
         }
-        CONTROL_HEAD + self.pending - self.entry_len(at) + RANK_BYTES + varint::len(to.since(self.told[at]))
+        CONTROL_HEAD + self.pending() - self.entry_len(at) + RANK_BYTES + varint::len(to.since(self.told[at]))
     }
 
     /// Bytes to keep free for the stamp of a block that is opened now: for what has changed, and some for what will.
     #[must_use]
     pub fn reserve(&self) -> usize {
         match self.stamps {
-            Stamps::Compressed => (CONTROL_HEAD + self.pending + SLACK).min(self.max_len()),
+            Stamps::Compressed => (CONTROL_HEAD + self.pending() + SLACK).min(self.max_len()),
             Stamps::Full => self.max_len(),
         }
     }
@@ -90,14 +91,14 @@ impl StampWriter {
         CONTROL_HEAD + (self.seen.len() - 1) * MAX_ENTRY
     }
 
-    /// Writes the stamp; nothing when nothing has changed.
+    /// Writes the stamp, if there is anything to tell; returns whether there was.
     ///
     /// # Panics
     /// When it does not fit: whoever opened the block keeps the room that [`reserve`](Self::reserve) asked for.
-    pub fn write(&mut self, writer: &mut ControlWriter<'_>) {
+    pub fn write(&mut self, writer: &mut ControlWriter<'_>) -> bool {
         let before = writer.written();
         match self.stamps {
-            Stamps::Compressed if self.changed.is_empty() => return,
+            Stamps::Compressed if self.changed.is_empty() => return false,
             Stamps::Compressed => {
                 // By rank, so that ranks can be told as distances. In place: sorting allocates nothing.
                 self.changed.sort_unstable();
@@ -105,11 +106,12 @@ impl StampWriter {
             }
             Stamps::Full => writer.order(FULL_STAMP, |out| self.write_all(out).unwrap_or(0)),
         }
-        assert!(self.seen.len() == 1 || writer.written() > before, "a stamp has room in its block: {self:?}");
+        let is_written = writer.written() > before;
+        assert!(self.seen.len() == 1 || is_written, "a stamp has room in its block: {self:?}");
         for rank in self.changed.drain(..) {
             self.told[rank.0 as usize] = self.seen[rank.0 as usize];
         }
-        self.pending = 0;
+        is_written
     }
 
     fn write_changes(&self, out: &mut [u8]) -> Option<usize> {

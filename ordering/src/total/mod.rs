@@ -7,10 +7,10 @@
 mod rotating;
 mod token;
 
-use crate::causal::{Causal, Stamper};
-use crate::order::{Order, TotalMode};
+use crate::causal::{Causal, Stamper, Turn};
+use crate::order::{Order, Promise, TotalMode};
 use crate::timestamp::Stamps;
-use crate::wire::TOTAL;
+use crate::wire::{SAFE, TOTAL};
 use rotating::{Rotating, Rounds};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
@@ -31,6 +31,15 @@ pub struct TotalOptions {
 pub struct Total {
     causal: Causal,
     sequencer: Sequencer,
+    safe: SafeCut,
+}
+
+/// What all must hold before a safe total is delivered: everything that gave it its place, and all that has one before it. What had
+/// been read when its turn came is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SafeCut {
+    cut: Vec<Seq>,
+    taken_for: Option<(Rank, Seq)>,
 }
 
 /// The sending half.
@@ -69,7 +78,8 @@ impl Total {
                 (Sequencer::Rotating(Rotating::new(starts, unstable)), Role::Rotating(Rounds::default()))
             }
         };
-        (Self { causal, sequencer }, Sequenced { stamper, duty })
+        let safe = SafeCut { cut: starts.to_vec(), taken_for: None };
+        (Self { causal, sequencer, safe }, Sequenced { stamper, duty })
     }
 
     /// The causal layer below.
@@ -97,6 +107,16 @@ impl Total {
     }
 }
 
+impl SafeCut {
+    fn is_reached(&mut self, block: (Rank, Seq), read: impl Iterator<Item = Seq>, stable: &[Seq]) -> bool {
+        if self.taken_for != Some(block) {
+            self.taken_for = Some(block);
+            self.cut.iter_mut().zip(read).for_each(|(cut, read)| *cut = read);
+        }
+        self.cut.iter().zip(stable).all(|(cut, stable)| stable >= cut)
+    }
+}
+
 impl Layer for Total {
     type Outbound = Sequenced;
     type Options = TotalOptions;
@@ -107,6 +127,17 @@ impl Layer for Total {
         let starts: Vec<Seq> = config.members.iter().map(|member| member.start).collect();
         let unstable = config.members.iter().map(|member| member.window).sum();
         Self::halves(config.me, &starts, unstable, *options)
+    }
+
+    #[inline]
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
+        order == 0
+            && self.causal.queue().next(rank) == seq
+            && match &mut self.sequencer {
+                Sequencer::Token(token) => token.passes(rank, seq),
+                Sequencer::Rotating(rotating) => rotating.passes(rank, seq),
+            }
+            && self.causal.passes(rank, seq, order)
     }
 
     fn held(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Sequenced) {
@@ -122,24 +153,43 @@ impl Layer for Total {
     }
 
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
-        let sequencer = &self.sequencer;
-        self.causal.admit_if(rank, blocks, |seq, order| {
-            order & TOTAL == 0
+        let Self { causal, sequencer, safe } = self;
+        causal.admit_if(rank, blocks, |seq, order, stable| {
+            let is_turn = order & TOTAL == 0
                 || match sequencer {
                     Sequencer::Token(token) => token.is_turn(rank, seq),
                     Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
-                }
+                };
+            if !is_turn {
+                return Turn::Waits;
+            }
+            if order & (TOTAL | SAFE) != TOTAL | SAFE {
+                return Turn::Come;
+            }
+            let is_placed = match sequencer {
+                Sequencer::Token(token) => safe.is_reached((rank, seq), token.read_up_to(), stable),
+                Sequencer::Rotating(rotating) => safe.is_reached((rank, seq), rotating.read_up_to(), stable),
+            };
+            if is_placed { Turn::Come } else { Turn::Unstable }
         })
     }
 
+    #[inline]
     fn delivered(&mut self, rank: Rank, to: Seq) {
         self.causal.delivered(rank, to);
         let before = self.head();
+        if before.is_none_or(|(whose, _)| whose != rank) {
+            return;
+        }
         match &mut self.sequencer {
             Sequencer::Token(token) => token.delivered(rank, to),
             Sequencer::Rotating(rotating) => rotating.delivered(rank, to),
         }
         self.wake_head(before);
+    }
+
+    fn stable(&mut self, rank: Rank, to: Seq) {
+        self.causal.stable(rank, to);
     }
 
     fn woken(&mut self) -> Option<Rank> {
@@ -182,19 +232,19 @@ impl Sequenced {
 }
 
 impl Outbound for Sequenced {
-    type Class = Order;
+    type Class = Promise;
     const RESERVED_BLOCKS: u64 = 4;
 
     #[inline]
-    fn joins(&self, class: Order) -> bool {
+    fn joins(&self, class: Promise) -> bool {
         self.stamper.joins(class)
     }
 
-    fn open(&mut self, class: Order) -> usize {
+    fn open(&mut self, class: Promise) -> usize {
         self.stamper.open(class)
     }
 
-    fn max_reserve(&self, class: Order) -> usize {
+    fn max_reserve(&self, class: Promise) -> usize {
         self.stamper.max_reserve(class)
     }
 

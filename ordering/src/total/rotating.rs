@@ -44,6 +44,17 @@ impl Rotating {
         Self { members: starts.iter().map(seat).collect(), round: 0, rank: 0 }
     }
 
+    /// A block without any order flag is read, if it is the next one.
+    #[inline]
+    pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {
+        let read = &mut self.members[rank.0 as usize].read;
+        let is_next = *read == seq;
+        if is_next {
+            *read = seq.plus(1);
+        }
+        is_next
+    }
+
     /// Reads what has come of the stream of `rank`.
     pub(super) fn held(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Rounds) {
         let seat = &mut self.members[rank.0 as usize];
@@ -70,6 +81,11 @@ impl Rotating {
     pub(super) fn head(&self) -> Option<(Rank, Seq)> {
         let (round, seq) = *self.members[self.rank].blocks.front()?;
         (round == self.round).then_some((Rank(self.rank as u16), seq))
+    }
+
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.members.iter().map(|seat| seat.read)
     }
 
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
@@ -115,6 +131,9 @@ impl Rotating {
 impl Rounds {
     /// A block is sealed: it takes my next round when it has totals, and leaves out those that others have used before.
     pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
+        if !is_total && self.next == self.seen {
+            return 0;
+        }
         self.next += u64::from(is_total);
         self.seen = self.seen.max(self.next);
         let left_out = self.seen - self.next;

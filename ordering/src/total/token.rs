@@ -92,6 +92,11 @@ impl Token {
         self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.read.iter().copied()
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while let Some(run) = self.runs.front_mut()
             && run.rank == rank
@@ -103,6 +108,20 @@ impl Token {
                 self.runs.pop_front();
             }
         }
+    }
+
+    /// A block without any order flag is read, if it is the next one; where the holder has others waiting for it, that says no.
+    #[inline]
+    pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {
+        if self.read[rank.0 as usize] != seq || (self.holder == self.me && !self.may_pass(rank, seq)) {
+            return false;
+        }
+        self.read[rank.0 as usize] = seq.plus(1);
+        true
+    }
+
+    fn may_pass(&mut self, rank: Rank, seq: Seq) -> bool {
+        !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
     }
 
     /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
@@ -249,11 +268,14 @@ impl Duty {
 
     /// A block is sealed: tells the order of what was numbered, then of the block itself, then who has the token next.
     pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
-        if !self.is_mine {
+        let has_news = is_total || !self.pending.is_empty() || self.heir.is_some();
+        if !self.is_mine || !has_news {
             return 0;
         }
         let before = writer.written();
-        self.write_order(writer);
+        if !self.pending.is_empty() {
+            self.write_order(writer);
+        }
         if is_total {
             self.next_position += 1;
             self.traffic[self.me.0 as usize] += 1;

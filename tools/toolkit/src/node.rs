@@ -5,7 +5,7 @@ use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Group,
-    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq,
+    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, Promise, Rank, Refused, Result, Seq,
     SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
@@ -172,13 +172,19 @@ impl Node {
         self.boot.0 ^ u64::from(GroupId::of(name).0)
     }
 
-    /// Casts one message to all members of the group. It is copied into the log and sent by the next [`poll`](Self::poll).
+    /// Casts one message to all members of the group, to be delivered in an [`Order`](crate::Order), or when it is
+    /// [safe](crate::Order::safe). It is copied into the log and sent by the next [`poll`](Self::poll).
     ///
     /// # Errors
     /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
     #[inline]
-    pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
-        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(order, message)
+    pub fn cast(
+        &mut self,
+        group: &Group,
+        promise: impl Into<Promise>,
+        message: &[u8],
+    ) -> Result<(), Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(promise.into(), message)
     }
 
     /// Casts a message of `len` bytes that `write` writes in place into the log; `len` is at most what fits in one block.
@@ -189,11 +195,11 @@ impl Node {
     pub fn cast_with(
         &mut self,
         group: &Group,
-        order: Order,
+        promise: impl Into<Promise>,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Refused> {
-        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(order, len)?);
+        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(promise.into(), len)?);
         Ok(())
     }
 

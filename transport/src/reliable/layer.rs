@@ -23,6 +23,10 @@ pub trait Layer: Sized + fmt::Debug {
     /// Both halves, for a view that begins.
     fn new(config: &SessionConfig, options: &Self::Options) -> (Self, Self::Outbound);
 
+    /// Block `seq` of `rank` is held in order, or sealed when it is me: whether it may be delivered at once, as its order flags
+    /// alone say. Otherwise it is shown to [`held`](Self::held). This is the way of most blocks.
+    fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool;
+
     /// More blocks of `rank` are held in order, or sealed when it is me.
     fn held(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Self::Outbound);
 
@@ -31,6 +35,9 @@ pub trait Layer: Sized + fmt::Debug {
 
     /// Every message of `rank` that ends before block `to` has been delivered here.
     fn delivered(&mut self, rank: Rank, to: Seq);
+
+    /// Every member holds the blocks of `rank` before `to`.
+    fn stable(&mut self, rank: Rank, to: Seq);
 
     /// A stream of which more may be admitted now than at the last look.
     fn woken(&mut self) -> Option<Rank>;
@@ -101,11 +108,15 @@ impl Layer for Fifo {
     fn new(_config: &SessionConfig, (): &()) -> (Self, Self) {
         (Self, Self)
     }
+    fn passes(&mut self, _rank: Rank, _seq: Seq, _order: u8) -> bool {
+        true
+    }
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Self) {}
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
         blocks.next(rank)
     }
     fn delivered(&mut self, _rank: Rank, _to: Seq) {}
+    fn stable(&mut self, _rank: Rank, _to: Seq) {}
     fn woken(&mut self) -> Option<Rank> {
         None
     }

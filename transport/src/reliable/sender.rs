@@ -140,7 +140,8 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// The block that is being written: everything before it is sealed.
-    pub(super) fn open(&self) -> Seq {
+    #[must_use]
+    pub fn open(&self) -> Seq {
         self.log.open()
     }
 

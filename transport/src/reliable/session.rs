@@ -246,7 +246,14 @@ impl<L: Layer> Session<L> {
         }
         let (nak, has_come) = (stream.nak_timeout(), stream.held() > held);
         if L::ORDERS && has_come {
-            self.show(header.rank, pool);
+            // A block that filled a gap brings others along.
+            let is_one = seq == held && stream.held() == held.plus(1);
+            if is_one && self.layer.passes(header.rank, seq, header.order) {
+                stream.admit(held.plus(1));
+                self.ready.insert(header.rank);
+            } else {
+                self.show(header.rank, pool);
+            }
         }
         self.news.insert(header.rank);
         self.arm(Timer::Nak, nak);
@@ -285,6 +292,7 @@ impl<L: Layer> Session<L> {
     fn handle_heartbeat(&mut self, now: Instant, rank: Rank, heartbeat: Heartbeat) {
         let Some(stream) = &mut self.streams[rank.0 as usize] else { return };
         stream.on_heartbeat(now, heartbeat, &mut self.rng);
+        self.layer.stable(rank, heartbeat.stable);
         let nak = stream.nak_timeout();
         // Also frees what has become stable, once it is delivered.
         self.ready.insert(rank);
@@ -461,7 +469,11 @@ impl<L: Layer> Session<L> {
         let buffered = mine.receive_buffer / 4 / true_size(config.block);
         let ack_every = (member.window / 8).min(buffered).max(1) as u64;
         let receivers = config.members.len() - 1;
-        Some(Stream::new(rank, member, receivers, ack_every, &config.tuning))
+        let mut stream = Stream::new(rank, member, receivers, ack_every, &config.tuning);
+        if L::ORDERS {
+            stream.admit(member.start);
+        }
+        Some(stream)
     }
 }
 
@@ -497,6 +509,7 @@ impl<L: Layer> Protocol for Session<L> {
         let mut delivered = 0;
         loop {
             if L::ORDERS {
+                self.layer.stable(self.config.me, self.sender.stable());
                 self.take_own(pool);
             }
             if self.deliver_ready(pool, &mut delivered, handler).is_break() {

@@ -130,8 +130,13 @@ impl Stream {
         if waits { limit } else { self.cursor.seq }
     }
 
+    /// Whether something is held that may not be delivered yet.
+    pub(super) fn has_gate(&self) -> bool {
+        self.gate < self.window.next()
+    }
+
     /// The end of what is held and may be delivered.
-    fn limit(&self) -> Seq {
+    pub(super) fn limit(&self) -> Seq {
         self.window.next().min(self.gate)
     }
 

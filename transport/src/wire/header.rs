@@ -34,7 +34,7 @@ const CIPHER_NONE: u8 = 0;
 /// The checksum covers the data frames too.
 const FLAG_PAYLOAD_CHECKED: u8 = 1;
 /// The flags that ordering layers use among themselves: this layer carries them, and gives them no meaning.
-pub const ORDER_FLAGS: u8 = 0xf0;
+pub const ORDER_FLAGS: u8 = 0xf8;
 
 /// `first` of a block in which no message begins.
 pub const NO_FIRST: u16 = 0;

@@ -77,7 +77,7 @@ impl World {
     pub(super) fn say(&mut self, by: u16, text: &'static str) {
         let order = self.order;
         let sender = self.members[usize::from(by)].group.sender().expect("it has its view");
-        sender.cast_as(order, text.as_bytes()).expect("the window is far larger than a story");
+        sender.cast_as(order.into(), text.as_bytes()).expect("the window is far larger than a story");
     }
 
     /// What a member was handed so far.

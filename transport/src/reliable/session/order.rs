@@ -39,20 +39,26 @@ impl<L: Layer> Session<L> {
     pub(super) fn take_own(&mut self, pool: &mut RxPool) {
         let me = self.config.me;
         let Some(own) = &mut self.streams[me.0 as usize] else { return };
+        let (before, open) = (own.held(), self.sender.open());
         let (log, _) = self.sender.split();
-        let before = own.held();
-        while own.held() < log.open() {
-            let seq = own.held();
-            let comes_back = log.order(seq) & L::COMES_BACK != 0;
-            let taken =
-                (!comes_back && own.pass()) || log.sealed(seq).is_some_and(|bytes| own.echo(bytes, pool));
-            if !taken {
+        let mut is_plain = true;
+        while own.held() < open {
+            let (seq, order) = (own.held(), log.order(own.held()));
+            let passed = order & L::COMES_BACK == 0 && own.pass();
+            if !passed && !log.sealed(seq).is_some_and(|bytes| own.echo(bytes, pool)) {
                 break;
             }
+            is_plain &= passed && self.layer.passes(me, seq, order);
         }
         let held = own.held();
-        if held > before {
-            self.sender.keep(held);
+        if held == before {
+            return;
+        }
+        self.sender.keep(held);
+        if is_plain {
+            own.admit(held);
+            self.layer.delivered(me, held);
+        } else {
             self.show(me, pool);
         }
     }
@@ -99,15 +105,16 @@ impl<L: Layer> Session<L> {
             if broke_at.is_some() {
                 return true;
             }
-            if L::ORDERS {
+            let has_gate = streams[rank.0 as usize].as_ref().is_some_and(Stream::has_gate);
+            if L::ORDERS && has_gate {
                 let (log, _) = sender.split();
                 let gate = layer.admit(rank, &Held { streams, pool, me: config.me, log });
-                if rank != config.me {
-                    sender.depend(rank, gate);
-                }
                 streams[rank.0 as usize].iter_mut().for_each(|stream| stream.admit(gate));
             }
             let Some(stream) = streams[rank.0 as usize].as_mut() else { return false };
+            if L::ORDERS {
+                sender.depend(rank, stream.limit());
+            }
             let mut deliver = |message: Message<'_>| handler(sender, Event::Deliver(message));
             let broke = stream.deliver(pool, counters, delivered, &mut deliver).is_break();
             stream.release(pool);
