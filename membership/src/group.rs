@@ -385,7 +385,9 @@ impl Protocol for Group {
     {
         let mut events = 0;
         while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
-            let sender = self.running.as_mut().map(|running| running.session.sender());
+            // Nothing is cast into a view that the application has not been told of.
+            let told = self.running.as_mut().filter(|running| running.told);
+            let sender = told.map(|running| running.session.sender());
             if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
                 return events;
             }
@@ -461,6 +463,6 @@ fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
 
 /// The same for the same list in the same order.
 fn list_digest(members: &[Endpoint]) -> u32 {
-    let text: Vec<String> = members.iter().map(Endpoint::to_string).collect();
+    let text: Vec<String> = members.iter().map(|member| member.unscoped().to_string()).collect();
     GroupId::of(&text.join(" ")).0
 }

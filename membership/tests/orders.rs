@@ -76,7 +76,7 @@ impl Plan {
             casts: rng.u32(20..80),
             orders,
             safe: [0.0, 0.2, 1.0][rng.usize(..3)],
-            options: TotalOptions { mode, stamps },
+            options: TotalOptions { mode, stamps, ..TotalOptions::default() },
             replies: rng.f64() * 0.2,
             refusals: rng.f64() * 0.3,
             longest: if rng.bool() { 60 } else { 3000 },
@@ -171,7 +171,7 @@ impl App {
 
 fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
     let mut medium = network.endpoint(me);
-    let channel = medium.open_channel(FanOut::Multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
+    let channel = medium.open_channel(FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
     let able = medium.capabilities().clone();
     let config = GroupConfig {
         name: "orders".into(),

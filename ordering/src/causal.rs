@@ -135,6 +135,10 @@ impl Causal {
     pub(crate) fn wake(&mut self, rank: Rank) {
         self.woken.insert(rank);
     }
+
+    pub(crate) fn wake_all(&mut self) {
+        (0..self.delivered.len()).for_each(|rank| self.woken.insert(Rank(rank as u16)));
+    }
 }
 
 impl Layer for Causal {

@@ -18,12 +18,20 @@ use sistrum_transport::wire::ControlWriter;
 use token::{Duty, Token};
 
 /// What a total order is told from outside: all members alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TotalOptions {
     /// How the order is found.
     pub mode: TotalMode,
     /// How stamps are told.
     pub stamps: Stamps,
+    /// Total blocks, at least one, after which the token may move: one member must have made three quarters of them.
+    pub hand_over_after: u32,
+}
+
+impl Default for TotalOptions {
+    fn default() -> Self {
+        Self { mode: TotalMode::default(), stamps: Stamps::default(), hand_over_after: 64 }
+    }
 }
 
 /// The receiving half.
@@ -72,7 +80,7 @@ impl Total {
         let (sequencer, duty) = match options.mode {
             TotalMode::Token => (
                 Sequencer::Token(Token::new(me, starts, unstable)),
-                Role::Token(Duty::new(me, starts.len(), unstable)),
+                Role::Token(Duty::new(me, starts.len(), unstable, options.hand_over_after)),
             ),
             TotalMode::Rotating => {
                 (Sequencer::Rotating(Rotating::new(starts, unstable)), Role::Rotating(Rounds::default()))
@@ -144,7 +152,9 @@ impl Layer for Total {
         let before = self.head();
         match (&mut self.sequencer, &mut out.duty) {
             (Sequencer::Token(token), Role::Token(duty)) => {
-                token.held(rank, blocks, self.causal.queue(), duty);
+                if token.held(rank, blocks, self.causal.queue(), duty) {
+                    self.causal.wake_all();
+                }
             }
             (Sequencer::Rotating(rotating), Role::Rotating(rounds)) => rotating.held(rank, blocks, rounds),
             _ => unreachable!("both halves were made for one mode"),
@@ -155,11 +165,13 @@ impl Layer for Total {
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
         let Self { causal, sequencer, safe } = self;
         causal.admit_if(rank, blocks, |seq, order, stable| {
-            let is_turn = order & TOTAL == 0
-                || match sequencer {
-                    Sequencer::Token(token) => token.is_turn(rank, seq),
-                    Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
-                };
+            let is_turn = match sequencer {
+                // What is delivered here and held by all is forgotten: not before it was read.
+                Sequencer::Token(token) if !token.has_read(rank, seq) => false,
+                _ if order & TOTAL == 0 => true,
+                Sequencer::Token(token) => token.is_turn(rank, seq),
+                Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
+            };
             if !is_turn {
                 return Turn::Waits;
             }

@@ -47,7 +47,8 @@ pub use sistrum_ordering::{
     TotalMode, View, ViewId, ViewMember, ViewNumber,
 };
 pub use sistrum_transport::engine::{CycleCounters, Idle};
-pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError};
+pub use sistrum_transport::id::Family;
+pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError, Way, Why};
 pub use sistrum_transport::reliable::{Message, Parts, Refused, SessionCounters, Tuning};
 pub use sistrum_transport::sys::interface::Interface;
 pub use sistrum_transport::time::{Clock, Instant, MonotonicClock};

@@ -1,6 +1,5 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
-use crate::config::Reach;
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
@@ -54,6 +53,7 @@ impl Node {
         config.check()?;
         let udp = UdpConfig {
             interface: config.interface,
+            interface_index: config.interface_index,
             port: config.port,
             ttl: config.ttl,
             receive_buffer: config.receive_buffer,
@@ -102,9 +102,10 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
+        let fan_out = options.fan_out_from(self.endpoint())?;
         let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, options.fan_out, options.total)?,
-            None => self.join_as_reader(name, options.fan_out)?,
+            Some(members) => self.join_as_member(name, members, fan_out, options.total)?,
+            None => self.join_as_reader(name, fan_out)?,
         };
         Ok(self.groups.add(joined))
     }
@@ -113,18 +114,13 @@ impl Node {
         &mut self,
         name: &str,
         members: Vec<Endpoint>,
-        reach: Reach,
+        fan_out: FanOut,
         mode: TotalMode,
     ) -> Result<Joined> {
         let (local, count) = (self.endpoint(), members.len());
+        let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
         let window = self.config.window_for(count, self.claimed_blocks)?;
         let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
-        let fan_out = match reach {
-            Reach::Multicast(group) => FanOut::Multicast(group),
-            Reach::Unicast => {
-                FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
-            }
-        };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -147,14 +143,14 @@ impl Node {
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, reach: Reach) -> Result<Joined> {
-        let Reach::Multicast(address) = reach else {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut) -> Result<Joined> {
+        if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
-        };
+        }
         let window = self.config.window_for(2, self.claimed_blocks)?;
-        self.cycle.medium_mut().open_channel(FanOut::Multicast(address))?;
+        self.cycle.medium_mut().open_channel(fan_out)?;
         self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =

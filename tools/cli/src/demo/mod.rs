@@ -31,7 +31,7 @@ use sistrum as api;
 
 use std::process::ExitCode;
 
-pub(crate) use options::{Medium, Options, Pace, group, pace, percent};
+pub(crate) use options::{Medium, Options, Pace, pace, percent};
 
 use crate::print;
 use crate::refusal::Refusal;

@@ -3,6 +3,7 @@
 mod cluster;
 mod context;
 mod exchange;
+mod families;
 mod handler;
 mod idle;
 mod pressure;
