@@ -146,7 +146,7 @@ struct Tapped {
 impl Tapped {
     fn new(me: u16, network: &Network, clock: &ManualClock, traffic: Traffic) -> Self {
         let mut medium = Tap { inner: network.endpoint(me), seen: Overhead::default() };
-        let everybody = FanOut::Multicast(Endpoint(([239, 255, 0, 1], 1).into()));
+        let everybody = FanOut::multicast(Endpoint(([239, 255, 0, 1], 1).into()));
         medium.open_channel(everybody).expect("the simulated network has channels");
         let pool =
             PoolConfig { stride: BLOCK, strides: WINDOW * usize::from(traffic.senders) + 64, slabs: 4 };

@@ -118,7 +118,7 @@ fn bytes() -> Vec<Series> {
         {
             for (name, order, mode) in ORDERS.into_iter().skip(1) {
                 let seen = |stamps| {
-                    let options = TotalOptions { mode, stamps };
+                    let options = TotalOptions { mode, stamps, ..TotalOptions::default() };
                     overhead(stamps::Traffic { senders, messages, order, options }, ROUNDS)
                 };
                 let (told, full) = (seen(Stamps::Compressed), seen(Stamps::Full));

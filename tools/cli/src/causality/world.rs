@@ -136,7 +136,7 @@ impl Member {
         answers: Vec<Answer>,
     ) -> Self {
         let mut medium = network.endpoint(me);
-        let everybody = FanOut::Multicast(Endpoint(([239, 255, 0, 1], 1).into()));
+        let everybody = FanOut::multicast(Endpoint(([239, 255, 0, 1], 1).into()));
         let channel = medium.open_channel(everybody).expect("the simulated network has channels");
         let able = medium.capabilities().clone();
         let config = GroupConfig {
