@@ -445,7 +445,8 @@ impl<O: Outbound> Sender<O> {
             }
             let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
             if left.is_empty() {
-                part = Part::Last;
+                // The block may keep less room for its order than the most that was reckoned with: then all of it fits.
+                part = if matches!(part, Part::First { .. }) { Part::Whole } else { Part::Last };
             }
             self.log.claim(part, taken.len()).copy_from_slice(taken);
             if left.is_empty() {
