@@ -188,6 +188,12 @@ impl<O: Outbound> Sender<O> {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
+    /// Every message that was cast so far ends before this block: one that is still open counts.
+    #[must_use]
+    pub fn cast_up_to(&self) -> Seq {
+        self.log.open().plus(u64::from(self.has_open()))
+    }
+
     /// Blocks that were sent again.
     #[must_use]
     pub fn repairs(&self) -> u64 {
@@ -443,8 +449,8 @@ impl<O: Outbound> Sender<O> {
             }
             let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
             if left.is_empty() {
-                // Where the stamp came out short, the whole of it fits after all.
-                part = if part == Part::Middle { Part::Last } else { Part::Whole };
+                // The block may keep less room for its order than the most that was reckoned with: then all of it fits.
+                part = if matches!(part, Part::First { .. }) { Part::Whole } else { Part::Last };
             }
             self.log.claim(part, taken.len()).copy_from_slice(taken);
             if left.is_empty() {
