@@ -123,7 +123,7 @@ impl<O: Outbound> Sender<O> {
     /// As [`cast`](Self::cast).
     #[inline]
     pub fn claim(&mut self, class: O::Class, len: usize) -> Result<&mut [u8], Refused> {
-        let limit = self.max_claim(class);
+        let limit = self.carried(class)?;
         if len > limit {
             return Err(Refused::TooLarge { len, limit });
         }
@@ -134,10 +134,21 @@ impl<O: Outbound> Sender<O> {
         Ok(self.log.claim(Part::Whole, len))
     }
 
-    /// The most bytes that can be claimed in place: what fits in one block.
+    /// The most bytes that can be claimed in place: what fits in one block, or 0 where no message of this class can be cast.
     #[must_use]
     pub fn max_claim(&self, class: O::Class) -> usize {
-        self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD - self.out.max_reserve(class)
+        self.carried(class).unwrap_or(0)
+    }
+
+    /// What a block carries of messages of this class, whatever its order needs.
+    fn carried(&self, class: O::Class) -> Result<usize, Refused> {
+        let (needed, most) =
+            (self.out.max_reserve(class), self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD);
+        let limit = most.saturating_sub(MIN_FRAGMENT);
+        if needed > limit {
+            return Err(Refused::Unordered { needed, limit });
+        }
+        Ok(most - needed)
     }
 
     /// The block that is being written: everything before it is sealed.
@@ -364,9 +375,10 @@ impl<O: Outbound> Sender<O> {
     /// Casts a message for which the open block has no room.
     #[inline(never)]
     fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
+        let carried = self.carried(class)?;
         let frame = frame_len(Part::Whole, message.len());
         if frame > self.log.block_room() - self.out.max_reserve(class) {
-            return self.cast_fragments(class, message);
+            return self.cast_fragments(class, message, carried);
         }
         self.make_room(class, frame)?;
         self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
@@ -425,15 +437,17 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
-    fn cast_fragments(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
-        if message.len() > self.max_message {
-            return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
+    fn cast_fragments(&mut self, class: O::Class, message: &[u8], carried: usize) -> Result<(), Refused> {
+        // What its order needs of each block may leave less than half the window.
+        let limit = self.max_message.min((self.window - self.reserved - 2) as usize * carried);
+        if message.len() > limit {
+            return Err(Refused::TooLarge { len: message.len(), limit });
         }
         if self.is_closed {
             return Err(Refused::Left);
         }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
-        let needed = message.len() / self.max_claim(class) + 2;
+        let needed = message.len() / carried + 2;
         let taken = self.log.open().since(self.log.oldest());
         if taken + needed as u64 > self.window - self.reserved {
             return Err(self.full());

@@ -45,6 +45,8 @@ pub struct Session<L: Layer = Fifo> {
     departures: Departures,
     /// My next block cannot come back to me yet: one before it is not delivered, or there is no place for it.
     own_waits: bool,
+    /// Blocks of mine before it have been read by the layer.
+    shown: Seq,
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
@@ -103,6 +105,7 @@ impl<L: Layer> Session<L> {
             heard_at: vec![Instant::default(); members],
             departures: Departures::default(),
             own_waits: false,
+            shown: config.members[config.me.0 as usize].start,
             control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
