@@ -187,14 +187,12 @@ impl Node {
     }
 }
 
-/// Strides of the receive pool: the others' windows, and no more than was drawn beside them.
-///
-/// My own total casts come back through the pool, but take nothing of its last eighth: where they cannot, the order that I
-/// tell myself is not read, and nothing goes on. So they must have their place beside that.
+/// Strides of the receive pool: all windows whose blocks may lie in it, and no more than was drawn beside them. My own are among
+/// them where total casts come back to me.
 fn strides(scenario: &Scenario, rank: u16) -> usize {
     let all = scenario.windows.iter().sum::<usize>();
     let needed = match scenario.orders.contains(&Order::Total) {
-        true => (all + 8) * 8 / 7,
+        true => all,
         false => all - scenario.windows[rank as usize],
     };
     needed + scenario.spare_strides
