@@ -242,6 +242,16 @@ impl Group {
         context.is_reached(running.view.id(), delivered)
     }
 
+    /// Whether every member holds everything that `context` names, as far as is known here. Of my own context, it is the end of a
+    /// flush: whatever I do outside the group from then on, no failure undoes its causes.
+    ///
+    /// # Errors
+    /// When it is of another group or view, or there is no view here yet.
+    pub fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
+    }
+
     /// Says goodbye once everything that I cast has been delivered by all.
     pub fn leave(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {

@@ -48,6 +48,10 @@ impl Joined {
         self.member().ok_or(ContextError::NoView)?.causal_context()
     }
 
+    pub(crate) fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.is_stable(context)
+    }
+
     pub(crate) fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
         self.member().ok_or(ContextError::NoView)?.has_reached(context)
     }

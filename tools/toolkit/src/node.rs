@@ -266,6 +266,16 @@ impl Node {
         self.groups.get(group).ok_or(ContextError::NoView)?.has_reached(context)
     }
 
+    /// Whether every member holds everything that `context` names, as far as is known here. To flush before an action outside the
+    /// group, take [my context](Self::causal_context) and poll until it is stable: no failure undoes its causes then. Members tell
+    /// each other by heartbeats what they hold, so that takes about the time between two of them.
+    ///
+    /// # Errors
+    /// As [`has_reached`](Self::has_reached).
+    pub fn is_stable(&self, group: &Group, context: &CausalContext) -> Result<bool, ContextError> {
+        self.groups.get(group).ok_or(ContextError::NoView)?.is_stable(context)
+    }
+
     /// Says goodbye to the others, once all of them have delivered what I cast: from then on I hold nobody back. Nothing more
     /// can be cast. Poll on until [`has_left`](Self::has_left).
     pub fn leave(&mut self, group: &Group) {
