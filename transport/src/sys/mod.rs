@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod crc;
 pub mod interface;
 pub mod message;
 pub mod random;
