@@ -70,12 +70,13 @@ impl Setup<'_> {
         config.medium = self.medium;
         config.interface = self.place.address(rank).into();
         config.ttl = self.place.ttl();
+        config.groups = self.sockets;
         // The veth pair is our own, and nobody else is on it.
         config.insecure = !config.interface.is_loopback();
         config
     }
 
-    /// Joins all groups, the one that is used first: it gets the largest window.
+    /// Joins all groups.
     fn groups(&self, node: &mut Node, members: &[Endpoint]) -> Result<Vec<Group>, Failure> {
         let join = |index: usize| {
             let address = SocketAddr::from(group_address(2 + self.pair + u8::try_from(index)?));
@@ -148,9 +149,7 @@ impl Member {
     fn join(introduction: Introduction, rank: usize, setup: &Setup<'_>) -> Result<Self, Failure> {
         let cpu_before = raw::thread_cpu_time();
         setup.place.enter(rank)?;
-        let config = setup.config(rank);
-        let window = config.tuning.window;
-        let mut node = Node::open(config)?;
+        let mut node = Node::open(setup.config(rank))?;
         let mine = node.endpoint();
         introduction.mine.send(mine)?;
         let theirs = introduction.theirs.recv().map_err(|_| "the other end did not open")?;
@@ -169,6 +168,7 @@ impl Member {
         if rank == 1 {
             introduction.mine.send(mine)?;
         }
+        let window = node.window(&groups[0]).unwrap_or(0);
         Ok(Self { node, group: groups[0], idle: setup.idle, window, cpu_before })
     }
 
