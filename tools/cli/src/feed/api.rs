@@ -1,8 +1,8 @@
 //! The one place of the feed that names the library.
 
 pub(super) use sistrum::{
-    Clock, Config, Conflict, Endpoint, Event, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Order, Rank, Refused,
+    Clock, Config, Conflict, Endpoint, Event, Family, Faults, Group, Instant, Interface, JoinOptions,
+    MediumChoice, MonotonicClock, Node, Order, Rank, Refused, Way,
 };
 
 /// What a node tells, as far as the feed wants to know.

@@ -10,7 +10,9 @@
 mod api;
 mod frame;
 mod members;
+mod named;
 mod options;
+mod place;
 mod publish;
 mod seat;
 mod signals;

@@ -31,7 +31,7 @@ pub(super) fn run(options: &Publish) -> Result<ExitCode, Refusal> {
             Head::Message | Head::Waiting => {}
         }
     }
-    let seat = Seat::open(options, Role::Publisher)?;
+    let seat = Seat::open(options, Role::Publisher, &[])?;
     seat.announce();
     if let Some(size) = stream.size() {
         seat.bar.set_length(size);
