@@ -56,8 +56,22 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Whether a node takes so many groups at all, before anything is measured.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    /// Those of `media` that there are here and that take so many groups, before anything is measured; what is left out is
+    /// said aloud.
+    pub(crate) fn usable(&self, bench: &str, media: &[MediumChoice]) -> Vec<MediumChoice> {
+        // What fits in the pool is the same wherever the ends are.
+        let here = Setup { place: &Place::Loopback, ..*self };
+        let is_usable = |medium: &MediumChoice| match (Setup { medium: *medium, ..here }).check() {
+            Ok(()) => true,
+            Err(reason) => {
+                eprintln!("SKIP {bench} over {medium} with {} sockets: {reason}", self.sockets);
+                false
+            }
+        };
+        media.iter().copied().filter(is_usable).collect()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
         let mut node = Node::open(self.config(0))?;
         let mine = node.endpoint();
         self.groups(&mut node, &[mine, mine_with_port(mine, 1)]).map(drop)

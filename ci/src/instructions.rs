@@ -35,12 +35,13 @@ struct Case {
 }
 
 /// What is counted. Whole runs of blocks each: 40 messages of 32 B, or one of 1 KiB, in each of 46 blocks.
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case { name: "cast_32", counts: [40 * 46 * 10, 40 * 46 * 50] },
     Case { name: "deliver_32", counts: [40 * 46 * 10, 40 * 46 * 50] },
     Case { name: "cast_1024", counts: [46 * 10, 46 * 50] },
     Case { name: "deliver_1024", counts: [46 * 10, 46 * 50] },
     Case { name: "round_trip_64", counts: [1_000, 5_000] },
+    Case { name: "empty_cycle", counts: [10_000, 50_000] },
 ];
 
 /// Where the table is.
