@@ -47,6 +47,13 @@ const LARGE: f64 = 1e6;
 /// The default receive buffer of many systems.
 const SMALL_BUFFER: &[&str] = &["--rcvbuf", "212992", "--pace", "max"];
 
+/// Three publishers who listen to each other, in every order across senders.
+const ORDERS: [&[&str]; 3] = [
+    &["--publishers", "3", "--order", "causal"],
+    &["--publishers", "3", "--order", "total"],
+    &["--publishers", "3", "--order", "total", "--total", "rotating"],
+];
+
 /// What the matrix is made of.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -98,6 +105,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         cases.push(Case { more: &["--pace", "100"], ..case(members, 0, &None) });
         cases.push(Case { more: &["--pace", "100"], ..case(members, 1, &None) });
     }
+    cases.extend(ORDERS.map(|more| Case { more, ..case(8, 20, &None) }));
     // As many as the demo allows: a handshake that has a limit stops here.
     cases.push(case(64, 1, &None));
     let cases: Vec<_> = MEDIA.iter().flat_map(|medium| over(&cases, medium)).collect();
@@ -111,6 +119,7 @@ pub(crate) fn short(report: &mut Report) -> Result<()> {
     let mut cases: Vec<_> = MEMBERS.into_iter().flat_map(losses).collect();
     cases.push(Case { more: SMALL_BUFFER, ..case(8, 0, &None) });
     cases.extend(over(&losses(3), URING));
+    cases.extend(ORDERS.map(|more| Case { more, ..case(3, 1, &None) }));
     report.step("demo", |report| all(report, &cases))
 }
 
@@ -161,7 +170,7 @@ fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
         report.optional("demo over uring", &reason)?;
     }
     println!(
-        "{:>7} {:>4} {:6} {:6} {:30} {:28} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
+        "{:>7} {:>4} {:6} {:6} {:30} {:49} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
         "members",
         "loss",
         "model",
@@ -272,7 +281,7 @@ impl Case {
         let file = self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
         let Self { members, loss, model, medium, .. } = self;
         let (file, more) = (file.as_deref().unwrap_or("sample"), self.more.join(" "));
-        format!("{members:>7} {loss:>4} {model:6} {medium:6} {file:30} {more:28}")
+        format!("{members:>7} {loss:>4} {model:6} {medium:6} {file:30} {more:49}")
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a node has joined: a group as its member, or a group's streams as their reader.
 
-use crate::{Endpoint, Event, GroupId, Instant, Rank, Refused, SessionCounters, View};
+use crate::{
+    CausalContext, ContextError, Endpoint, Event, GroupId, Instant, Rank, Refused, SessionCounters, View,
+};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
@@ -44,6 +46,14 @@ impl Joined {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.member().is_none_or(membership::Group::is_settled)
+    }
+
+    pub(crate) fn causal_context(&self) -> Result<CausalContext, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.causal_context()
+    }
+
+    pub(crate) fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.has_reached(context)
     }
 
     pub(crate) fn leave(&mut self, now: Instant) {
