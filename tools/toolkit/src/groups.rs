@@ -108,6 +108,10 @@ impl Groups {
         handle
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     pub(crate) fn next_index(&self) -> u16 {
         self.groups.len() as u16
     }

@@ -36,6 +36,10 @@ impl Joined {
         self.member()?.view()
     }
 
+    pub(crate) fn window(&self) -> Option<usize> {
+        Some(self.member()?.session()?.stream().window())
+    }
+
     pub(crate) fn max_message(&self) -> Option<usize> {
         self.member()?.max_message()
     }

@@ -23,8 +23,6 @@ pub struct Node {
     boot: BootId,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
-    /// Blocks of the receive pool that the windows of the groups joined so far take.
-    claimed_blocks: usize,
 }
 
 /// What happened so far in a node, all groups together.
@@ -70,7 +68,7 @@ impl Node {
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, config })
+        Ok(Self { boot, cycle, groups: Groups::default(), config })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -94,7 +92,7 @@ impl Node {
     /// Joins the group `name`. Its first event is the view; casts are refused before.
     ///
     /// # Errors
-    /// When the list or the address cannot be; the message names it.
+    /// When the list or the address cannot be, or there are [`groups`](Config::groups) already; the message names it.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
         if self.groups.contains(GroupId::of(name)) {
             return Err(Error::Config {
@@ -117,10 +115,10 @@ impl Node {
         fan_out: FanOut,
         mode: TotalMode,
     ) -> Result<Joined> {
-        let (local, count) = (self.endpoint(), members.len());
+        let (local, count, joined) = (self.endpoint(), members.len(), self.groups.len());
         let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
-        let window = self.config.window_for(count, self.claimed_blocks)?;
-        let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
+        let window = self.config.window_for(count, joined)?;
+        let max_window = self.config.max_window_for(count, joined)?;
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -139,7 +137,6 @@ impl Node {
             start: Seq(0),
             seed: self.seed_of(name),
         };
-        self.claimed_blocks += max_window * count.saturating_sub(1);
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
@@ -149,9 +146,8 @@ impl Node {
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
         }
-        let window = self.config.window_for(2, self.claimed_blocks)?;
+        let window = self.config.window_for(2, self.groups.len())?;
         self.cycle.medium_mut().open_channel(fan_out)?;
-        self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =
             ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
@@ -304,6 +300,12 @@ impl Node {
     #[must_use]
     pub fn view(&self, group: &Group) -> Option<&View> {
         self.groups.get(group)?.view()
+    }
+
+    /// Blocks of my window in this group, once there is a view: so many may be cast that not all have delivered.
+    #[must_use]
+    pub fn window(&self, group: &Group) -> Option<usize> {
+        self.groups.get(group)?.window()
     }
 
     /// The most bytes that a message to this group may have, once there is a view.

@@ -190,6 +190,12 @@ impl<O: Outbound> Sender<O> {
         self.out.wants_block() && self.log.is_writable()
     }
 
+    /// Blocks of the window: as many may not be delivered by all.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.log.capacity() as usize
+    }
+
     /// The most bytes that a message may have.
     #[must_use]
     pub fn max_message(&self) -> usize {
