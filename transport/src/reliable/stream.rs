@@ -145,18 +145,37 @@ impl Stream {
         self.waiting
     }
 
-    /// Skips what a block at `seq` shows to be out of reach: its sender has gone on by more than my window. Returns the blocks
-    /// that are lost by it.
-    pub(super) fn make_way(&mut self, seq: Seq, pool: &mut RxPool) -> Option<u64> {
-        let reach = self.window.base().plus(self.window.capacity());
-        (!self.waiting && seq >= reach).then(|| self.skip(seq, pool))
+    /// Whether the window takes a block at `seq`, as far as its place goes.
+    pub(super) fn reaches(&self, seq: Seq) -> bool {
+        self.waiting || seq < self.window.base().plus(self.window.capacity())
+    }
+
+    /// A block at `seq` shows that the sender has gone on by more than my window: gives up the oldest gap where something is
+    /// held behind it, otherwise everything before `seq`. Returns the blocks that are lost by it.
+    pub(super) fn make_way(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        pool: &mut RxPool,
+        rng: &mut fastrand::Rng,
+    ) -> u64 {
+        let behind = self.behind_gap();
+        self.give_up_to(now, if behind < self.highest { behind } else { seq }, pool, rng)
     }
 
     /// Gives up the oldest gap. Returns the blocks that are lost by it.
     pub(super) fn give_up(&mut self, now: Instant, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+        self.give_up_to(now, self.behind_gap(), pool, rng)
+    }
+
+    /// The end of the oldest gap.
+    fn behind_gap(&self) -> Seq {
         let gap = self.window.missing(self.window.next(), self.highest).next();
-        let behind = gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)));
-        let lost = self.skip(behind, pool);
+        gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)))
+    }
+
+    fn give_up_to(&mut self, now: Instant, to: Seq, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+        let lost = self.skip(to, pool);
         self.nak.update(now, self.window.next(), self.highest, rng);
         lost
     }
