@@ -124,6 +124,8 @@ impl Node {
                 FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
             }
         };
+        let copies = if reach == Reach::Unicast { count.saturating_sub(1) } else { 1 };
+        let tuning = Tuning { pace: self.config.pace_of_each(copies)?, ..self.tuning(window) };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -137,7 +139,7 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
-            tuning: self.tuning(window),
+            tuning,
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
             seed: self.seed_of(name),
@@ -174,7 +176,8 @@ impl Node {
     /// Casts one message to all members of the group. It is copied into the log and sent by the next [`poll`](Self::poll).
     ///
     /// # Errors
-    /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
+    /// [`Refused::Full`] names the member that holds everybody back, [`Refused::Paced`] says that my own pace does: poll, and try again.
+    /// [`Refused::TooLarge`] is final.
     #[inline]
     pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
         self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(order, message)

@@ -20,6 +20,12 @@ pub enum Refused {
         /// How long the oldest block has been waited for.
         age: Duration,
     },
+    /// The window is full of what the pace holds back; nobody else does.
+    #[error("the window is full: the pace lets the next block go in {wait:?}")]
+    Paced {
+        /// How long until then.
+        wait: Duration,
+    },
     /// The message can never fit: it is longer than half the window, or than a block where it is claimed in place.
     #[error("a message of {len} bytes exceeds the limit of {limit}")]
     TooLarge {

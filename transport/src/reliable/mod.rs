@@ -11,6 +11,7 @@ mod flow;
 mod layer;
 mod message;
 mod nak;
+mod pace;
 mod rank_set;
 mod reader;
 mod retransmit;
@@ -23,6 +24,7 @@ pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
+pub use pace::Pace;
 pub use reader::{Reader, ReaderConfig, ReaderEvent};
 pub use sender::{RunLimits, Sender, max_message};
 pub use session::{Event, Session};
@@ -48,6 +50,8 @@ pub struct Tuning {
     pub heartbeat_max_ns: u64,
     /// Whether checksums cover the payload too.
     pub check_payload: bool,
+    /// How fast I may send; `None` is as fast as the receivers take it.
+    pub pace: Option<Pace>,
 }
 
 /// What a session counted since its view began. Counts of blocks, unless said otherwise.
@@ -118,6 +122,7 @@ impl Tuning {
             heartbeat_ns: 1_000_000,
             heartbeat_max_ns: 100_000_000,
             check_payload: false,
+            pace: None,
         }
     }
 

@@ -5,6 +5,7 @@
 use super::config::SessionConfig;
 use super::flow::{Flow, Refused};
 use super::layer::{Fifo, Outbound};
+use super::pace::Bucket;
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
@@ -34,6 +35,7 @@ pub struct Sender<O: Outbound = Fifo> {
     order_room: usize,
     flow: Flow,
     retransmit: Retransmit,
+    pace: Option<Bucket>,
     window: u64,
     max_message: usize,
     limits: RunLimits,
@@ -76,6 +78,7 @@ impl<O: Outbound> Sender<O> {
             max_message: max_message(me.window, config.block),
             flow,
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
+            pace: tuning.pace.map(Bucket::new),
             window: me.window as u64,
             limits,
             sent: me.start,
@@ -225,6 +228,18 @@ impl<O: Outbound> Sender<O> {
 
     pub(super) fn begin_cycle(&mut self, now: Instant) {
         self.now = now;
+        if let Some(pace) = &mut self.pace {
+            pace.fill(now);
+        }
+    }
+
+    /// When what the pace alone holds back may go.
+    pub(super) fn pace_timeout(&self) -> Option<Instant> {
+        self.held_by_pace().filter(|due| *due > self.now)
+    }
+
+    fn held_by_pace(&self) -> Option<Instant> {
+        self.pace.as_ref()?.held_until()
     }
 
     /// As many senders share the receivers' buffers, this one included.
@@ -255,10 +270,11 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// Whether the open block, once sealed, could be sent in this cycle: else it stays open, and fills up.
-    pub(super) fn may_send_open(&self) -> bool {
+    pub(super) fn may_send_open(&mut self) -> bool {
         let unsent = self.log.open().since(self.sent) as u32;
-        let size = self.flow.run_size(unsent + 1, self.log.stride(), self.log.stride() - self.log.room());
-        size <= self.flow.allowance(self.senders)
+        let (stride, used) = (self.log.stride(), self.log.stride() - self.log.room());
+        let fits = self.flow.run_size(unsent + 1, stride, used) <= self.flow.allowance(self.senders);
+        fits && self.pace.as_mut().is_none_or(|pace| pace.admits(unsent as usize * stride + used))
     }
 
     /// Seals the open block with my acks in its trailer, and returns how many of them fitted.
@@ -294,14 +310,19 @@ impl<O: Outbound> Sender<O> {
 
     /// Whether an ack would let me go on at once.
     pub(super) fn is_blocked(&self) -> bool {
+        if self.held_by_pace().is_some() {
+            return false;
+        }
         self.log.open() > self.sent || !self.log.is_writable()
     }
 
     /// The next run of repairs, if there is one.
     pub(super) fn next_repair(&mut self) -> Option<(Seq, u32)> {
-        let (log, limits, sent) = (&self.log, self.limits, self.sent);
-        self.retransmit
-            .next(log.retained(), |first, end| log.run_len(first, end.min(sent), limits.blocks, limits.bytes))
+        let Self { log, limits, sent, pace, retransmit, now, .. } = self;
+        retransmit.next(*now, log.retained(), |first, end| {
+            let count = log.run_len(first, end.min(*sent), limits.blocks, limits.bytes);
+            paced(pace, log, first, count)
+        })
     }
 
     /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
@@ -315,9 +336,14 @@ impl<O: Outbound> Sender<O> {
         let allowance = self.flow.allowance(self.senders);
         while self.flow.run_size(count, stride, self.log.used(first.plus(u64::from(count) - 1))) > allowance {
             if count == 1 {
+                self.pace.iter_mut().for_each(Bucket::forget);
                 return None;
             }
             count /= 2;
+        }
+        count = paced(&mut self.pace, &self.log, first, count);
+        if count == 0 {
+            return None;
         }
         self.flow.charge(first, count, stride, self.log.used(first.plus(u64::from(count) - 1)));
         if !self.is_waiting_for_acks() {
@@ -341,6 +367,9 @@ impl<O: Outbound> Sender<O> {
 
     /// The refusal of a cast for which the log has no room.
     fn full(&self) -> Refused {
+        if let Some(due) = self.held_by_pace() {
+            return Refused::Paced { wait: due.since(self.now) };
+        }
         self.flow.full(self.now, (self.kept < self.flow.delivered()).then_some(self.me))
     }
 
@@ -445,6 +474,12 @@ impl<O: Outbound> Sender<O> {
             (rest, part) = (left, Part::Middle);
         }
     }
+}
+
+/// How many of the `count` blocks from `first` on, which are one run, the pace lets go now; they are charged.
+fn paced(pace: &mut Option<Bucket>, log: &SendLog, first: Seq, count: u32) -> u32 {
+    let Some(pace) = pace else { return count };
+    pace.take(count, log.stride(), |at| log.used(first.plus(u64::from(at))))
 }
 
 /// The most bytes that a message may have in a window of `blocks` blocks of `stride` bytes: half of it.

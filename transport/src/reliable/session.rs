@@ -576,7 +576,7 @@ impl<L: Layer> Protocol for Session<L> {
         if self.has_own_left() {
             return Some(Instant::default());
         }
-        self.timers.iter().flatten().min().copied()
+        self.timers.iter().copied().chain([self.sender.pace_timeout()]).flatten().min()
     }
 
     fn awaits_control(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The reliable layer over the simulated network, in virtual time.
 
 mod common;
+mod pacing;
 mod readers;
 mod reliable;

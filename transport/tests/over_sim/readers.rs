@@ -29,6 +29,7 @@ fn quiet(members: u16, storm: SimOptions) -> Options {
         replies: 0.0,
         spare_strides: 16,
         slabs: 2,
+        pace: None,
         ..Options::draw(1)
     }
 }

@@ -2,7 +2,7 @@
 
 pub(super) use sistrum::{
     Clock, Config, Conflict, Endpoint, Event, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Order, Rank, Refused,
+    MonotonicClock, Node, Order, Pace, Rank, Refused,
 };
 
 /// What a node tells, as far as the feed wants to know.

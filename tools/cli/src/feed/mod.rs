@@ -12,6 +12,7 @@ mod frame;
 mod members;
 mod options;
 mod publish;
+mod rate;
 mod seat;
 mod signals;
 mod sink;

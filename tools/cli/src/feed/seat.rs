@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Stop;
 use super::api::{
     self, Clock, Config, Endpoint, Faults, Group, Happening, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Rank,
+    MonotonicClock, Node, Pace, Rank,
 };
 use super::members::{Members, Own, Role};
 use super::options::Common;
@@ -42,8 +42,8 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Opens the node and joins the group. Nothing waits for anybody yet.
-    pub(super) fn open(options: &Common, role: Role) -> Result<Self, Refusal> {
+    /// Opens the node, which sends at this pace, and joins the group. Nothing waits for anybody yet.
+    pub(super) fn open(options: &Common, role: Role, pace: Option<Pace>) -> Result<Self, Refusal> {
         let wanted = options.interface.as_deref().map(Interface::find).transpose().map_err(Refusal::new)?;
         let is_here = |address: IpAddr| Interface::find(&address.to_string()).is_ok();
         let own = Own {
@@ -55,8 +55,9 @@ impl Seat {
         let interface = interface_of(wanted, &members)?;
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
-        let mut node = Node::open(config(options, role, &interface, port))
-            .map_err(|error| refused(&error, options, &interface))?;
+        let mut config = config(options, role, &interface, port);
+        config.tuning.pace = pace;
+        let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
         let group = node.join(GROUP, joining(role, &members, multicast)).map_err(Refusal::new)?;
         let (viewed, look_at, stop, left, sign) = Default::default();

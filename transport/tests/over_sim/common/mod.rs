@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod options;
+pub(crate) mod tap;
 pub(crate) mod traffic;
 pub(crate) mod world;
 
