@@ -181,6 +181,16 @@ impl Flow {
         if under_way == 0 { u64::MAX } else { (self.limit / senders.max(1) as u64).saturating_sub(under_way) }
     }
 
+    /// The most true-size bytes under way, before they are shared with other senders.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Changes it.
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// True-size bytes that a run costs the receiver that is charged most.
     pub(super) fn run_size(&self, count: u32, stride: usize, last_bytes: usize) -> u64 {
         let full = count as usize - 1;

@@ -5,6 +5,7 @@
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
 mod config;
+mod congestion;
 mod control;
 mod departures;
 mod flow;
@@ -52,6 +53,8 @@ pub struct Tuning {
     pub check_payload: bool,
     /// How fast I may send; `None` is as fast as the receivers take it.
     pub pace: Option<Pace>,
+    /// Whether less is sent at a time while losses repeat and that helps.
+    pub congestion: bool,
 }
 
 /// What a session counted since its view began. Counts of blocks, unless said otherwise.
@@ -85,6 +88,10 @@ pub struct SessionCounters {
     pub naks_received: u64,
     /// Acks sent in blocks of their own.
     pub acks_sent: u64,
+    /// How often less was allowed under way because losses repeated.
+    pub reductions: u64,
+    /// How often that did not help, and was taken back.
+    pub reductions_undone: u64,
 }
 
 impl std::iter::Sum for SessionCounters {
@@ -104,6 +111,8 @@ impl std::iter::Sum for SessionCounters {
             naks_sent: sum.naks_sent + one.naks_sent,
             naks_received: sum.naks_received + one.naks_received,
             acks_sent: sum.acks_sent + one.acks_sent,
+            reductions: sum.reductions + one.reductions,
+            reductions_undone: sum.reductions_undone + one.reductions_undone,
         })
     }
 }
@@ -123,6 +132,7 @@ impl Tuning {
             heartbeat_max_ns: 100_000_000,
             check_payload: false,
             pace: None,
+            congestion: true,
         }
     }
 

@@ -37,10 +37,10 @@ impl Retransmit {
     }
 
     /// Takes a request for `count` blocks from `first` on; what is outside `oldest..sent` cannot be answered, where `oldest` is
-    /// the oldest block that is retained.
-    pub(super) fn request(&mut self, now: Instant, first: Seq, count: u32, oldest: Seq, sent: Seq) {
+    /// the oldest block that is retained. Returns how many are going to be sent again for it.
+    pub(super) fn request(&mut self, now: Instant, first: Seq, count: u32, oldest: Seq, sent: Seq) -> u64 {
         let end = Seq(first.0.saturating_add(u64::from(count))).min(sent);
-        let mut at = first.max(oldest);
+        let (mut at, mut granted) = (first.max(oldest), 0);
         while at < end {
             let held_off = self.is_held_off(now, at);
             let from = at;
@@ -50,8 +50,10 @@ impl Retransmit {
             if !held_off && self.queue.len() < MAX_RANGES {
                 self.mark(QUEUED, from, at);
                 self.queue.push_back((from, at.since(from) as u32));
+                granted += at.since(from);
             }
         }
+        granted
     }
 
     /// The next range to send: the caller takes as many of its blocks as one run carries, as `run` measures it; with none, the

@@ -3,12 +3,14 @@
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
 use super::config::SessionConfig;
+use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
 use super::layer::{Fifo, Outbound};
 use super::pace::Bucket;
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
+use crate::medium::true_size;
 use crate::time::Instant;
 use crate::wire::{
     ControlWriter, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part,
@@ -36,6 +38,7 @@ pub struct Sender<O: Outbound = Fifo> {
     flow: Flow,
     retransmit: Retransmit,
     pace: Option<Bucket>,
+    congestion: Option<Congestion>,
     window: u64,
     max_message: usize,
     limits: RunLimits,
@@ -60,6 +63,13 @@ pub struct RunLimits {
     pub bytes: usize,
 }
 
+impl RunLimits {
+    /// Blocks of this many bytes that one send carries.
+    fn blocks_of(&self, block: usize) -> usize {
+        self.blocks.min(self.bytes / block).max(1)
+    }
+}
+
 impl<O: Outbound> Sender<O> {
     pub(super) fn new(config: &SessionConfig, out: O) -> std::io::Result<Self> {
         let me = &config.members[config.me.0 as usize];
@@ -74,7 +84,12 @@ impl<O: Outbound> Sender<O> {
         // A run never takes more than a quarter of the smallest receive buffer.
         let quarter = (receive_buffer / 4).max(config.block);
         let limits = RunLimits { blocks: config.limits.blocks, bytes: config.limits.bytes.min(quarter) };
+        // More than the log takes is never under way.
+        let most = flow.limit().min(me.window as u64 * true_size(config.block) as u64);
+        let run = flow.run_size(limits.blocks_of(config.block) as u32, config.block, config.block);
+        let congestion = Congestion::new(most, run, config.members.len());
         Ok(Self {
+            congestion: tuning.congestion.then_some(congestion),
             max_message: max_message(me.window, config.block),
             flow,
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
@@ -195,6 +210,14 @@ impl<O: Outbound> Sender<O> {
         self.retransmit.repairs()
     }
 
+    /// The most bytes that may be under way at present, as receive buffers count them, before they are shared with other senders;
+    /// and how often that was halved because losses repeated, and how often a halving did not help and was taken back.
+    #[must_use]
+    pub fn congestion(&self) -> (u64, u64, u64) {
+        let (reductions, undone) = self.congestion.as_ref().map(Congestion::reductions).unwrap_or_default();
+        (self.flow.limit(), reductions, undone)
+    }
+
     /// What one member has received contiguously.
     #[must_use]
     pub fn received_by(&self, rank: Rank) -> Seq {
@@ -255,12 +278,21 @@ impl<O: Outbound> Sender<O> {
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
             self.release();
+            if let Some(congestion) = &mut self.congestion {
+                congestion.progress(self.flow.stable());
+                self.flow.set_limit(congestion.window());
+            }
         }
     }
 
-    pub(super) fn on_nak(&mut self, ranges: NakRanges<'_>) {
+    /// Takes what `rank` asks for.
+    pub(super) fn on_nak(&mut self, rank: Rank, ranges: NakRanges<'_>) {
+        let mut granted = 0;
         for (first, count) in ranges.iter() {
-            self.retransmit.request(self.now, first, count, self.log.retained(), self.sent);
+            granted += self.retransmit.request(self.now, first, count, self.log.retained(), self.sent);
+        }
+        if let Some(congestion) = &mut self.congestion {
+            congestion.asked(rank, granted);
         }
     }
 
@@ -319,10 +351,12 @@ impl<O: Outbound> Sender<O> {
     /// The next run of repairs, if there is one.
     pub(super) fn next_repair(&mut self) -> Option<(Seq, u32)> {
         let Self { log, limits, sent, pace, retransmit, now, .. } = self;
-        retransmit.next(*now, log.retained(), |first, end| {
+        let run = retransmit.next(*now, log.retained(), |first, end| {
             let count = log.run_len(first, end.min(*sent), limits.blocks, limits.bytes);
             paced(pace, log, first, count)
-        })
+        });
+        self.note_sent(run?);
+        run
     }
 
     /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
@@ -354,7 +388,14 @@ impl<O: Outbound> Sender<O> {
         if self.flow.settle_alone(self.now, self.sent) {
             self.release();
         }
+        self.note_sent((first, count));
         Some((first, count))
+    }
+
+    fn note_sent(&mut self, (_, count): (Seq, u32)) {
+        if let Some(congestion) = &mut self.congestion {
+            congestion.sent(count, self.sent);
+        }
     }
 
     pub(super) fn run(&self, first: Seq, count: u32) -> (&[u8], usize) {

@@ -159,7 +159,14 @@ impl<L: Layer> Session<L> {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
-        SessionCounters { repairs_sent: self.sender.repairs(), malformed_frames, ..self.counters }
+        let (_, reductions, reductions_undone) = self.sender.congestion();
+        SessionCounters {
+            repairs_sent: self.sender.repairs(),
+            malformed_frames,
+            reductions,
+            reductions_undone,
+            ..self.counters
+        }
     }
 
     /// What this session was built from.
@@ -227,7 +234,7 @@ impl<L: Layer> Session<L> {
                 && nak.origin == self.config.me
             {
                 self.counters.naks_received += 1;
-                self.sender.on_nak(nak.ranges);
+                self.sender.on_nak(Rank::READER, nak.ranges);
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);
@@ -275,7 +282,7 @@ impl<L: Layer> Session<L> {
                         self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
                     }
                 }
-                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
+                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, header.rank, nak),
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
@@ -299,10 +306,10 @@ impl<L: Layer> Session<L> {
         self.arm(Timer::Nak, nak);
     }
 
-    fn handle_nak(&mut self, now: Instant, nak: Nak<'_>) {
+    fn handle_nak(&mut self, now: Instant, rank: Rank, nak: Nak<'_>) {
         self.counters.naks_received += 1;
         if nak.origin == self.config.me {
-            self.sender.on_nak(nak.ranges);
+            self.sender.on_nak(rank, nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
             stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }

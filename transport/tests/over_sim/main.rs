@@ -1,6 +1,7 @@
 //! The reliable layer over the simulated network, in virtual time.
 
 mod common;
+mod congestion;
 mod pacing;
 mod readers;
 mod reliable;

@@ -1,120 +1,14 @@
 //! A sender that was given a rate keeps to it over every interval, whatever the network loses, and uses all of it.
 
-use crate::common::tap::{Record, Tap};
-use sistrum_transport::engine::{Cycle, Idle};
-use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
-use sistrum_transport::log::PoolConfig;
-use sistrum_transport::medium::sim::endpoint_of;
-use sistrum_transport::medium::{FanOut, Medium, Network, SimOptions};
-use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::{
-    Entry, Event, Member, Pace, Refused, RunLimits, Sender, Session, SessionConfig, Tuning,
-};
-use sistrum_transport::time::{Instant, ManualClock};
-use std::ops::ControlFlow;
+use crate::common::line::{BLOCK, Line, LineOptions, WINDOW};
+use sistrum_transport::medium::SimOptions;
+use sistrum_transport::reliable::Pace;
+use sistrum_transport::time::Instant;
 
-const BLOCK: usize = 1408;
-const WINDOW: usize = 2048;
 const SATURATED_NS: u64 = 100_000_000;
 
-/// One sender, paced, and its receivers.
-struct Paced {
-    clock: ManualClock,
-    network: Network,
-    nodes: Vec<(Session, Cycle<Tap, ManualClock>)>,
-    record: Record,
-    delivered: u64,
-    rng: fastrand::Rng,
-    /// How often a cast was refused, for the pace and for a receiver.
-    refused: (u64, u64),
-}
-
-impl Paced {
-    fn new(seed: u64, receivers: u16, pace: Pace, options: SimOptions) -> Self {
-        let clock = ManualClock::default();
-        clock.advance_ns(1 + seed);
-        let network = Network::new(seed, clock.clone(), options);
-        let record = Record::default();
-        let node = |rank: u16| {
-            let record = if rank == 0 { record.clone() } else { Record::default() };
-            let mut medium = Tap { inner: network.endpoint(rank), clock: clock.clone(), record };
-            let group = Endpoint(([239, 0, 0, 1], 9).into());
-            let channel = medium.open_channel(FanOut::Multicast(group)).unwrap();
-            let capabilities = medium.capabilities().clone();
-            let member = |rank| Member {
-                endpoint: endpoint_of(rank),
-                start: Seq(0),
-                entry: Entry::Start,
-                window: WINDOW,
-                receive_buffer: capabilities.receive_buffer,
-                coalesces: capabilities.coalesces,
-            };
-            let session = Session::new(SessionConfig {
-                group: GroupId::of("paced"),
-                instance: GroupInstance(7),
-                view: ViewNumber(1),
-                me: Rank(rank),
-                members: (0..=receivers).map(member).collect(),
-                channel,
-                index: 0,
-                block: BLOCK,
-                limits: RunLimits { blocks: 46, bytes: capabilities.max_run_bytes },
-                tuning: Tuning { window: WINDOW, pace: Some(pace), ..Tuning::loopback() },
-                seed: seed ^ u64::from(rank),
-            });
-            let pool = PoolConfig { stride: BLOCK, strides: 4 * WINDOW, slabs: 64 };
-            (session.unwrap(), Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap())
-        };
-        let nodes = (0..=receivers).map(node).collect();
-        let (delivered, refused) = Default::default();
-        Self { clock, network, nodes, record, delivered, refused, rng: fastrand::Rng::with_seed(seed) }
-    }
-
-    /// Casts one message, if there is room.
-    fn cast(&mut self, len: usize) -> bool {
-        let message = vec![7; len];
-        match self.nodes[0].0.sender().cast(&message) {
-            Ok(()) => return true,
-            Err(Refused::Paced { .. }) => self.refused.0 += 1,
-            Err(Refused::Full { .. }) => self.refused.1 += 1,
-            Err(refused) => panic!("{refused}"),
-        }
-        false
-    }
-
-    /// Everybody runs once, then time goes on to what happens next, if that is within `limit_ns`.
-    fn round(&mut self, limit_ns: u64) {
-        let mut work = 0;
-        for (session, cycle) in &mut self.nodes {
-            let mut handler = |_: &mut Sender, event: Event<'_>| {
-                self.delivered += u64::from(matches!(event, Event::Deliver(_)));
-                ControlFlow::Continue(())
-            };
-            work += cycle.turn(session, &mut handler).unwrap();
-        }
-        let timers = self.nodes.iter().filter_map(|(session, _)| session.poll_timeout());
-        let next = timers.chain(self.network.next_arrival()).min().unwrap_or_default();
-        let step = if work > 0 { 1_000 } else { next.since_ns(self.clock.peek()).min(limit_ns) };
-        self.clock.advance_ns(step + self.rng.u64(0..500));
-    }
-
-    /// There is always something to cast for so long; then until all have everything. Returns how long that took.
-    fn saturate(&mut self, ns: u64) -> u64 {
-        let until = self.clock.peek().plus_ns(ns);
-        let mut cast = 0;
-        while self.clock.peek() < until {
-            while self.cast(700) {
-                cast += 1;
-            }
-            self.round(100_000);
-        }
-        let (from, expected) = (self.clock.peek(), cast * (self.nodes.len() as u64 - 1));
-        while self.delivered < expected {
-            assert!(self.clock.peek().since_ns(from) < 10_000_000_000, "the tail is stuck");
-            self.round(u64::MAX);
-        }
-        self.clock.peek().since_ns(from)
-    }
+fn paced(seed: u64, receivers: u16, pace: Pace, network: SimOptions) -> Line {
+    Line::new(LineOptions { seed, receivers, pace: Some(pace), network, ..LineOptions::default() })
 }
 
 /// The checker: by how many bytes some interval had more than `burst + rate * interval`; 0 when none had.
@@ -149,7 +43,7 @@ fn a_rate_is_kept_over_every_interval_and_reached() {
                 coalesce: seed % 2 == 1,
                 ..SimOptions::default()
             };
-            let mut world = Paced::new(seed, 2, pace, options);
+            let mut world = paced(seed, 2, pace, options);
             let begin = world.clock.peek();
             let tail_ns = world.saturate(SATURATED_NS);
             let record = world.record.borrow();
@@ -171,7 +65,7 @@ fn a_rate_is_kept_over_every_interval_and_reached() {
 #[test]
 fn the_checker_finds_a_sender_that_is_a_little_too_fast() {
     let pace = Pace { rate: 12_500_000, burst: 64_000 };
-    let mut world = Paced::new(3, 1, pace, SimOptions::default());
+    let mut world = paced(3, 1, pace, SimOptions::default());
     world.saturate(100_000_000);
     let record = world.record.borrow().clone();
     assert_eq!(excess(&record, pace), 0);
@@ -188,7 +82,7 @@ fn the_checker_finds_a_sender_that_is_a_little_too_fast() {
 #[test]
 fn what_the_pace_holds_back_fills_blocks() {
     let pace = Pace { rate: 1_000_000, burst: 2 * BLOCK as u64 };
-    let mut world = Paced::new(1, 1, pace, SimOptions::default());
+    let mut world = paced(1, 1, pace, SimOptions::default());
     for _ in 0..4_000 {
         assert!(world.cast(60));
         world.round(50_000);
