@@ -4,14 +4,15 @@ use crate::config::Reach;
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, Rank, Refused, Result, Seq, SessionCounters, TotalMode, View,
+    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Gap, Group, GroupId, Instant, JoinOptions,
+    MediumCounters, MonotonicClock, Order, PeerLosses, Rank, Refused, Result, Seq, SessionCounters,
+    TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_ordering::TotalOptions;
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
-use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
+use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub struct Node {
     groups: Groups,
     /// Blocks of the receive pool that the windows of the groups joined so far take.
     claimed_blocks: usize,
+    suspect: Suspect,
+    /// When the medium was last asked what it has lost.
+    looked_at: Instant,
 }
 
 /// What happened so far in a node, all groups together.
@@ -69,7 +73,15 @@ impl Node {
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, config })
+        Ok(Self {
+            boot,
+            cycle,
+            groups: Groups::default(),
+            claimed_blocks: 0,
+            suspect: Suspect::default(),
+            looked_at: Instant::default(),
+            config,
+        })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -223,7 +235,21 @@ impl Node {
                     }
                 },
             )?;
+        if self.groups.is_unexplained() {
+            self.look_for_causes();
+        }
         failure.map_or(Ok(work), Err)
+    }
+
+    /// Blocks are missing: what of the medium's own losses has grown is suspected. Asking it costs system calls: not too often.
+    #[cold]
+    fn look_for_causes(&mut self) {
+        let now = self.cycle.now();
+        if now.since_ns(self.looked_at) >= LOOK_EVERY_NS {
+            self.looked_at = now;
+            let cause = self.suspect.look(now, &self.cycle.medium().counters());
+            self.groups.explain(cause);
+        }
     }
 
     /// One duty cycle, and when it found nothing to do, a wait as [`Config::idle`] says, for `limit` at most.
@@ -287,6 +313,26 @@ impl Node {
         self.cycle.now()
     }
 
+    /// The open and the recent gaps, on both ends: what others have lost of my stream, and what I have lost of theirs. Not for
+    /// the hot path.
+    #[must_use]
+    pub fn gaps(&self, group: &Group) -> Vec<Gap> {
+        self.groups.get(group).map(Joined::gaps).unwrap_or_default()
+    }
+
+    /// The losses between me and each other member, as far as I know of them. Not for the hot path.
+    #[must_use]
+    pub fn losses(&self, group: &Group) -> Vec<(Rank, PeerLosses)> {
+        self.groups.get(group).map(Joined::losses).unwrap_or_default()
+    }
+
+    /// The most bytes that I keep under way at present, as receive buffers count them, before they are shared with other
+    /// senders: less while losses repeat. `None` without a view.
+    #[must_use]
+    pub fn under_way_limit(&self, group: &Group) -> Option<u64> {
+        self.groups.get(group)?.limit()
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -301,3 +347,6 @@ impl Node {
         }
     }
 }
+
+/// Gaps that come within this time are put down to the same cause.
+const LOOK_EVERY_NS: u64 = 1_000_000;

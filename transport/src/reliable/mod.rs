@@ -4,11 +4,13 @@
 //! what they hold; the sender repairs (`retransmit`) from its log, finds lost tails by heartbeats, and is bounded by its
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
+mod cause;
 mod config;
 mod congestion;
 mod control;
 mod departures;
 mod flow;
+mod gaps;
 mod layer;
 mod message;
 mod nak;
@@ -20,9 +22,11 @@ mod sender;
 mod session;
 mod stream;
 
+pub use cause::{Cause, LostBlocks, Suspect};
 pub use config::{Entry, Member, SessionConfig};
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
+pub use gaps::{Gap, Holder, PeerLosses};
 pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
 pub use pace::Pace;

@@ -6,7 +6,7 @@ mod source;
 use self::source::{Means, Source};
 use super::control::ControlQueue;
 use super::message::Message;
-use super::{SessionCounters, Tuning};
+use super::{Cause, Gap, PeerLosses, SessionCounters, Tuning};
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
@@ -89,6 +89,32 @@ impl Reader {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         self.counters
+    }
+
+    /// The open and the recent gaps of all streams.
+    pub fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+        self.sources().flat_map(|(_, source)| source.stream.gaps(Rank::READER))
+    }
+
+    /// What I have lost of each member's stream.
+    pub fn losses(&self) -> impl Iterator<Item = (Rank, PeerLosses)> + '_ {
+        self.sources().map(|(rank, source)| (rank, source.stream.losses()))
+    }
+
+    /// Whether a gap was noticed whose cause [`explain`](Self::explain) should say: one look while nothing is missing.
+    #[inline]
+    #[must_use]
+    pub fn is_unexplained(&self) -> bool {
+        self.nak_timer.is_some() && self.sources().any(|(_, source)| source.stream.is_unexplained())
+    }
+
+    /// What was noticed to be missing was most likely lost by `cause`: the driver knows what its medium has lost.
+    pub fn explain(&mut self, cause: Cause) {
+        self.senders.iter_mut().flatten().for_each(|source| source.stream.explain(cause));
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (Rank, &Source)> {
+        (0..).map(Rank).zip(&self.senders).filter_map(|(rank, source)| Some((rank, source.as_ref()?)))
     }
 
     /// Takes a block whose header was decoded already.

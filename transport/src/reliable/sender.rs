@@ -5,6 +5,7 @@
 use super::config::SessionConfig;
 use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
+use super::gaps::{Gap, PeerLosses, SentGaps};
 use super::layer::{Fifo, Outbound};
 use super::pace::Bucket;
 use super::retransmit::Retransmit;
@@ -37,6 +38,7 @@ pub struct Sender<O: Outbound = Fifo> {
     order_room: usize,
     flow: Flow,
     retransmit: Retransmit,
+    gaps: SentGaps,
     pace: Option<Bucket>,
     congestion: Option<Congestion>,
     window: u64,
@@ -93,6 +95,7 @@ impl<O: Outbound> Sender<O> {
             max_message: max_message(me.window, config.block),
             flow,
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
+            gaps: SentGaps::new(config.members.len()),
             pace: tuning.pace.map(Bucket::new),
             window: me.window as u64,
             limits,
@@ -244,6 +247,7 @@ impl<O: Outbound> Sender<O> {
 
     /// A member has said goodbye.
     pub(super) fn excuse(&mut self, rank: Rank) {
+        self.gaps.received(self.now, rank, Seq(u64::MAX));
         if self.flow.excuse(self.now, rank, self.sent) {
             self.release();
         }
@@ -276,6 +280,7 @@ impl<O: Outbound> Sender<O> {
     }
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
+        self.gaps.received(self.now, rank, entry.received);
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
             self.release();
             if let Some(congestion) = &mut self.congestion {
@@ -285,15 +290,29 @@ impl<O: Outbound> Sender<O> {
         }
     }
 
-    /// Takes what `rank` asks for.
-    pub(super) fn on_nak(&mut self, rank: Rank, ranges: NakRanges<'_>) {
+    /// Takes what `rank` asks for, for the `attempt`th time again.
+    pub(super) fn on_nak(&mut self, rank: Rank, attempt: u8, ranges: NakRanges<'_>) {
+        let (now, oldest, sent) = (self.now, self.log.retained(), self.sent);
         let mut granted = 0;
         for (first, count) in ranges.iter() {
-            granted += self.retransmit.request(self.now, first, count, self.log.retained(), self.sent);
+            granted += self.retransmit.request(now, first, count, oldest, sent);
+            let end = Seq(first.0.saturating_add(u64::from(count))).min(sent);
+            self.gaps.asked(now, rank, first, end, attempt);
         }
+        self.gaps.heard(rank, granted);
         if let Some(congestion) = &mut self.congestion {
             congestion.asked(rank, granted);
         }
+    }
+
+    /// What others have lost of my stream lately.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+        self.gaps.report(self.me, self.log.retained())
+    }
+
+    /// Adds what `rank` has told of its losses.
+    pub(super) fn losses(&self, rank: Rank, losses: PeerLosses) -> PeerLosses {
+        self.gaps.losses(rank, losses)
     }
 
     /// Whether a message has been written into a block that is not sealed.
@@ -355,7 +374,9 @@ impl<O: Outbound> Sender<O> {
             let count = log.run_len(first, end.min(*sent), limits.blocks, limits.bytes);
             paced(pace, log, first, count)
         });
-        self.note_sent(run?);
+        let (first, count) = run?;
+        self.gaps.answered(self.now, first, first.plus(u64::from(count)));
+        self.note_sent((first, count));
         run
     }
 

@@ -1,5 +1,6 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
+mod losses;
 mod order;
 
 use super::SessionCounters;
@@ -234,7 +235,7 @@ impl<L: Layer> Session<L> {
                 && nak.origin == self.config.me
             {
                 self.counters.naks_received += 1;
-                self.sender.on_nak(Rank::READER, nak.ranges);
+                self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);
@@ -309,7 +310,7 @@ impl<L: Layer> Session<L> {
     fn handle_nak(&mut self, now: Instant, rank: Rank, nak: Nak<'_>) {
         self.counters.naks_received += 1;
         if nak.origin == self.config.me {
-            self.sender.on_nak(rank, nak.ranges);
+            self.sender.on_nak(rank, nak.attempt, nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
             stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }

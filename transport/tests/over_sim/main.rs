@@ -2,6 +2,7 @@
 
 mod common;
 mod congestion;
+mod losses;
 mod pacing;
 mod readers;
 mod reliable;

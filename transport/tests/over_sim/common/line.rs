@@ -5,10 +5,10 @@ use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
-use sistrum_transport::medium::{FanOut, Medium, Network, SimOptions};
+use sistrum_transport::medium::{FanOut, Fault, FaultOptions, Medium, Network, SimOptions};
 use sistrum_transport::protocol::Protocol;
 use sistrum_transport::reliable::{
-    Entry, Event, Member, Pace, Refused, RunLimits, Sender, Session, SessionConfig, Tuning,
+    Entry, Event, Member, Pace, Refused, RunLimits, Sender, Session, SessionConfig, Suspect, Tuning,
 };
 use sistrum_transport::time::ManualClock;
 use std::ops::ControlFlow;
@@ -27,6 +27,9 @@ pub(crate) struct LineOptions {
     /// What receivers say of their buffers, whatever the network gives them.
     pub(crate) announced: usize,
     pub(crate) run_blocks: usize,
+    /// Loss that the receivers inject, and what their receive buffers hold.
+    pub(crate) injected: f64,
+    pub(crate) strides: usize,
 }
 
 impl Default for LineOptions {
@@ -39,6 +42,8 @@ impl Default for LineOptions {
             network: SimOptions::default(),
             announced: 8 << 20,
             run_blocks: 46,
+            injected: 0.0,
+            strides: 4 * WINDOW,
         }
     }
 }
@@ -49,6 +54,7 @@ pub(crate) struct Line {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<(Session, Cycle<Tap, ManualClock>)>,
     pub(crate) record: Record,
+    suspects: Vec<Suspect>,
     pub(crate) delivered: u64,
     rng: fastrand::Rng,
     /// How often a cast was refused, for the pace and for a receiver.
@@ -64,7 +70,10 @@ impl Line {
         let record = Record::default();
         let node = |rank: u16| {
             let record = if rank == 0 { record.clone() } else { Record::default() };
-            let mut medium = Tap { inner: network.endpoint(rank), clock: clock.clone(), record };
+            let loss = if rank == 0 { 0.0 } else { options.injected };
+            let faults = FaultOptions { loss, ..FaultOptions::default() };
+            let inner = Fault::new(network.endpoint(rank), faults, seed ^ u64::from(rank));
+            let mut medium = Tap { inner, clock: clock.clone(), record };
             let group = Endpoint(([239, 0, 0, 1], 9).into());
             let channel = medium.open_channel(FanOut::Multicast(group)).unwrap();
             let capabilities = medium.capabilities().clone();
@@ -94,12 +103,22 @@ impl Line {
                 },
                 seed: seed ^ u64::from(rank),
             });
-            let pool = PoolConfig { stride: BLOCK, strides: 4 * WINDOW, slabs: 64 };
+            let pool = PoolConfig { stride: BLOCK, strides: options.strides, slabs: 64 };
             (session.unwrap(), Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap())
         };
         let nodes = (0..=receivers).map(node).collect();
+        let suspects = (0..=receivers).map(|_| Suspect::default()).collect();
         let (delivered, refused) = Default::default();
-        Self { clock, network, nodes, record, delivered, refused, rng: fastrand::Rng::with_seed(seed) }
+        Self {
+            clock,
+            network,
+            nodes,
+            record,
+            suspects,
+            delivered,
+            refused,
+            rng: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// Casts one message, if there is room.
@@ -117,12 +136,15 @@ impl Line {
     /// Everybody runs once, then time goes on to what happens next, if that is within `limit_ns`.
     pub(crate) fn round(&mut self, limit_ns: u64) {
         let mut work = 0;
-        for (session, cycle) in &mut self.nodes {
+        for ((session, cycle), suspect) in self.nodes.iter_mut().zip(&mut self.suspects) {
             let mut handler = |_: &mut Sender, event: Event<'_>| {
                 self.delivered += u64::from(matches!(event, Event::Deliver(_)));
                 ControlFlow::Continue(())
             };
             work += cycle.turn(session, &mut handler).unwrap();
+            if session.is_unexplained() {
+                session.explain(suspect.look(cycle.now(), &cycle.medium().counters()));
+            }
         }
         let timers = self.nodes.iter().filter_map(|(session, _)| session.poll_timeout());
         let next = timers.chain(self.network.next_arrival()).min().unwrap_or_default();

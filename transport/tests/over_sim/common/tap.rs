@@ -3,7 +3,7 @@
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::RxPool;
 use sistrum_transport::medium::{
-    Arrival, Capabilities, Channel, FanOut, Medium, MediumCounters, MediumError, Sent, Sim, Sockets,
+    Arrival, Capabilities, Channel, FanOut, Fault, Medium, MediumCounters, MediumError, Sent, Sim, Sockets,
 };
 use sistrum_transport::protocol::Target;
 use sistrum_transport::time::{Instant, ManualClock};
@@ -17,7 +17,7 @@ pub(crate) type Record = Rc<RefCell<Vec<(Instant, usize, usize)>>>;
 
 /// See the module.
 pub(crate) struct Tap {
-    pub(crate) inner: Sim,
+    pub(crate) inner: Fault<Sim>,
     pub(crate) clock: ManualClock,
     pub(crate) record: Record,
 }
