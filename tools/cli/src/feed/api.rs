@@ -1,8 +1,10 @@
 //! The one place of the feed that names the library.
 
+#[cfg(test)]
+pub(super) use sistrum::Seq;
 pub(super) use sistrum::{
-    Clock, Config, Conflict, Endpoint, Event, Faults, Group, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Order, Pace, Rank, Refused,
+    Cause, Clock, Config, Conflict, Endpoint, Event, Faults, Gap, Group, Holder, Instant, Interface,
+    JoinOptions, MediumChoice, MonotonicClock, Node, Order, Pace, PeerLosses, Rank, Refused,
 };
 
 /// What a node tells, as far as the feed wants to know.

@@ -9,6 +9,7 @@
 
 mod api;
 mod frame;
+mod losses;
 mod members;
 mod options;
 mod publish;

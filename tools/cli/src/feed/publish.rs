@@ -154,6 +154,7 @@ impl Publisher {
             let held = holder.map(|rank| format!(", held up by {}", self.seat.name(rank)));
             self.seat.bar.set_message(format!("{} messages{}", self.cast, held.unwrap_or_default()));
             self.seat.show(self.stream.bytes_read());
+            self.seat.watch_losses();
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::api::{
     self, Clock, Config, Endpoint, Faults, Group, Happening, Instant, Interface, JoinOptions, MediumChoice,
     MonotonicClock, Node, Pace, Rank,
 };
+use super::losses::{Losses, Watch};
 use super::members::{Members, Own, Role};
 use super::options::Common;
 use super::signals::Signals;
@@ -39,6 +40,7 @@ pub(super) struct Seat {
     look_at: Instant,
     /// Blocks received so far, and since when there are no more.
     sign: (u64, Instant),
+    watch: Watch,
 }
 
 impl Seat {
@@ -60,7 +62,7 @@ impl Seat {
         let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
         let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
         let group = node.join(GROUP, joining(role, &members, multicast)).map_err(Refusal::new)?;
-        let (viewed, look_at, stop, left, sign) = Default::default();
+        let (viewed, look_at, stop, left, sign, watch) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
         Ok(Self {
@@ -81,6 +83,7 @@ impl Seat {
             viewed,
             look_at,
             sign,
+            watch,
         })
     }
 
@@ -224,6 +227,20 @@ impl Seat {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.set_position(position);
+    }
+
+    /// Says what has been missing for long, if anything has.
+    pub(super) fn watch_losses(&mut self) {
+        let gaps = self.node.gaps(&self.group);
+        if let Some(line) = self.watch.look(self.node.now(), &gaps, |rank| name(&self.members, rank)) {
+            self.note(line);
+        }
+    }
+
+    /// The losses between this process and each other member.
+    pub(super) fn losses(&self) -> Vec<Losses> {
+        let all = self.node.losses(&self.group);
+        all.iter().map(|(rank, of)| Losses::new(*rank, self.name(*rank), of)).collect()
     }
 
     /// A member for people.

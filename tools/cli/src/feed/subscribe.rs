@@ -50,6 +50,7 @@ fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
         if now >= show_at {
             show_at = now.plus_ns(SHOW_EVERY_NS);
             seat.show(tally.next.unwrap_or(0));
+            seat.watch_losses();
         }
     }
     let verdict = tally.verdict();

@@ -4,6 +4,7 @@ mod cluster;
 mod exchange;
 mod handler;
 mod idle;
+mod losses;
 mod pressure;
 mod readers;
 mod refusals;
