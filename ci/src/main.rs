@@ -9,6 +9,8 @@ mod fresh;
 mod fuzz;
 mod instructions;
 mod member;
+mod mutants;
+mod sim;
 mod step;
 mod syscalls;
 mod test;
@@ -38,6 +40,10 @@ enum Ci {
     Instructions(instructions::Options),
     /// Every decoder and a whole session under libFuzzer, each for a while.
     Fuzz(fuzz::Options),
+    /// Groups on a network in virtual time, drawn from seeds and judged by the properties of the model.
+    Sim(sim::Options),
+    /// Breaks our own code on purpose: the simulator must see each mutation.
+    Mutants(mutants::Options),
     /// Runs a command with io_uring forbidden.
     #[command(hide = true)]
     Forbidden {
@@ -74,6 +80,8 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Syscalls => syscalls::run(&mut report),
         Ci::Instructions(options) => instructions::run(&mut report, &options),
         Ci::Fuzz(options) => fuzz::run(&mut report, &options),
+        Ci::Sim(options) => sim::run(&mut report, &options),
+        Ci::Mutants(options) => mutants::run(&mut report, &options),
         Ci::Member(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),
     };

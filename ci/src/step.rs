@@ -127,8 +127,16 @@ pub(crate) fn built(package: &str) -> Result<PathBuf> {
 /// # Errors
 /// When it does not compile.
 pub(crate) fn built_binary(package: &str, binary: &str) -> Result<PathBuf> {
+    built_as(package, binary, &["--release"])
+}
+
+/// Builds one of the programs of a package as `how` tells cargo, and says where it lies.
+///
+/// # Errors
+/// When it does not compile.
+pub(crate) fn built_as(package: &str, binary: &str, how: &[&str]) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--release", "--locked", "--quiet", "--package", package, "--bin", binary]);
+    command.args(["build", "--locked", "--quiet", "--package", package, "--bin", binary]).args(how);
     command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     println!("    $ {}", crate::shown(&command));
     let output = command.output().context("cargo does not start")?;

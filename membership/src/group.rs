@@ -2,7 +2,7 @@
 
 use crate::handshake::{Conflict, Handshake};
 use sistrum_ordering::{
-    BootId, Endpoint, GroupId, Order, Rank, Seq, Total, TotalMode, TotalOptions, View, ViewId, ViewMember,
+    BootId, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode, TotalOptions, View, ViewId, ViewMember,
     ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -97,13 +97,19 @@ impl Caster<'_> {
         Caster(self.0.as_deref_mut())
     }
 
+    /// The block that casts go into at present; the first one before there is a view.
+    #[must_use]
+    pub fn open(&self) -> Seq {
+        self.0.as_ref().map_or(Seq(0), |sender| sender.open())
+    }
+
     /// Casts one message in this order.
     ///
     /// # Errors
     /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
-    pub fn cast(&mut self, order: Order, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(order, message)
+    pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(promise.into(), message)
     }
 }
 
@@ -362,7 +368,9 @@ impl Protocol for Group {
     {
         let mut events = 0;
         while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
-            let sender = self.running.as_mut().map(|running| running.session.sender());
+            // Nothing is cast into a view that the application has not been told of.
+            let told = self.running.as_mut().filter(|running| running.told);
+            let sender = told.map(|running| running.session.sender());
             if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
                 return events;
             }
@@ -438,6 +446,6 @@ fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
 
 /// The same for the same list in the same order.
 fn list_digest(members: &[Endpoint]) -> u32 {
-    let text: Vec<String> = members.iter().map(Endpoint::to_string).collect();
+    let text: Vec<String> = members.iter().map(|member| member.unscoped().to_string()).collect();
     GroupId::of(&text.join(" ")).0
 }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group, GroupConfig, Session};
-use sistrum_ordering::{BootId, Order, Rank, Seq, Stamps, TotalMode, TotalOptions};
+use sistrum_ordering::{BootId, Order, Promise, Rank, Seq, Stamps, TotalMode, TotalOptions};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::PoolConfig;
@@ -23,6 +23,7 @@ struct Plan {
     members: u16,
     casts: u32,
     orders: Vec<Order>,
+    safe: f64,
     options: TotalOptions,
     replies: f64,
     refusals: f64,
@@ -50,6 +51,10 @@ struct App {
     me: u16,
     left: u32,
     cast: Vec<Order>,
+    /// The block that each of them ends in.
+    blocks: Vec<Seq>,
+    /// Safe messages that were delivered in this turn.
+    safe: Vec<(u16, u32)>,
     /// Messages of each that were delivered; of mine, the totals.
     seen: Vec<u32>,
     totals: Vec<(u16, u32)>,
@@ -70,7 +75,8 @@ impl Plan {
             members: rng.u16(2..7),
             casts: rng.u32(20..80),
             orders,
-            options: TotalOptions { mode, stamps },
+            safe: [0.0, 0.2, 1.0][rng.usize(..3)],
+            options: TotalOptions { mode, stamps, ..TotalOptions::default() },
             replies: rng.f64() * 0.2,
             refusals: rng.f64() * 0.3,
             longest: if rng.bool() { 60 } else { 3000 },
@@ -86,8 +92,8 @@ impl Plan {
 }
 
 impl App {
-    fn message(&mut self, order: Order, longest: usize) -> Vec<u8> {
-        let mut text = vec![order as u8];
+    fn message(&mut self, order: Order, safe: bool, longest: usize) -> Vec<u8> {
+        let mut text = vec![order as u8 | if safe { 0x80 } else { 0 }];
         text.extend((self.cast.len() as u32).to_le_bytes());
         self.seen.iter().for_each(|seen| text.extend(seen.to_le_bytes()));
         let len = text.len() + self.rng.usize(..longest);
@@ -95,12 +101,15 @@ impl App {
         text
     }
 
-    fn try_cast(&mut self, plan: &Plan, cast: impl FnOnce(Order, &[u8]) -> Result<(), Refused>) -> bool {
+    fn try_cast(&mut self, plan: &Plan, cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>) -> bool {
         let order = plan.orders[self.rng.usize(..plan.orders.len())];
-        let message = self.message(order, plan.longest);
-        match cast(order, &message) {
-            Ok(()) => {
+        let safe = self.rng.f64() < plan.safe;
+        let message = self.message(order, safe, plan.longest);
+        let promise = Promise { order, safe };
+        match cast(promise, &message) {
+            Ok(seq) => {
                 self.cast.push(order);
+                self.blocks.push(seq);
                 self.left -= 1;
                 true
             }
@@ -112,7 +121,7 @@ impl App {
     fn read(&self, message: &Message<'_>) -> Cast {
         let bytes = message.bytes();
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        let order = Order::ALL[bytes[0] as usize];
+        let order = Order::ALL[bytes[0] as usize & 0x7f];
         let seen = (0..self.seen.len()).map(|at| number(5 + 4 * at)).collect();
         Cast { from: message.from().0, number: number(1), order, seen }
     }
@@ -144,12 +153,15 @@ impl App {
         // The reply may fail; then all of it is offered again.
         if self.left > 0
             && self.rng.f64() < plan.replies
-            && !self.try_cast(plan, |order, bytes| caster.cast(order, bytes))
+            && !self.try_cast(plan, |promise, bytes| caster.cast(promise, bytes).map(|()| caster.open()))
         {
             return ControlFlow::Break(());
         }
         self.seen[cast.from as usize] = cast.number + 1;
         self.all.push((cast.from, cast.number));
+        if message.bytes()[0] & 0x80 != 0 {
+            self.safe.push((cast.from, cast.number));
+        }
         if cast.order == Order::Total {
             self.totals.push((cast.from, cast.number));
         }
@@ -159,7 +171,7 @@ impl App {
 
 fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
     let mut medium = network.endpoint(me);
-    let channel = medium.open_channel(FanOut::Multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
+    let channel = medium.open_channel(FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()))).unwrap();
     let able = medium.capabilities().clone();
     let config = GroupConfig {
         name: "orders".into(),
@@ -184,6 +196,8 @@ fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
         me,
         left: plan.casts,
         cast: Vec::new(),
+        blocks: Vec::new(),
+        safe: Vec::new(),
         seen: vec![0; plan.members as usize],
         totals: Vec::new(),
         all: Vec::new(),
@@ -204,7 +218,7 @@ impl Node {
         let mut work = 0;
         while app.has_view && app.left > 0 && app.rng.u8(..3) > 0 {
             let sender = group.sender().unwrap();
-            if !app.try_cast(plan, |order, bytes| sender.cast_as(order, bytes)) {
+            if !app.try_cast(plan, |promise, bytes| sender.cast_as(promise, bytes).map(|()| sender.open())) {
                 break;
             }
             work += 1;
@@ -218,6 +232,19 @@ impl Node {
             other => panic!("{other:?}"),
         };
         work + cycle.turn(group, &mut handler).unwrap()
+    }
+}
+
+/// What is delivered as safe is held by every member.
+fn assert_safe(nodes: &[Node], from: u16, number: u32) {
+    let block = nodes[from as usize].app.blocks[number as usize];
+    for other in nodes.iter().filter(|other| other.me != from) {
+        let held = other.group.session().unwrap().held_of(Rank(from)).unwrap();
+        assert!(
+            held > block,
+            "message {number} of {from} was delivered as safe, and {} has {held:?}",
+            other.me
+        );
     }
 }
 
@@ -244,7 +271,12 @@ fn run(plan: &Plan) -> Vec<Node> {
     let mut rng = Rng::with_seed(plan.seed ^ 0xabc);
     let end = clock.peek().plus_ns(60_000_000_000);
     while !is_done(&nodes) {
-        let work: usize = nodes.iter_mut().map(|node| node.turn(plan)).sum();
+        let mut work = 0;
+        for at in 0..nodes.len() {
+            work += nodes[at].turn(plan);
+            let safe = std::mem::take(&mut nodes[at].app.safe);
+            safe.into_iter().for_each(|(from, number)| assert_safe(&nodes, from, number));
+        }
         let now = clock.peek();
         assert!(now < end, "stuck: {plan:?}\n{}", state(&nodes));
         let timers = nodes.iter().filter_map(|node| node.group.poll_timeout());

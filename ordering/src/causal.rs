@@ -4,9 +4,9 @@
 //! nothing of mine comes back.
 
 use crate::delay::DelayQueue;
-use crate::order::Order;
+use crate::order::{Order, Promise};
 use crate::timestamp::{StampWriter, Stamps};
-use crate::wire::STAMPED;
+use crate::wire::{SAFE, STAMPED};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
 use sistrum_transport::wire::{ControlWriter, Header};
@@ -18,6 +18,10 @@ pub struct Causal {
     me: Rank,
     queue: DelayQueue,
     delivered: Vec<Seq>,
+    /// Blocks of each stream before it are held by all.
+    stable: Vec<Seq>,
+    /// Streams whose next block waits until it is stable.
+    unstable: Vec<Rank>,
     woken: Woken,
     misbehaved: u64,
 }
@@ -26,9 +30,19 @@ pub struct Causal {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stamper {
     writer: StampWriter,
-    open: Order,
+    open: Promise,
     /// Bytes that the open block keeps free for its stamp.
     reserve: usize,
+}
+
+/// Whether the layer above lets a block through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Come,
+    /// It will wake the stream.
+    Waits,
+    /// Something that the block's place depends on is not held by all.
+    Unstable,
 }
 
 impl Causal {
@@ -39,11 +53,13 @@ impl Causal {
             me,
             queue: DelayQueue::new(starts),
             delivered: starts.to_vec(),
+            stable: starts.to_vec(),
+            unstable: Vec::with_capacity(starts.len()),
             woken: Woken::new(starts.len()),
             misbehaved: 0,
         };
         let writer = StampWriter::new(me, starts, stamps);
-        (causal, Stamper { writer, open: Order::Fifo, reserve: 0 })
+        (causal, Stamper { writer, open: Promise::default(), reserve: 0 })
     }
 
     /// How far each stream has been delivered.
@@ -64,24 +80,32 @@ impl Causal {
         &mut self,
         rank: Rank,
         blocks: &impl Blocks,
-        mut turn: impl FnMut(Seq, u8) -> bool,
+        mut turn: impl FnMut(Seq, u8, &[Seq]) -> Turn,
     ) -> Seq {
         let held = blocks.next(rank);
         while self.queue.next(rank) < held {
             let seq = self.queue.next(rank);
             let (order, trailer) = blocks.block(rank, seq).map_or((0, &[][..]), Header::order_of_checked);
-            if !turn(seq, order) {
-                break;
+            match turn(seq, order, &self.stable) {
+                Turn::Come => {}
+                Turn::Waits => break,
+                Turn::Unstable => {
+                    self.await_stability(rank);
+                    break;
+                }
             }
             // What I have sealed waits for nothing that I had not been handed.
-            let may_go = rank == self.me || {
+            let may_go = if rank == self.me {
+                self.queue.read_only(rank, (order, trailer));
+                true
+            } else {
                 let asked = self.queue.may_go(rank, (order, trailer), &self.delivered);
                 asked.unwrap_or_else(|_| {
                     self.misbehaved += 1;
                     true
                 })
             };
-            if !may_go {
+            if !may_go || (order & SAFE != 0 && !self.is_stable(rank, seq)) {
                 break;
             }
             self.queue.go(rank);
@@ -89,8 +113,31 @@ impl Causal {
         self.queue.next(rank)
     }
 
+    /// Whether every member holds the next block of `rank` and all that its stamp names; otherwise it is looked at again when
+    /// more is stable.
+    fn is_stable(&mut self, rank: Rank, seq: Seq) -> bool {
+        let depends = self.queue.vector(rank).iter().enumerate();
+        let is_stable = self.stable[rank.0 as usize] > seq
+            && depends.filter(|(k, _)| *k != rank.0 as usize).all(|(k, until)| self.stable[k] >= *until);
+        if !is_stable {
+            self.await_stability(rank);
+        }
+        is_stable
+    }
+
+    /// Looks at the stream again when more is stable.
+    fn await_stability(&mut self, rank: Rank) {
+        if !self.unstable.contains(&rank) {
+            self.unstable.push(rank);
+        }
+    }
+
     pub(crate) fn wake(&mut self, rank: Rank) {
         self.woken.insert(rank);
+    }
+
+    pub(crate) fn wake_all(&mut self) {
+        (0..self.delivered.len()).for_each(|rank| self.woken.insert(Rank(rank as u16)));
     }
 }
 
@@ -107,13 +154,13 @@ impl Layer for Causal {
 
     #[inline]
     fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
-        order & STAMPED == 0 && self.queue.pass(rank, seq)
+        order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq)
     }
 
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
 
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
-        self.admit_if(rank, blocks, |_, _| true)
+        self.admit_if(rank, blocks, |_, _, _| Turn::Come)
     }
 
     #[inline]
@@ -124,6 +171,17 @@ impl Layer for Causal {
         self.delivered[rank.0 as usize] = to;
         let woken = &mut self.woken;
         self.queue.reached(rank, to, |other| woken.insert(other));
+    }
+
+    #[inline]
+    fn stable(&mut self, rank: Rank, to: Seq) {
+        if to <= self.stable[rank.0 as usize] {
+            return;
+        }
+        self.stable[rank.0 as usize] = to;
+        for rank in self.unstable.drain(..) {
+            self.woken.insert(rank);
+        }
     }
 
     fn woken(&mut self) -> Option<Rank> {
@@ -150,32 +208,32 @@ impl Stamper {
 
     /// What the open block is for.
     pub(crate) fn open_for(&self) -> Order {
-        self.open
+        self.open.order
     }
 }
 
 impl Outbound for Stamper {
-    type Class = Order;
+    type Class = Promise;
     const RESERVED_BLOCKS: u64 = 0;
 
     #[inline]
-    fn joins(&self, class: Order) -> bool {
+    fn joins(&self, class: Promise) -> bool {
         // A block has a stamp for all of its messages: those that need none may come along. Totals keep to themselves.
-        class == self.open || (class, self.open) == (Order::Fifo, Order::Causal)
+        class == self.open || (class, self.open) == (Order::Fifo.into(), Order::Causal.into())
     }
 
-    fn open(&mut self, class: Order) -> usize {
+    fn open(&mut self, class: Promise) -> usize {
         self.open = class;
-        self.reserve = if class == Order::Fifo { 0 } else { self.writer.reserve() };
+        self.reserve = if class.order == Order::Fifo { 0 } else { self.writer.reserve() };
         self.reserve
     }
 
-    fn max_reserve(&self, class: Order) -> usize {
-        if class == Order::Fifo { 0 } else { self.writer.max_len() }
+    fn max_reserve(&self, class: Promise) -> usize {
+        if class.order == Order::Fifo { 0 } else { self.writer.max_len() }
     }
 
     fn fits(&self, rank: Rank, to: Seq) -> bool {
-        self.open == Order::Fifo || self.writer.len_with(rank, to) <= self.reserve
+        self.open.order == Order::Fifo || self.writer.len_with(rank, to) <= self.reserve
     }
 
     #[inline]
@@ -184,10 +242,12 @@ impl Outbound for Stamper {
     }
 
     fn seal(&mut self, _seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
-        if bare || self.open == Order::Fifo {
+        if bare {
             return 0;
         }
-        if self.writer.write(writer) { STAMPED } else { 0 }
+        let safe = if self.open.safe { SAFE } else { 0 };
+        let is_stamped = self.open.order != Order::Fifo && self.writer.write(writer);
+        safe | if is_stamped { STAMPED } else { 0 }
     }
 
     fn wants_block(&self) -> bool {

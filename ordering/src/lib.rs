@@ -18,7 +18,7 @@ mod view;
 mod wire;
 
 pub use causal::Causal;
-pub use order::{NoOrder, Order, TotalMode};
+pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};

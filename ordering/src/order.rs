@@ -19,6 +19,23 @@ pub enum Order {
     Total,
 }
 
+/// What a cast asks for: an order, and perhaps that all hold it before anybody is handed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Promise {
+    /// The order of its delivery.
+    pub order: Order,
+    /// Whether it is delivered only when it is stable: every member holds it, everything that it depends on, and its place in
+    /// the order. Costs about the time between two heartbeats.
+    pub safe: bool,
+}
+
+impl From<Order> for Promise {
+    #[inline]
+    fn from(order: Order) -> Self {
+        Self { order, safe: false }
+    }
+}
+
 /// How the members find the order of total casts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TotalMode {
@@ -32,6 +49,12 @@ pub enum TotalMode {
 impl Order {
     /// Every order, the weakest first.
     pub const ALL: [Self; 3] = [Self::Fifo, Self::Causal, Self::Total];
+
+    /// This order, and delivered only when it is stable at all members.
+    #[must_use]
+    pub const fn safe(self) -> Promise {
+        Promise { order: self, safe: true }
+    }
 
     /// Its name in options and files.
     #[must_use]

@@ -5,6 +5,7 @@
 //!         0x20 total: it holds total casts, and nothing else
 //!         0x40 direct: it takes the next position in the order (its sender held the token)
 //!         0x80 orders: frames of order follow
+//!         0x08 safe: it is delivered when it is stable
 //! frames  (varints, see `varint.rs`; ranks ascend and are told as distances, the first from -1)
 //!   0 stamp       (rank distance, value distance from my previous stamp)*
 //!   1 full stamp  (value)* of every rank but mine
@@ -22,6 +23,7 @@ pub(crate) const STAMPED: u8 = 0x10;
 pub(crate) const TOTAL: u8 = 0x20;
 pub(crate) const DIRECT: u8 = 0x40;
 pub(crate) const ORDERS: u8 = 0x80;
+pub(crate) const SAFE: u8 = 0x08;
 
 pub(crate) const STAMP: u8 = 0;
 pub(crate) const FULL_STAMP: u8 = 1;

@@ -104,7 +104,7 @@ impl<M: Medium> End<M> {
         for socket in 0..sockets {
             let mut group = group;
             group.set_port(23_000 + socket);
-            channel = medium.open_channel(FanOut::Multicast(Endpoint(group)))?;
+            channel = medium.open_channel(FanOut::multicast(Endpoint(group)))?;
         }
         let pool = PoolConfig { stride: 1408, strides: 1024, slabs: 128 };
         let pool = RxPool::new(pool).expect("there is memory for a pool");

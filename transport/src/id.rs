@@ -1,11 +1,20 @@
 //! Identifiers: each is its own type, so that a rank is never taken for a sequence.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Where a process sends from and is reached at: (address, port) names a member on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint(pub SocketAddr);
+
+/// A family of addresses. All members of a group have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
 
 /// Position of a member in its view, by age: 0 is the oldest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -30,6 +39,72 @@ pub struct ViewNumber(pub u32);
 /// One life of a process: random at start, so that a restarted process is a new incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BootId(pub u64);
+
+impl Endpoint {
+    /// The family of its address.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        if self.0.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// Whether it is a group in the ranges that routers know as source-specific (RFC 4607 §1): 232.0.0.0/8 and FF3x::/32.
+    #[must_use]
+    pub const fn is_source_specific(self) -> bool {
+        match self.0 {
+            SocketAddr::V4(group) => group.ip().octets()[0] == 232,
+            SocketAddr::V6(group) => matches!(group.ip().segments(), [0xff30..=0xff3f, 0, ..]),
+        }
+    }
+
+    /// The same place as everybody may write it: the number of a link means something on one host only.
+    #[must_use]
+    pub fn unscoped(self) -> Self {
+        self.on_link(0)
+    }
+
+    /// The same place as a process names it whose own is `local`: when both are link-local, they share its link.
+    #[must_use]
+    pub fn seen_from(self, local: Self) -> Self {
+        match local.0 {
+            SocketAddr::V6(local)
+                if is_link_local(local) && matches!(self.0, SocketAddr::V6(own) if is_link_local(own)) =>
+            {
+                self.on_link(local.scope_id())
+            }
+            _ => self,
+        }
+    }
+
+    /// With this number of a link; IPv4 has none.
+    #[must_use]
+    pub fn on_link(self, scope: u32) -> Self {
+        match self.0 {
+            SocketAddr::V4(_) => self,
+            SocketAddr::V6(at) => Self(SocketAddrV6::new(*at.ip(), at.port(), 0, scope).into()),
+        }
+    }
+}
+
+fn is_link_local(address: SocketAddrV6) -> bool {
+    address.ip().is_unicast_link_local()
+}
+
+impl Family {
+    /// The family of `address`.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
 
 impl Rank {
     /// The rank of a reader: it is no member, and has none.
@@ -121,6 +196,33 @@ mod tests {
         assert_eq!(near.nearest(7), Some(Seq(0x1_0000_0007)));
         assert_eq!(Seq(3).nearest(0), Some(Seq(0)));
         assert_eq!(Seq(3).nearest(u32::MAX), None);
+    }
+
+    #[test]
+    fn two_ranges_are_source_specific() {
+        let is = |text: &str| Endpoint(text.parse().unwrap()).is_source_specific();
+        assert!(
+            ["232.0.0.1:1", "232.255.255.255:1", "[ff30::1]:1", "[ff3e:0:1::1]:1"]
+                .iter()
+                .all(|group| is(group))
+        );
+        assert!(
+            !["231.0.0.1:1", "239.232.0.1:1", "[ff15::1]:1", "[ff3e:1::1]:1", "[fe30::]:1"]
+                .iter()
+                .any(|group| is(group))
+        );
+    }
+
+    #[test]
+    fn a_link_has_a_number_on_its_host_only() {
+        let at = |text: &str| Endpoint(text.parse().unwrap());
+        let (here, there) = (at("[fe80::1%7]:1"), at("[fe80::2%3]:2"));
+        assert_eq!(there.seen_from(here), at("[fe80::2%7]:2"));
+        assert_eq!(there.unscoped(), at("[fe80::2]:2"));
+        for same in ["10.0.0.1:2", "[fd00::2]:2"] {
+            assert_eq!(at(same).seen_from(here), at(same));
+        }
+        assert_eq!(there.seen_from(at("[fd00::1]:1")), there);
     }
 
     #[test]

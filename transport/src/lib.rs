@@ -13,6 +13,7 @@ pub mod engine;
 pub mod id;
 pub mod log;
 pub mod medium;
+pub mod mutation;
 pub mod protocol;
 pub mod reliable;
 pub mod sys;

@@ -7,10 +7,10 @@
 mod rotating;
 mod token;
 
-use crate::causal::{Causal, Stamper};
-use crate::order::{Order, TotalMode};
+use crate::causal::{Causal, Stamper, Turn};
+use crate::order::{Order, Promise, TotalMode};
 use crate::timestamp::Stamps;
-use crate::wire::TOTAL;
+use crate::wire::{SAFE, TOTAL};
 use rotating::{Rotating, Rounds};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
@@ -18,12 +18,20 @@ use sistrum_transport::wire::ControlWriter;
 use token::{Duty, Token};
 
 /// What a total order is told from outside: all members alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TotalOptions {
     /// How the order is found.
     pub mode: TotalMode,
     /// How stamps are told.
     pub stamps: Stamps,
+    /// Total blocks, at least one, after which the token may move: one member must have made three quarters of them.
+    pub hand_over_after: u32,
+}
+
+impl Default for TotalOptions {
+    fn default() -> Self {
+        Self { mode: TotalMode::default(), stamps: Stamps::default(), hand_over_after: 64 }
+    }
 }
 
 /// The receiving half.
@@ -31,6 +39,15 @@ pub struct TotalOptions {
 pub struct Total {
     causal: Causal,
     sequencer: Sequencer,
+    safe: SafeCut,
+}
+
+/// What all must hold before a safe total is delivered: everything that gave it its place, and all that has one before it. What had
+/// been read when its turn came is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SafeCut {
+    cut: Vec<Seq>,
+    taken_for: Option<(Rank, Seq)>,
 }
 
 /// The sending half.
@@ -63,13 +80,14 @@ impl Total {
         let (sequencer, duty) = match options.mode {
             TotalMode::Token => (
                 Sequencer::Token(Token::new(me, starts, unstable)),
-                Role::Token(Duty::new(me, starts.len(), unstable)),
+                Role::Token(Duty::new(me, starts.len(), unstable, options.hand_over_after)),
             ),
             TotalMode::Rotating => {
                 (Sequencer::Rotating(Rotating::new(starts, unstable)), Role::Rotating(Rounds::default()))
             }
         };
-        (Self { causal, sequencer }, Sequenced { stamper, duty })
+        let safe = SafeCut { cut: starts.to_vec(), taken_for: None };
+        (Self { causal, sequencer, safe }, Sequenced { stamper, duty })
     }
 
     /// The causal layer below.
@@ -94,6 +112,16 @@ impl Total {
         {
             self.causal.wake(rank);
         }
+    }
+}
+
+impl SafeCut {
+    fn is_reached(&mut self, block: (Rank, Seq), read: impl Iterator<Item = Seq>, stable: &[Seq]) -> bool {
+        if self.taken_for != Some(block) {
+            self.taken_for = Some(block);
+            self.cut.iter_mut().zip(read).for_each(|(cut, read)| *cut = read);
+        }
+        self.cut.iter().zip(stable).all(|(cut, stable)| stable >= cut)
     }
 }
 
@@ -124,7 +152,9 @@ impl Layer for Total {
         let before = self.head();
         match (&mut self.sequencer, &mut out.duty) {
             (Sequencer::Token(token), Role::Token(duty)) => {
-                token.held(rank, blocks, self.causal.queue(), duty);
+                if token.held(rank, blocks, self.causal.queue(), duty) {
+                    self.causal.wake_all();
+                }
             }
             (Sequencer::Rotating(rotating), Role::Rotating(rounds)) => rotating.held(rank, blocks, rounds),
             _ => unreachable!("both halves were made for one mode"),
@@ -133,13 +163,26 @@ impl Layer for Total {
     }
 
     fn admit(&mut self, rank: Rank, blocks: &impl Blocks) -> Seq {
-        let sequencer = &self.sequencer;
-        self.causal.admit_if(rank, blocks, |seq, order| {
-            order & TOTAL == 0
-                || match sequencer {
-                    Sequencer::Token(token) => token.is_turn(rank, seq),
-                    Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
-                }
+        let Self { causal, sequencer, safe } = self;
+        causal.admit_if(rank, blocks, |seq, order, stable| {
+            let is_turn = match sequencer {
+                // What is delivered here and held by all is forgotten: not before it was read.
+                Sequencer::Token(token) if !token.has_read(rank, seq) => false,
+                _ if order & TOTAL == 0 => true,
+                Sequencer::Token(token) => token.is_turn(rank, seq),
+                Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
+            };
+            if !is_turn {
+                return Turn::Waits;
+            }
+            if order & (TOTAL | SAFE) != TOTAL | SAFE {
+                return Turn::Come;
+            }
+            let is_placed = match sequencer {
+                Sequencer::Token(token) => safe.is_reached((rank, seq), token.read_up_to(), stable),
+                Sequencer::Rotating(rotating) => safe.is_reached((rank, seq), rotating.read_up_to(), stable),
+            };
+            if is_placed { Turn::Come } else { Turn::Unstable }
         })
     }
 
@@ -155,6 +198,10 @@ impl Layer for Total {
             Sequencer::Rotating(rotating) => rotating.delivered(rank, to),
         }
         self.wake_head(before);
+    }
+
+    fn stable(&mut self, rank: Rank, to: Seq) {
+        self.causal.stable(rank, to);
     }
 
     fn woken(&mut self) -> Option<Rank> {
@@ -197,19 +244,19 @@ impl Sequenced {
 }
 
 impl Outbound for Sequenced {
-    type Class = Order;
+    type Class = Promise;
     const RESERVED_BLOCKS: u64 = 4;
 
     #[inline]
-    fn joins(&self, class: Order) -> bool {
+    fn joins(&self, class: Promise) -> bool {
         self.stamper.joins(class)
     }
 
-    fn open(&mut self, class: Order) -> usize {
+    fn open(&mut self, class: Promise) -> usize {
         self.stamper.open(class)
     }
 
-    fn max_reserve(&self, class: Order) -> usize {
+    fn max_reserve(&self, class: Promise) -> usize {
         self.stamper.max_reserve(class)
     }
 

@@ -83,6 +83,11 @@ impl Rotating {
         (round == self.round).then_some((Rank(self.rank as u16), seq))
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.members.iter().map(|seat| seat.read)
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while self.head().is_some_and(|(whose, seq)| whose == rank && seq < to) {
             self.members[self.rank].blocks.pop_front();

@@ -55,10 +55,14 @@ pub(super) struct Duty {
     next_position: u64,
     /// Numbered, and not told yet.
     pending: VecDeque<Run>,
+    /// Total blocks of mine that were sealed without a place, and that no order names yet.
+    marked: u64,
     /// I am leaving, and this is who gets it then, if anybody is left.
     heir: Option<Option<Rank>>,
     /// Total blocks of each member among the last ones.
     traffic: Vec<u32>,
+    /// As many of them are looked at.
+    hand_over_after: u32,
 }
 
 impl Token {
@@ -92,6 +96,11 @@ impl Token {
         self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
+    /// How far each stream has been read.
+    pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
+        self.read.iter().copied()
+    }
+
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
         while let Some(run) = self.runs.front_mut()
             && run.rank == rank
@@ -119,14 +128,20 @@ impl Token {
         !self.numbered.is_awaited(rank) && self.numbered.pass(rank, seq)
     }
 
-    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be.
+    /// Whether everything before this block, and it itself, has been read in its stream: what it says of the order counts.
+    pub(super) fn has_read(&self, rank: Rank, seq: Seq) -> bool {
+        seq < self.read[rank.0 as usize]
+    }
+
+    /// Reads what has come of the stream of `rank`, and of others that it frees; the holder numbers what can be. Returns whether
+    /// it may have freed others.
     pub(super) fn held(
         &mut self,
         rank: Rank,
         blocks: &impl Blocks,
         let_through: &DelayQueue,
         duty: &mut Duty,
-    ) {
+    ) -> bool {
         let generation = self.generation;
         self.read_on(rank, blocks, let_through, duty);
         while self.generation != generation {
@@ -144,6 +159,7 @@ impl Token {
             // The token has just come: everything that waits for an order is mine to number.
             (0..self.read.len()).for_each(|other| self.number(Rank(other as u16), blocks, duty));
         }
+        self.generation != generation
     }
 
     fn read_on(&mut self, rank: Rank, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
@@ -155,7 +171,7 @@ impl Token {
                 if rank != self.holder {
                     return;
                 }
-                let heir = self.obey(trailer, rank, seq, order);
+                let heir = self.obey(trailer, rank, seq, order, duty);
                 if let Some(heir) = heir {
                     (self.holder, self.generation) = (heir, self.generation + 1);
                     if heir == self.me {
@@ -169,11 +185,11 @@ impl Token {
     }
 
     /// Places what a block of the holder says, and the block itself; returns whom the token goes to.
-    fn obey(&mut self, trailer: &[u8], rank: Rank, seq: Seq, order: u8) -> Option<Rank> {
+    fn obey(&mut self, trailer: &[u8], rank: Rank, seq: Seq, order: u8, duty: &mut Duty) -> Option<Rank> {
         let mut heir = None;
         for (kind, body) in frames(trailer) {
             match kind {
-                SET_ORDER => self.set_order(body),
+                SET_ORDER => self.set_order(body, duty),
                 HAND_OVER => heir = numbers(body).next().filter(|rank| *rank < self.read.len() as u64),
                 _ => {}
             }
@@ -184,7 +200,7 @@ impl Token {
         heir.map(|rank| Rank(rank as u16))
     }
 
-    fn set_order(&mut self, body: &[u8]) {
+    fn set_order(&mut self, body: &[u8], duty: &mut Duty) {
         let mut numbers = numbers(body);
         let is_next = numbers.next() == Some(self.generation) && numbers.next() == Some(self.next_position);
         if !is_next {
@@ -202,7 +218,11 @@ impl Token {
                 self.misbehaved += 1;
                 return;
             }
-            self.place(Run { rank: Rank(rank as u16), first: Seq(first), count });
+            let run = Run { rank: Rank(rank as u16), first: Seq(first), count };
+            if run.rank == self.me {
+                duty.marked = duty.marked.saturating_sub(count);
+            }
+            self.place(run);
         }
     }
 
@@ -240,15 +260,17 @@ impl Token {
 }
 
 impl Duty {
-    pub(super) fn new(me: Rank, members: usize, unstable: usize) -> Self {
+    pub(super) fn new(me: Rank, members: usize, unstable: usize, hand_over_after: u32) -> Self {
         Self {
             me,
             is_mine: me == Rank(0),
             generation: 0,
             next_position: 0,
             pending: VecDeque::with_capacity(unstable),
+            marked: 0,
             heir: None,
             traffic: vec![0; members],
+            hand_over_after: hand_over_after.max(1),
         }
     }
 
@@ -263,15 +285,21 @@ impl Duty {
 
     /// A block is sealed: tells the order of what was numbered, then of the block itself, then who has the token next.
     pub(super) fn seal(&mut self, is_total: bool, writer: &mut ControlWriter<'_>) -> u8 {
-        let has_news = is_total || !self.pending.is_empty() || self.heir.is_some();
-        if !self.is_mine || !has_news {
+        if !self.is_mine {
+            self.marked += u64::from(is_total);
+            return 0;
+        }
+        if !is_total && self.pending.is_empty() && self.heir.is_none() {
             return 0;
         }
         let before = writer.written();
         if !self.pending.is_empty() {
             self.write_order(writer);
         }
-        if is_total {
+        // A full block may have no room for the order: nothing overtakes what waits for it, least of all my own casts.
+        let is_direct = is_total && self.pending.is_empty() && self.marked == 0;
+        self.marked += u64::from(is_total && !is_direct);
+        if is_direct {
             self.next_position += 1;
             self.traffic[self.me.0 as usize] += 1;
         }
@@ -279,7 +307,7 @@ impl Duty {
             self.hand_over(writer);
         }
         let told = if writer.written() > before { ORDERS } else { 0 };
-        told | if is_total { DIRECT } else { 0 }
+        told | if is_direct { DIRECT } else { 0 }
     }
 
     /// Writes as many runs as fit; the rest goes into the next block.
@@ -310,7 +338,7 @@ impl Duty {
     /// The other member that makes most of the traffic, looked at once in a while.
     fn busiest(&mut self) -> Option<Rank> {
         let sum: u32 = self.traffic.iter().sum();
-        if sum < TRAFFIC_LOOKED_AT {
+        if sum < self.hand_over_after {
             return None;
         }
         let (rank, most) = (0..).zip(&self.traffic).max_by_key(|(_, blocks)| **blocks)?;
@@ -350,6 +378,3 @@ fn push(runs: &mut VecDeque<Run>, run: Run) {
 fn write_all(out: &mut [u8], numbers: &[u64]) -> Option<usize> {
     numbers.iter().try_fold(0, |at, number| Some(at + varint::write(out.get_mut(at..)?, *number)?))
 }
-
-/// Total blocks after which the token may move: one member must have made three quarters of them.
-const TRAFFIC_LOOKED_AT: u32 = 64;

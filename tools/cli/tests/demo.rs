@@ -291,6 +291,15 @@ fn a_file_without_permission_is_one_line() {
 fn what_the_host_cannot_do_is_one_line() {
     assert_refused(&run(&["demo", "--interface", "nosuch0"]), "unknown interface: nosuch0");
     assert_refused(&run(&["demo", "--interface", "203.0.113.7"]), "unknown interface");
+    assert_refused(&run(&["demo", "--group", "[ff15::1]:7000"]), "an IPv4 multicast address");
+    if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+        assert_refused(
+            &run(&["demo", "--interface", "::1"]),
+            "IPv6 has no multicast on loopback: take 127.0.0.1",
+        );
+    } else {
+        eprintln!("SKIPPED: no IPv6 on loopback");
+    }
     assert_refused(&run(&["demo", "--mtu", "28"]), "MTU too small");
     assert_refused(&run(&["demo", "--mtu", "60"]), "MTU 60: block_size: 32 bytes are too small");
     assert_refused(

@@ -307,6 +307,62 @@ fn peers_members_and_unicast_come_to_the_same_group() {
     assert!(published["group"].is_null() && published["messages"] == 1_000);
 }
 
+/// Whether this host has IPv6 on loopback; says so aloud when not, and fails where everything must be tested.
+fn has_ipv6() -> bool {
+    let Err(refused) = std::net::UdpSocket::bind("[::1]:0") else { return true };
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run where ::1 is: {refused}");
+    eprintln!("SKIPPED: no IPv6 on loopback: {refused}");
+    false
+}
+
+/// Whether io_uring can be had here; says so aloud when not.
+fn has_uring() -> bool {
+    let ran = Process::start(feed("subscribe", &["--late", "--medium", "uring", "--interface", "nosuch0"]))
+        .finish();
+    let refused = ran.err.contains("cannot use io_uring");
+    if refused {
+        eprintln!("SKIPPED: {}", ran.err);
+    }
+    !refused
+}
+
+#[test]
+fn ipv6_on_this_host_goes_by_unicast() {
+    if !has_ipv6() {
+        return;
+    }
+    let setting = Setting::at(std::net::Ipv6Addr::LOCALHOST.into(), 3);
+    let common = ["--unicast", "--json", "--loss", "1"];
+    let subscribers = [1, 2].map(|rank| setting.subscribe(rank, &common));
+    let publisher = setting.publish(&[&common[..], &["--file", MARKET]].concat()).finish();
+    let published = json_of(&publisher);
+    for subscriber in subscribers.map(Process::finish) {
+        assert_eq!((publisher.status, subscriber.status), (Some(0), Some(0)), "{}", publisher.err);
+        assert_eq!(json_of(&subscriber)["digest"], published["digest"]);
+    }
+    assert!(publisher.err.contains("interface lo ::1 (it has this process's address of the list)"));
+    // Without --unicast, one line says what to do.
+    let members = setting.members.join(",");
+    let ran = Process::start(feed("publish", &["--members", &members, "--file", MARKET])).finish();
+    assert_eq!((ran.status, ran.err.lines().count()), (Some(2), 1), "{}", ran.err);
+    let why =
+        "interface lo (::1) has no route to the multicast group [ff15::7171]:7171: use unicast, or IPv4";
+    assert!(ran.err.contains(why), "{}", ran.err);
+}
+
+#[test]
+fn a_list_may_be_all_that_is_heard() {
+    let setting = Setting::new(3);
+    let common = ["--source-specific", "--json", "--loss", "1"];
+    let subscribers = [1, 2].map(|rank| setting.subscribe(rank, &common));
+    let publisher = setting.publish(&[&common[..], &["--file", MARKET]].concat()).finish();
+    let published = json_of(&publisher);
+    for subscriber in subscribers.map(Process::finish) {
+        assert_eq!((publisher.status, subscriber.status), (Some(0), Some(0)), "{}", publisher.err);
+        assert_eq!(json_of(&subscriber)["digest"], published["digest"]);
+    }
+}
+
 #[test]
 fn another_list_is_named_as_the_reason() {
     let setting = Setting::new(3);
@@ -373,7 +429,9 @@ fn bad_input_is_one_line() {
     };
     let (empty, cut) = (file("empty", b""), file("cut", b"\x1f\x8b\x08"));
     let two = "127.0.0.1:7001,127.0.0.1:7002";
-    let cases: [(&str, &[&str], &str); 20] = [
+    let (six, mixed) = ("[::1]:7001,[::1]:7002", "127.0.0.1:7001,[::1]:7002");
+    let mapped = "[::ffff:127.0.0.1]:7001,[::ffff:127.0.0.1]:7002";
+    let cases: [(&str, &[&str], &str); 34] = [
         ("publish", &["--file", MARKET], "--members HOST:PORT,.."),
         ("publish", &["--members", two], "--file"),
         ("publish", &["--members", two, "--file", "/nonexistent"], "/nonexistent: No such file"),
@@ -402,6 +460,44 @@ fn bad_input_is_one_line() {
             &["--members", two, "--file", MARKET, "--rate", "1mbit", "--burst", "99B"],
             "tuning.pace.burst: it is less than a block",
         ),
+        ("publish", &["--members", mixed, "--file", MARKET], "\"[::1]:7002\" has no IPv4 address"),
+        (
+            "publish",
+            &["--members", six, "--file", MARKET, "--group", "239.255.1.1:7"],
+            "which --group 239.255.1.1:7 wants",
+        ),
+        (
+            "publish",
+            &["--members", two, "--file", MARKET, "--interface", "::1"],
+            "which --interface ::1 wants",
+        ),
+        ("publish", &["--members", "::1:7001,::1:7002", "--file", MARKET], "or [::1]:7001"),
+        ("publish", &["--members", mapped, "--file", MARKET, "--unicast"], "write it as IPv4"),
+        ("publish", &["--members", two, "--file", MARKET, "--group", "[::1]:7"], "not a multicast address"),
+        (
+            "publish",
+            &["--members", two, "--file", MARKET, "--group", "232.1.1.1:7"],
+            "--source-specific is wanted",
+        ),
+        (
+            "publish",
+            &["--members", two, "--file", MARKET, "--source-specific", "--unicast"],
+            "cannot be used with",
+        ),
+        (
+            "publish",
+            &["--members", two, "--file", MARKET, "--group", "[ff15::1]:7"],
+            "which --group [ff15::1]:7 wants",
+        ),
+        (
+            "subscribe",
+            &["--late", "--group", "[ff15::1]:7", "--interface", "127.0.0.1"],
+            "127.0.0.1 is IPv4, the group is IPv6",
+        ),
+        ("subscribe", &["--peers", "127.0.0.1:7001", "--port", "7001"], "stands in the list twice"),
+        ("subscribe", &["--late", "--source-specific"], "cannot be used with"),
+        ("subscribe", &["--late", "--sources", "127.0.0.1,::1"], "--sources: ::1 is not IPv4"),
+        ("subscribe", &["--members", two, "--sources", "127.0.0.1"], "--sources goes with --late"),
     ];
     for (command, arguments, why) in cases {
         let ran = Process::start(feed(command, arguments)).finish();

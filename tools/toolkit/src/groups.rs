@@ -1,7 +1,7 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
 use crate::joined::Joined;
-use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Order, Rank, Refused, Result, Seq, View};
+use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
@@ -64,11 +64,16 @@ impl Caster<'_> {
     /// # Errors
     /// Likewise. When the handler passes the refusal on, its event is offered again: see [`Node::poll`](crate::Node::poll).
     #[inline]
-    pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
+    pub fn cast(
+        &mut self,
+        group: &Group,
+        promise: impl Into<Promise>,
+        message: &[u8],
+    ) -> Result<(), Refused> {
         if *group == self.group {
-            return self.own.cast(order, message);
+            return self.own.cast(promise, message);
         }
-        self.other(group)?.sender()?.cast_as(order, message)
+        self.other(group)?.sender()?.cast_as(promise.into(), message)
     }
 
     #[cold]

@@ -43,11 +43,12 @@ pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::{Conflict, ListError};
 pub use sistrum_ordering::{
-    BootId, Endpoint, GroupId, GroupInstance, Order, Rank, Seq, TotalMode, View, ViewId, ViewMember,
+    BootId, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq, TotalMode, View, ViewId, ViewMember,
     ViewNumber,
 };
 pub use sistrum_transport::engine::{CycleCounters, Idle};
-pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError};
+pub use sistrum_transport::id::Family;
+pub use sistrum_transport::medium::{MediumChoice, MediumCounters, MediumError, Way, Why};
 pub use sistrum_transport::reliable::{
     Cause, Gap, Holder, LostBlocks, Message, Pace, Parts, PeerLosses, Refused, SessionCounters, Tuning,
 };

@@ -1,11 +1,10 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
-use crate::config::Reach;
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
     BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Gap, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, Order, PeerLosses, Rank, Refused, Result, Seq, SessionCounters,
+    MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused, Result, Seq, SessionCounters,
     TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
@@ -57,6 +56,7 @@ impl Node {
         config.check()?;
         let udp = UdpConfig {
             interface: config.interface,
+            interface_index: config.interface_index,
             port: config.port,
             ttl: config.ttl,
             receive_buffer: config.receive_buffer,
@@ -113,9 +113,10 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
+        let fan_out = options.fan_out_from(self.endpoint())?;
         let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, options.fan_out, options.total)?,
-            None => self.join_as_reader(name, options.fan_out)?,
+            Some(members) => self.join_as_member(name, members, fan_out, options.total)?,
+            None => self.join_as_reader(name, fan_out)?,
         };
         Ok(self.groups.add(joined))
     }
@@ -124,19 +125,14 @@ impl Node {
         &mut self,
         name: &str,
         members: Vec<Endpoint>,
-        reach: Reach,
+        fan_out: FanOut,
         mode: TotalMode,
     ) -> Result<Joined> {
         let (local, count) = (self.endpoint(), members.len());
+        let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
         let window = self.config.window_for(count, self.claimed_blocks)?;
         let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
-        let fan_out = match reach {
-            Reach::Multicast(group) => FanOut::Multicast(group),
-            Reach::Unicast => {
-                FanOut::Unicast(members.iter().copied().filter(|member| *member != local).collect())
-            }
-        };
-        let copies = if reach == Reach::Unicast { count.saturating_sub(1) } else { 1 };
+        let copies = if matches!(fan_out, FanOut::Unicast(_)) { count.saturating_sub(1) } else { 1 };
         let tuning = Tuning { pace: self.config.pace_of_each(copies)?, ..self.tuning(window) };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
@@ -160,14 +156,14 @@ impl Node {
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, reach: Reach) -> Result<Joined> {
-        let Reach::Multicast(address) = reach else {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut) -> Result<Joined> {
+        if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
-        };
+        }
         let window = self.config.window_for(2, self.claimed_blocks)?;
-        self.cycle.medium_mut().open_channel(FanOut::Multicast(address))?;
+        self.cycle.medium_mut().open_channel(fan_out)?;
         self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =
@@ -185,14 +181,20 @@ impl Node {
         self.boot.0 ^ u64::from(GroupId::of(name).0)
     }
 
-    /// Casts one message to all members of the group. It is copied into the log and sent by the next [`poll`](Self::poll).
+    /// Casts one message to all members of the group, to be delivered in an [`Order`](crate::Order), or when it is
+    /// [safe](crate::Order::safe). It is copied into the log and sent by the next [`poll`](Self::poll).
     ///
     /// # Errors
     /// [`Refused::Full`] names the member that holds everybody back, [`Refused::Paced`] says that my own pace does: poll, and try again.
     /// [`Refused::TooLarge`] is final.
     #[inline]
-    pub fn cast(&mut self, group: &Group, order: Order, message: &[u8]) -> Result<(), Refused> {
-        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(order, message)
+    pub fn cast(
+        &mut self,
+        group: &Group,
+        promise: impl Into<Promise>,
+        message: &[u8],
+    ) -> Result<(), Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.cast_as(promise.into(), message)
     }
 
     /// Casts a message of `len` bytes that `write` writes in place into the log; `len` is at most what fits in one block.
@@ -203,11 +205,11 @@ impl Node {
     pub fn cast_with(
         &mut self,
         group: &Group,
-        order: Order,
+        promise: impl Into<Promise>,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<(), Refused> {
-        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(order, len)?);
+        write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(promise.into(), len)?);
         Ok(())
     }
 

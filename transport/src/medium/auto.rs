@@ -277,7 +277,7 @@ mod tests {
         if !has_uring() {
             return;
         }
-        let groups = [(); 9].map(|()| FanOut::Multicast(fresh_group()));
+        let groups = [(); 9].map(|()| FanOut::multicast(fresh_group()));
         let mut sender = Udp::open(UdpConfig::default()).unwrap();
         let any = open(MediumChoice::Auto, UdpConfig::default()).unwrap();
         let mut reader = any.with_faults(FaultOptions::default(), 1);

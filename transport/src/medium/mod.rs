@@ -4,6 +4,7 @@
 //! a process sent back to itself. One conformance suite (`conformance.rs`) holds for all of them.
 
 pub mod auto;
+pub mod choice;
 #[cfg(test)]
 mod conformance;
 pub mod fault;
@@ -12,6 +13,7 @@ pub mod udp;
 pub mod uring;
 
 pub use auto::{Any, MediumChoice};
+pub use choice::{Way, Why};
 pub use fault::{Fault, FaultOptions};
 pub use sim::{Network, Sim, SimOptions};
 pub use udp::{Udp, UdpConfig};
@@ -20,6 +22,7 @@ pub use uring::{Looks, Uring};
 use crate::id::Endpoint;
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::Target;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Batches of received blocks in, transmits out.
@@ -76,9 +79,22 @@ pub struct Channel(pub u16);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FanOut {
     /// One datagram to a multicast address and port.
-    Multicast(Endpoint),
+    Multicast {
+        /// The address and port.
+        group: Endpoint,
+        /// Who is heard: these and nobody else (source-specific multicast); empty for everybody.
+        sources: Vec<IpAddr>,
+    },
     /// One datagram to each of the other members.
     Unicast(Vec<Endpoint>),
+}
+
+impl FanOut {
+    /// One datagram to `group`, where everybody is heard.
+    #[must_use]
+    pub const fn multicast(group: Endpoint) -> Self {
+        Self::Multicast { group, sources: Vec::new() }
+    }
 }
 
 /// One received block and who sent it.
@@ -162,6 +178,14 @@ pub enum MediumError {
         what: String,
         /// The system's answer.
         source: std::io::Error,
+    },
+    /// The interface carries no multicast, as `lo` does not for IPv6.
+    #[error("interface {interface} has no route to the multicast group {group}: use unicast, or IPv4")]
+    NoMulticast {
+        /// Name and address of the interface.
+        interface: String,
+        /// The group.
+        group: Endpoint,
     },
     /// The configuration asks for what this medium or machine does not have.
     #[error("{0}")]

@@ -75,6 +75,8 @@ pub struct SimFaults {
     pub truncated: u64,
     /// Took the tail's time.
     pub delayed: u64,
+    /// Arrived after what the same process had sent later.
+    pub reordered: u64,
     /// Lost because the receive buffer was full.
     pub overflowed: u64,
     /// Arrived where nobody was any more.
@@ -148,6 +150,12 @@ impl Network {
         self.core.borrow().next_arrival()
     }
 
+    /// When process `index` can receive something: as [`next_arrival`](Self::next_arrival).
+    #[must_use]
+    pub fn next_arrival_at(&self, index: u16) -> Option<Instant> {
+        self.core.borrow().next_arrival_at(index)
+    }
+
     /// The faults that took effect so far.
     #[must_use]
     pub fn faults(&self) -> SimFaults {
@@ -215,7 +223,7 @@ impl Medium for Sim {
     }
 
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
-        if let FanOut::Multicast(group) = &fan_out {
+        if let FanOut::Multicast { group, .. } = &fan_out {
             self.core.borrow_mut().subscribe(*group, self.index);
         }
         let known = self.routes.iter().position(|route| *route == fan_out);
@@ -253,7 +261,7 @@ impl Medium for Sim {
         match to {
             Target::One(endpoint) => core.post(self.index, endpoint, run, segment),
             Target::Channel(Channel(at)) => match &self.routes[usize::from(at)] {
-                FanOut::Multicast(group) => core.cast(self.index, *group, run, segment),
+                FanOut::Multicast { group, .. } => core.cast(self.index, *group, run, segment),
                 FanOut::Unicast(members) => {
                     members.iter().for_each(|&member| core.post(self.index, member, run, segment));
                 }

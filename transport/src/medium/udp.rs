@@ -3,6 +3,7 @@
 //! Everything is sent from the control socket, so that its (address, port) names this process. Data of a multicast
 //! channel arrives on a socket of its own, which others on the host share; everything else arrives on the control socket.
 
+mod groups;
 pub(super) mod inlet;
 mod outlet;
 mod probe;
@@ -10,24 +11,27 @@ mod probe;
 use super::{
     Arrival, Capabilities, Channel, FanOut, Medium, MediumCounters, MediumError, Sent, Sockets, true_size,
 };
-use crate::id::Endpoint;
+use crate::id::{Endpoint, Family};
 use crate::log::RxPool;
 use crate::protocol::Target;
 use crate::sys::bpf::Filter;
-use crate::sys::interface;
+use crate::sys::interface::Interface;
 use crate::sys::message::{Destination, Waiter};
 use crate::sys::socket::Socket;
+use groups::Group;
 use inlet::{Inlet, Intake, Runs};
 use outlet::Outlet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// How to open [`Udp`]. The default stays on this host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UdpConfig {
-    /// Address of the interface that everything goes by (IPv4).
+    /// Address of the interface that everything goes by. Its family is that of all members and groups.
     pub interface: IpAddr,
+    /// Number of that interface, for a link-local address that several have; 0 leaves it open.
+    pub interface_index: u32,
     /// Port of this process; 0 lets the kernel choose one.
     pub port: u16,
     /// How many routers a multicast datagram crosses; 0 stays on this host.
@@ -49,6 +53,7 @@ impl Default for UdpConfig {
     fn default() -> Self {
         Self {
             interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            interface_index: 0,
             port: 0,
             ttl: 0,
             receive_buffer: 4 << 20,
@@ -64,7 +69,7 @@ impl Default for UdpConfig {
 #[derive(Debug)]
 pub struct Udp {
     config: UdpConfig,
-    address: Ipv4Addr,
+    interface: Interface,
     local: Endpoint,
     pub(super) runs: Runs,
     pub(super) capabilities: Capabilities,
@@ -81,8 +86,8 @@ pub struct Udp {
 /// Where a channel's datagrams go.
 #[derive(Debug)]
 enum Route {
-    /// To a group; what it sends comes back to the inlet of this index in `data`, where the filter drops it.
-    Group { destinations: [Destination; 1], inlet: usize },
+    /// To a group.
+    Group(Group),
     /// To each of the others.
     Each { destinations: Vec<Destination> },
 }
@@ -95,16 +100,14 @@ impl Udp {
     /// names the address or the numbers.
     pub fn open(config: UdpConfig) -> Result<Self, MediumError> {
         let interface = probe::interface(&config)?;
-        let wanted = Endpoint(SocketAddr::new(config.interface, config.port));
+        let wanted = Endpoint(interface.at_port(config.port));
         let doing = |what: &str| failed(format!("cannot {what} UDP {wanted}"));
-        let socket = Socket::open().map_err(doing("open"))?;
+        let socket = Socket::open(interface.family()).map_err(doing("open"))?;
         let receive_buffer =
             socket.ask_receive_buffer(config.receive_buffer).map_err(doing("size the buffer of"))?;
         socket.attach(Filter { own: None, loss: config.buffer_loss }).map_err(doing("filter"))?;
-        socket
-            .send_multicast_by(interface.address, config.ttl.into())
-            .map_err(doing("configure multicast for"))?;
-        let segments = if config.offload { probe::segments() } else { 1 };
+        socket.send_multicast_by(&interface, config.ttl.into()).map_err(doing("configure multicast for"))?;
+        let segments = if config.offload { probe::segments(interface.family()) } else { 1 };
         socket.bind(wanted).map_err(doing("bind"))?;
         let local = socket.local().map_err(doing("name"))?;
         let runs = match segments {
@@ -119,7 +122,7 @@ impl Udp {
         waiter.add(control.socket());
         Ok(Self {
             capabilities: capabilities(&config, &interface, segments, receive_buffer),
-            address: interface.address,
+            interface,
             local,
             runs,
             control,
@@ -133,61 +136,32 @@ impl Udp {
         })
     }
 
-    fn open_group(&mut self, group: Endpoint) -> Result<Channel, MediumError> {
-        let (SocketAddr::V4(address), Some(to)) = (group.0, Destination::new(group)) else {
-            return Err(MediumError::Unsupported(format!("{group}: only IPv4 groups are supported")));
-        };
-        if !address.ip().is_multicast() || address.port() == 0 {
-            return Err(MediumError::Unsupported(format!("{group} is not a multicast address and port")));
-        }
-        // Opened twice, a group would deliver everything twice.
-        let again = self.routes.iter().position(
-            |route| matches!(route, Route::Group { destinations, .. } if destinations[0].endpoint() == group),
-        );
-        if let Some(at) = again {
-            return Ok(channel(at));
-        }
-        let inlet = self.join(address)?;
-        self.waiter.add(inlet.socket());
-        self.data.push(inlet);
-        self.routes.push(Route::Group { destinations: [to], inlet: self.data.len() - 1 });
-        Ok(channel(self.routes.len() - 1))
-    }
-
-    /// A socket that receives `group`. Filter and options come before the address, so that nothing slips by.
-    fn join(&self, group: SocketAddrV4) -> Result<Inlet, MediumError> {
-        let doing = |what: &str| failed(format!("cannot {what} UDP {group} on {}", self.address));
-        let socket = Socket::open().map_err(doing("open"))?;
-        socket.share_address().map_err(doing("share"))?;
-        socket.ask_receive_buffer(self.config.receive_buffer).map_err(doing("size the buffer of"))?;
-        let filter = Filter { own: self.own(), loss: self.config.buffer_loss };
-        socket.attach(filter).map_err(doing("filter"))?;
-        socket.join(*group.ip(), self.address).map_err(doing("join"))?;
-        socket.bind(Endpoint(group.into())).map_err(doing("bind"))?;
-        Inlet::new(socket, self.runs, self.config.buffer_loss > 0.0).map_err(doing("coalesce on"))
-    }
-
     fn open_list(&mut self, members: &[Endpoint]) -> Result<Channel, MediumError> {
+        for &member in members {
+            self.is_of_family("member", member)?;
+        }
         let others = members.iter().filter(|&&member| member != self.local);
-        let unsupported =
-            |member| MediumError::Unsupported(format!("{member}: only IPv4 members are supported"));
-        let destinations: Result<_, _> =
-            others.map(|&member| Destination::new(member).ok_or_else(|| unsupported(member))).collect();
-        self.routes.push(Route::Each { destinations: destinations? });
+        self.routes
+            .push(Route::Each { destinations: others.map(|&member| Destination::new(member)).collect() });
         self.data_by_control = true;
         Ok(channel(self.routes.len() - 1))
+    }
+
+    /// A socket has one family, and so have all that it reaches.
+    fn is_of_family(&self, what: &str, endpoint: Endpoint) -> Result<(), MediumError> {
+        let (family, own) = (endpoint.family(), self.interface.family());
+        if family == own {
+            return Ok(());
+        }
+        let address = self.interface.address;
+        Err(MediumError::Unsupported(format!(
+            "{what} {endpoint} is {family}, but the interface's address {address} is {own}: a group has one family"
+        )))
     }
 
     /// Whether segmentation offload was not switched off.
     pub(super) fn wants_offload(&self) -> bool {
         self.config.offload
-    }
-
-    fn own(&self) -> Option<SocketAddrV4> {
-        match self.local.0 {
-            SocketAddr::V4(own) => Some(own),
-            SocketAddr::V6(_) => None,
-        }
     }
 }
 
@@ -202,7 +176,7 @@ impl Medium for Udp {
 
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
         match fan_out {
-            FanOut::Multicast(group) => self.open_group(group),
+            FanOut::Multicast { group, sources } => self.open_group(group, &sources),
             FanOut::Unicast(members) => self.open_list(&members),
         }
     }
@@ -230,14 +204,18 @@ impl Medium for Udp {
         let from = self.control.socket();
         match to {
             Target::One(endpoint) if endpoint == self.local => Ok(Sent::Done),
-            Target::One(endpoint) => match Destination::new(endpoint) {
-                Some(one) => self.outlet.send(from, &to, &[one], (run, segment), |_| ()),
-                None => Ok(self.outlet.refuse()),
-            },
+            Target::One(endpoint) => {
+                self.outlet.send(from, &to, &[Destination::new(endpoint)], (run, segment), |_| ())
+            }
             Target::Channel(Channel(at)) => match &self.routes[usize::from(at)] {
-                Route::Group { destinations, inlet } => {
-                    let own = &mut self.data[*inlet];
-                    self.outlet.send(from, &to, destinations, (run, segment), |blocks| own.expect_own(blocks))
+                Route::Group(group) => {
+                    let inlet = &mut self.data[group.inlet];
+                    let hears_itself = group.hears_itself;
+                    self.outlet.send(from, &to, &group.destinations, (run, segment), |blocks| {
+                        if hears_itself {
+                            inlet.expect_own(blocks);
+                        }
+                    })
                 }
                 Route::Each { destinations } => {
                     self.outlet.send(from, &to, destinations, (run, segment), |_| ())
@@ -260,7 +238,7 @@ impl Medium for Udp {
 
 fn capabilities(
     config: &UdpConfig,
-    interface: &interface::Interface,
+    interface: &Interface,
     segments: usize,
     receive_buffer: usize,
 ) -> Capabilities {
@@ -271,7 +249,7 @@ fn capabilities(
         max_block: if config.uniform_runs {
             config.block_size
         } else {
-            MAX_PAYLOAD.min(interface.mtu - IP_AND_UDP_BYTES)
+            MAX_PAYLOAD.min(interface.mtu - headers(interface.family()))
         },
         multicast: true,
         max_run_blocks: segments,
@@ -289,13 +267,19 @@ fn channel(at: usize) -> Channel {
     Channel(u16::try_from(at).expect("a process has fewer than 65536 channels"))
 }
 
-/// The largest payload of a UDP datagram over IPv4.
+/// Bytes of an IP header without options, and a UDP header.
+const fn headers(family: Family) -> usize {
+    match family {
+        Family::V4 => 20 + 8,
+        Family::V6 => 40 + 8,
+    }
+}
+
+/// The largest payload of a UDP datagram over IPv4; over IPv6 a little more would fit.
 const MAX_PAYLOAD: usize = 65_507;
 /// The largest run that stays one buffer: with all its headers it must be shorter than a device's usual limit of 64 KiB,
 /// or the kernel segments it at once.
 const MAX_RUN: usize = 65_408;
-/// An IPv4 header without options, and a UDP header.
-const IP_AND_UDP_BYTES: usize = 28;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -36,6 +36,9 @@ pub trait Layer: Sized + fmt::Debug {
     /// Every message of `rank` that ends before block `to` has been delivered here.
     fn delivered(&mut self, rank: Rank, to: Seq);
 
+    /// Every member holds the blocks of `rank` before `to`.
+    fn stable(&mut self, rank: Rank, to: Seq);
+
     /// A stream of which more may be admitted now than at the last look.
     fn woken(&mut self) -> Option<Rank>;
 
@@ -113,6 +116,7 @@ impl Layer for Fifo {
         blocks.next(rank)
     }
     fn delivered(&mut self, _rank: Rank, _to: Seq) {}
+    fn stable(&mut self, _rank: Rank, _to: Seq) {}
     fn woken(&mut self) -> Option<Rank> {
         None
     }

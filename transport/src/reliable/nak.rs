@@ -6,6 +6,7 @@
 
 use super::Tuning;
 use crate::id::Seq;
+use crate::mutated;
 use crate::time::Instant;
 
 /// The timing of one stream's NAKs. Sequences are exclusive ends.
@@ -94,6 +95,9 @@ impl NakTiming {
     pub(super) fn asked(&mut self, now: Instant, next: Seq, to: Seq, rng: &mut fastrand::Rng) {
         self.fresh_due = None;
         self.asked_to = self.asked_to.max(to);
+        if mutated!(NakOnce) {
+            return;
+        }
         // A fresh gap does not put off the repetition for an older one.
         if self.retry_due.is_some_and(|due| due > now) {
             return;

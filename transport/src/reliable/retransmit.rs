@@ -4,6 +4,7 @@
 //! repaired within the hold-off is not sent again.
 
 use crate::id::Seq;
+use crate::mutated;
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -84,7 +85,7 @@ impl Retransmit {
 
     fn is_held_off(&self, now: Instant, seq: Seq) -> bool {
         let last = self.repaired_at[self.slot(seq)];
-        last != NEVER && now.since_ns(last) < self.holdoff_ns
+        last != NEVER && (now.since_ns(last) < self.holdoff_ns || mutated!(RepairOnce))
     }
 
     fn mark(&mut self, at: Instant, from: Seq, to: Seq) {

@@ -12,6 +12,7 @@ use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
 use crate::medium::true_size;
+use crate::mutated;
 use crate::time::Instant;
 use crate::wire::{
     ControlWriter, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part,
@@ -161,7 +162,8 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// The block that is being written: everything before it is sealed.
-    pub(super) fn open(&self) -> Seq {
+    #[must_use]
+    pub fn open(&self) -> Seq {
         self.log.open()
     }
 
@@ -337,7 +339,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Where my stream stands, for a heartbeat.
     pub(super) fn position(&self) -> Heartbeat {
-        self.position_before(self.sent)
+        self.position_before(if mutated!(HeartbeatWithoutTail) { self.flow.stable() } else { self.sent })
     }
 
     /// Whether some member may not have received or delivered everything that was sent.
@@ -424,7 +426,8 @@ impl<O: Outbound> Sender<O> {
     }
 
     fn release(&mut self) {
-        self.log.release(self.flow.delivered().min(self.kept));
+        let freed = if mutated!(LogFreedOnStable) { self.flow.stable() } else { self.flow.delivered() };
+        self.log.release(freed.min(self.kept));
     }
 
     /// The refusal of a cast for which the log has no room.
@@ -475,7 +478,8 @@ impl<O: Outbound> Sender<O> {
         if self.is_closed {
             return Err(Refused::Left);
         }
-        if self.log.open().since(self.log.oldest()) >= self.window - self.reserved {
+        let overfill = if mutated!(OverfillWindow) { 2 } else { 0 };
+        if self.log.open().since(self.log.oldest()) >= self.window - self.reserved + overfill {
             return Err(self.full());
         }
         self.order_room = self.out.open(class);

@@ -8,6 +8,7 @@ use super::nak::{Ask, NakTiming};
 use super::{Cause, SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
 use crate::log::{Insert, ReceiveWindow, RxBlock, RxPool};
+use crate::mutated;
 use crate::protocol::Target;
 use crate::time::Instant;
 use crate::wire::{DataFrames, HEADER_LEN, Header, Heartbeat, NO_FIRST, NakRanges, Part, StatusEntry};
@@ -302,8 +303,9 @@ impl Stream {
         let is_missing = self.is_missing(ask);
         let queued = is_missing
             && control.push(to, |writer| {
-                let written = writer.nak(self.origin, ask.attempt, self.missing(ask));
-                if let Some((first, _)) = self.missing(ask).nth(written) {
+                let forgotten = usize::from(mutated!(ForgetNakRange));
+                let written = writer.nak(self.origin, ask.attempt, self.missing(ask).skip(forgotten));
+                if let Some((first, _)) = self.missing(ask).nth(written + forgotten) {
                     asked_to = first;
                 }
             });
@@ -365,7 +367,8 @@ impl Stream {
 
     /// How far I have come.
     pub(super) fn status(&self) -> StatusEntry {
-        StatusEntry { rank: self.origin, received: self.window.next(), delivered: self.cursor.seq }
+        let received = if mutated!(AckBeyondHeld) { self.highest } else { self.window.next() };
+        StatusEntry { rank: self.origin, received, delivered: self.cursor.seq }
     }
 
     /// Everything before it is held, or was.
@@ -436,9 +439,18 @@ impl Stream {
             match frame.part {
                 Part::Whole => {
                     if handler(Message::whole(self.origin, frame.bytes)).is_break() {
+                        if mutated!(BreakConsumes) {
+                            self.cursor.at = data.len() - frames.remaining();
+                        }
+                        if mutated!(BreakReplays) {
+                            self.cursor.at = 0;
+                        }
                         return Step::Broke;
                     }
                     *delivered += 1;
+                    if mutated!(OneMessagePerBlock) {
+                        return Step::Done;
+                    }
                 }
                 Part::First { total } => {
                     return self.deliver_fragmented(pool, frame.bytes, total, delivered, handler);
@@ -463,6 +475,13 @@ impl Stream {
         H: FnMut(Message<'_>) -> ControlFlow<()>,
     {
         match extent(&self.window, self.limit(), pool, self.cursor.seq, total as usize, first.len()) {
+            Extent::Incomplete { .. } if mutated!(DeliverFragmentEarly) => {
+                if handler(Message::whole(self.origin, first)).is_break() {
+                    return Step::Broke;
+                }
+                *delivered += 1;
+                Step::Done
+            }
             Extent::Incomplete { wait_until } => {
                 self.cursor.wait_until = wait_until;
                 Step::Waits
@@ -482,7 +501,13 @@ impl Stream {
 
     /// Frees what is delivered here and held by all.
     pub(super) fn release(&mut self, pool: &mut RxPool) {
-        let to = if self.is_passive { self.cursor.seq } else { self.stable.min(self.cursor.seq) };
+        let to = if mutated!(FreeOnStableOnly) {
+            self.stable.min(self.window.next())
+        } else if self.is_passive {
+            self.cursor.seq
+        } else {
+            self.stable.min(self.cursor.seq)
+        };
         if to > self.window.base() {
             self.window.release(to, pool);
         }

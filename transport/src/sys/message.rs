@@ -2,11 +2,11 @@
 //!
 //! Nothing here allocates, waits (but [`Waiter`]) or clears memory that the kernel is about to fill.
 
+use super::address::{ADDRESS_BYTES, RawAddress};
 use super::socket::Socket;
 use crate::id::Endpoint;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Socket {
     /// What the system says, pending errors of the network included.
     #[inline]
     pub fn receive_one(&self, into: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut from = MaybeUninit::<libc::sockaddr_in>::uninit();
+        let mut from = MaybeUninit::<RawAddress>::uninit();
         let mut from_len = ADDRESS_BYTES;
         // SAFETY: the kernel writes at most `into.len()` bytes of data and `from_len` bytes of address to memory that is
         // valid and exclusively borrowed for the call.
@@ -48,8 +48,8 @@ impl Socket {
             )
         };
         let Ok(len) = usize::try_from(len) else { return none_or_error() };
-        // SAFETY: the call succeeded on an AF_INET socket, so the kernel has written an IPv4 source address.
-        let from = endpoint_of(unsafe { from.assume_init_ref() });
+        // SAFETY: the call succeeded on a UDP socket, so the kernel has written a whole source address of its family.
+        let from = unsafe { from.assume_init_ref() }.endpoint();
         // With MSG_TRUNC the kernel returns the datagram's real length.
         Ok(Some(Received { len: len.min(into.len()), from, segment: None, truncated: len > into.len() }))
     }
@@ -60,7 +60,7 @@ impl Socket {
     /// What the system says, pending errors of the network included.
     #[inline]
     pub fn receive_run(&self, into: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut from = MaybeUninit::<libc::sockaddr_in>::uninit();
+        let mut from = MaybeUninit::<RawAddress>::uninit();
         let mut control = MaybeUninit::<ControlBuffer>::uninit();
         let mut data = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
         let mut message = header(&mut data);
@@ -72,8 +72,8 @@ impl Socket {
         // and exclusively borrowed for the call.
         let len = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
         let Ok(len) = usize::try_from(len) else { return none_or_error() };
-        // SAFETY: the call succeeded on an AF_INET socket, so the kernel has written an IPv4 source address.
-        let from = endpoint_of(unsafe { from.assume_init_ref() });
+        // SAFETY: the call succeeded on a UDP socket, so the kernel has written a whole source address of its family.
+        let from = unsafe { from.assume_init_ref() }.endpoint();
         let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
         Ok(Some(Received { len, from, segment: segment_of(&message), truncated }))
     }
@@ -92,7 +92,7 @@ impl Socket {
                 datagram.len(),
                 libc::MSG_DONTWAIT,
                 (&raw const to.address).cast(),
-                ADDRESS_BYTES,
+                to.address.len(),
             )
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -107,8 +107,8 @@ impl Socket {
         let mut control = ControlBuffer::default();
         let mut data = libc::iovec { iov_base: run.as_ptr().cast_mut().cast(), iov_len: run.len() };
         let mut message = header(&mut data);
+        message.msg_namelen = address.len();
         message.msg_name = (&raw mut address).cast();
-        message.msg_namelen = ADDRESS_BYTES;
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = SEGMENT_SPACE as _;
         write_segment(&message, segment);
@@ -122,28 +122,21 @@ impl Socket {
 /// Where a datagram goes, in the kernel's own form.
 #[derive(Clone, Copy)]
 pub struct Destination {
-    address: libc::sockaddr_in,
+    address: RawAddress,
 }
 
 impl Destination {
-    /// The form of `to`, or `None` for an IPv6 address: the sockets here are IPv4.
+    /// The form of `to`. A socket of the other family refuses to send there.
     #[must_use]
     #[inline]
-    pub fn new(to: Endpoint) -> Option<Self> {
-        let SocketAddr::V4(to) = to.0 else { return None };
-        let address = libc::sockaddr_in {
-            sin_family: FAMILY,
-            sin_port: to.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: to.ip().to_bits().to_be() },
-            sin_zero: [0; 8],
-        };
-        Some(Self { address })
+    pub fn new(to: Endpoint) -> Self {
+        Self { address: RawAddress::of(to) }
     }
 
     /// The same place as an endpoint.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        endpoint_of(&self.address)
+        self.address.endpoint()
     }
 }
 
@@ -204,12 +197,6 @@ pub(super) fn header(data: &mut libc::iovec) -> libc::msghdr {
     message
 }
 
-#[inline]
-pub(super) fn endpoint_of(address: &libc::sockaddr_in) -> Endpoint {
-    let ip = Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr));
-    Endpoint(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(address.sin_port))))
-}
-
 /// The segment size that the kernel reports for a coalesced run; its only control message that was asked for.
 #[inline]
 pub(super) fn segment_of(message: &libc::msghdr) -> Option<usize> {
@@ -255,10 +242,6 @@ fn none_or_error() -> io::Result<Option<Received>> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "2 and 16")]
-const FAMILY: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
-#[expect(clippy::cast_possible_truncation, reason = "2 and 16")]
-pub(super) const ADDRESS_BYTES: libc::socklen_t = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
 // SAFETY: CMSG_SPACE is unsafe only because it once was a C macro; it computes with its argument.
 const SEGMENT_SPACE: u32 = unsafe { libc::CMSG_SPACE(2) };
 // SAFETY: as above, for CMSG_LEN.
@@ -271,15 +254,27 @@ mod tests {
     use std::time::Instant;
 
     fn bound() -> (Socket, Destination) {
-        let socket = Socket::open().unwrap();
-        socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap();
-        let to = Destination::new(socket.local().unwrap()).unwrap();
+        bound_to("127.0.0.1:0")
+    }
+
+    fn bound_to(address: &str) -> (Socket, Destination) {
+        let at = Endpoint(address.parse().unwrap());
+        let socket = Socket::open(at.family()).unwrap();
+        socket.bind(at).unwrap();
+        let to = Destination::new(socket.local().unwrap());
         (socket, to)
     }
 
     #[test]
     fn a_datagram_comes_with_its_sender_and_an_empty_socket_says_none() {
-        let ((from, _), (into, to)) = (bound(), bound());
+        comes_with_its_sender("127.0.0.1:0");
+        if crate::sys::tests::has_ipv6() {
+            comes_with_its_sender("[::1]:0");
+        }
+    }
+
+    fn comes_with_its_sender(address: &str) {
+        let ((from, _), (into, to)) = (bound_to(address), bound_to(address));
         let mut buffer = [0; 64];
         assert_eq!(into.receive_one(&mut buffer).unwrap(), None);
         assert_eq!(into.receive_run(&mut buffer).unwrap(), None);

@@ -1,14 +1,17 @@
 //! UDP sockets with the options that group communication needs, and the kernel's word on what it granted.
 
+use super::address::RawAddress;
 use super::bpf::Filter;
-use crate::id::Endpoint;
+use super::interface::Interface;
+use crate::id::{Endpoint, Family};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::mem;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// A non-blocking IPv4 UDP socket.
+/// A non-blocking UDP socket of one family: one of IPv6 has no part in IPv4.
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
@@ -18,10 +21,17 @@ impl Socket {
     /// A socket that is bound to nothing.
     ///
     /// # Errors
-    /// What the system says: no permission, too many files.
-    pub fn open() -> io::Result<Self> {
-        let inner = socket2::Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    /// What the system says: no permission, too many files, no IPv6.
+    pub fn open(family: Family) -> io::Result<Self> {
+        let domain = match family {
+            Family::V4 => Domain::IPV4,
+            Family::V6 => Domain::IPV6,
+        };
+        let inner = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         inner.set_nonblocking(true)?;
+        if family == Family::V6 {
+            inner.set_only_v6(true)?;
+        }
         Ok(Self { inner })
     }
 
@@ -50,23 +60,76 @@ impl Socket {
         self.inner.set_reuse_address(true)
     }
 
-    /// Multicast leaves by `interface`, crosses `ttl` routers (0: stays on this host), and reaches this host as well.
+    /// The address that the kernel would send from to `to`, as its routes say. Nothing is sent.
+    ///
+    /// # Errors
+    /// No route, an address of the other family.
+    pub fn route_to(&self, to: Endpoint) -> io::Result<Endpoint> {
+        self.inner.connect(&SockAddr::from(to.0))?;
+        self.local()
+    }
+
+    /// Multicast leaves by `interface`, crosses `hops` routers (0: stays on this host), and reaches this host as well.
     ///
     /// # Errors
     /// What the system says.
-    pub fn send_multicast_by(&self, interface: Ipv4Addr, ttl: u32) -> io::Result<()> {
-        self.inner.set_multicast_if_v4(&interface)?;
-        self.inner.set_multicast_ttl_v4(ttl)?;
-        self.inner.set_multicast_loop_v4(true)
+    pub fn send_multicast_by(&self, interface: &Interface, hops: u32) -> io::Result<()> {
+        match interface.address {
+            IpAddr::V4(address) => {
+                self.inner.set_multicast_if_v4(&address)?;
+                self.inner.set_multicast_ttl_v4(hops)?;
+                self.inner.set_multicast_loop_v4(true)
+            }
+            IpAddr::V6(_) => {
+                self.inner.set_multicast_if_v6(interface.index)?;
+                self.inner.set_multicast_hops_v6(hops)?;
+                self.inner.set_multicast_loop_v6(true)
+            }
+        }
     }
 
     /// Receives what is sent to `group` by way of `interface`, and no group that only others on this host have joined.
     ///
     /// # Errors
-    /// Not a multicast address, no such interface, too many groups.
-    pub fn join(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.inner.set_multicast_all_v4(false)?;
-        self.inner.join_multicast_v4(&group, &interface)
+    /// Not a multicast address, no such interface, too many groups; for IPv6 a kernel older than 4.20.
+    pub fn join(&self, group: IpAddr, interface: &Interface) -> io::Result<()> {
+        self.take_only_joined(group, interface)?;
+        match (group, interface.address) {
+            (IpAddr::V4(group), IpAddr::V4(address)) => self.inner.join_multicast_v4(&group, &address),
+            (IpAddr::V6(group), _) => self.inner.join_multicast_v6(&group, interface.index),
+            (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// The same for what `source` sends, and nobody else but other sources that were joined so.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join); `ENOBUFS` beyond the system's limit of sources.
+    pub fn join_source(&self, group: IpAddr, interface: &Interface, source: IpAddr) -> io::Result<()> {
+        self.take_only_joined(group, interface)?;
+        let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+        // SAFETY: plain data for which all zeroes are valid.
+        let mut request: libc::group_source_req = unsafe { mem::zeroed() };
+        request.gsr_interface = interface.index;
+        for (place, address) in [(&raw mut request.gsr_group, group), (&raw mut request.gsr_source, source)] {
+            let address = RawAddress::of(Endpoint(SocketAddr::new(address, 0)));
+            // SAFETY: a sockaddr_storage has room, and the alignment, for an address of any family.
+            unsafe { place.cast::<RawAddress>().write(address) };
+        }
+        self.set(level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
+    }
+
+    /// Closes the socket to groups that others on this host have joined, and to the same group by way of another interface.
+    fn take_only_joined(&self, group: IpAddr, interface: &Interface) -> io::Result<()> {
+        match group {
+            IpAddr::V4(_) => self.inner.set_multicast_all_v4(false),
+            IpAddr::V6(_) => {
+                // Without it IPv6 compares groups only. A kernel older than 5.7 lets nobody but root have it; what comes by
+                // another interface is then refused by who sent it.
+                let _ = self.inner.bind_device_by_index_v6(NonZeroU32::new(interface.index));
+                self.inner.set_multicast_all_v6(false)
+            }
+        }
     }
 
     /// Asks for a receive buffer of `bytes` (the kernel doubles that for its own bookkeeping) and returns what was
@@ -76,7 +139,7 @@ impl Socket {
     /// What the system says.
     pub fn ask_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
         let asked = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
-        if self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, asked).is_err() {
+        if self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &asked).is_err() {
             self.inner.set_recv_buffer_size(bytes)?;
         }
         self.inner.recv_buffer_size()
@@ -87,7 +150,7 @@ impl Socket {
     /// # Errors
     /// The kernel is older than 5.0.
     pub fn coalesce(&self, on: bool) -> io::Result<()> {
-        self.set(libc::SOL_UDP, libc::UDP_GRO, i32::from(on))
+        self.set(libc::SOL_UDP, libc::UDP_GRO, &i32::from(on))
     }
 
     /// Puts the program of `filter` in front of the socket, in place of any earlier one; a filter that wants nothing
@@ -125,11 +188,12 @@ impl Socket {
         Ok(SocketMemory { charged: words[MEMORY_CHARGED] as usize, drops: words[MEMORY_DROPS] })
     }
 
-    fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
-        let len = libc::socklen_t::try_from(mem::size_of_val(&value)).expect("4 bytes fit");
-        // SAFETY: `value` is a valid int of `len` bytes for the whole call, which only reads it.
+    /// Sets an option whose value is plain data without pointers.
+    fn set<T>(&self, level: i32, option: i32, value: &T) -> io::Result<()> {
+        let len = libc::socklen_t::try_from(mem::size_of::<T>()).expect("options are small");
+        // SAFETY: `value` is valid and has `len` bytes for the whole call, which only reads it.
         let status =
-            unsafe { libc::setsockopt(self.as_raw_fd(), level, option, (&raw const value).cast(), len) };
+            unsafe { libc::setsockopt(self.as_raw_fd(), level, option, (&raw const *value).cast(), len) };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
@@ -158,27 +222,55 @@ mod tests {
     use super::*;
     use crate::sys::message::Destination;
 
-    fn bound() -> (Socket, Destination) {
-        let socket = Socket::open().unwrap();
-        socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap();
-        let to = Destination::new(socket.local().unwrap()).unwrap();
+    fn bound(address: &str) -> (Socket, Destination) {
+        let at = Endpoint(address.parse().unwrap());
+        let socket = Socket::open(at.family()).unwrap();
+        socket.bind(at).unwrap();
+        let to = Destination::new(socket.local().unwrap());
         (socket, to)
     }
 
     #[test]
     fn multicast_goes_by_the_interface_and_no_further_than_asked() {
-        let (socket, _) = bound();
-        socket.send_multicast_by(Ipv4Addr::LOCALHOST, 0).unwrap();
+        let (socket, _) = bound("127.0.0.1:0");
+        let interface = Interface::find("127.0.0.1").unwrap();
+        socket.send_multicast_by(&interface, 0).unwrap();
         assert_eq!(socket.inner.multicast_ttl_v4().unwrap(), 0);
-        assert_eq!(socket.inner.multicast_if_v4().unwrap(), Ipv4Addr::LOCALHOST);
+        assert_eq!(socket.inner.multicast_if_v4().unwrap(), std::net::Ipv4Addr::LOCALHOST);
         assert!(socket.inner.multicast_loop_v4().unwrap());
-        socket.join(Ipv4Addr::new(239, 255, 0, 1), Ipv4Addr::LOCALHOST).unwrap();
+        socket.join("239.255.0.1".parse().unwrap(), &interface).unwrap();
         assert!(!socket.inner.multicast_all_v4().unwrap());
     }
 
     #[test]
+    fn multicast_by_ipv6_goes_by_the_index_of_the_interface() {
+        if !crate::sys::tests::has_ipv6() {
+            return;
+        }
+        let (socket, _) = bound("[::1]:0");
+        let interface = Interface::find("::1").unwrap();
+        socket.send_multicast_by(&interface, 3).unwrap();
+        assert_eq!(socket.inner.multicast_hops_v6().unwrap(), 3);
+        assert_eq!(socket.inner.multicast_if_v6().unwrap(), interface.index);
+        assert!(socket.inner.multicast_loop_v6().unwrap() && socket.inner.only_v6().unwrap());
+        socket.join("ff15::7171".parse().unwrap(), &interface).unwrap();
+        assert!(!socket.inner.multicast_all_v6().unwrap());
+    }
+
+    #[test]
+    fn a_route_is_asked_for_without_a_word_to_anybody() {
+        let local = |to: &str| {
+            let to = Endpoint(to.parse().unwrap());
+            Socket::open(to.family()).unwrap().route_to(to)
+        };
+        assert!(local("127.0.0.1:9").unwrap().0.ip().is_loopback());
+        let socket = Socket::open(Family::V4).unwrap();
+        assert!(socket.route_to(Endpoint("[::1]:9".parse().unwrap())).is_err());
+    }
+
+    #[test]
     fn the_buffer_is_what_the_kernel_granted_and_drops_are_what_it_could_not_hold() {
-        let (socket, to) = bound();
+        let (socket, to) = bound("127.0.0.1:0");
         assert_eq!(socket.ask_receive_buffer(10_000).unwrap(), 20_000);
         let before = socket.memory().unwrap();
         assert_eq!((before.charged, before.drops), (0, 0));

@@ -9,7 +9,8 @@
 mod buffers;
 mod entrance;
 
-use super::message::{ADDRESS_BYTES, ControlBuffer, Received, endpoint_of, header, segment_of};
+use super::address::{ADDRESS_BYTES, RawAddress, endpoint_in};
+use super::message::{ControlBuffer, Received, header, segment_of};
 use super::socket::Socket;
 use buffers::{BUFFER_GROUP, Buffers};
 use entrance::Entrance;
@@ -61,7 +62,7 @@ pub struct Indexed<'a> {
 
 /// What one one-shot receive needs beside its buffer. The kernel has pointers into it during `receive_each` only.
 struct Slot {
-    from: MaybeUninit<libc::sockaddr_in>,
+    from: MaybeUninit<RawAddress>,
     control: MaybeUninit<ControlBuffer>,
     data: libc::iovec,
     message: libc::msghdr,
@@ -434,8 +435,8 @@ impl Slot {
     #[inline]
     fn answer(&self) -> io::Result<Option<Received>> {
         let Ok(len) = usize::try_from(self.result) else { return none_or_error(-self.result) };
-        // SAFETY: the receive succeeded on an AF_INET socket, so the kernel has written an IPv4 source address.
-        let from = endpoint_of(unsafe { self.from.assume_init_ref() });
+        // SAFETY: the receive succeeded on a UDP socket, so the kernel has written a whole source address of its family.
+        let from = unsafe { self.from.assume_init_ref() }.endpoint();
         let truncated = self.message.msg_flags & libc::MSG_TRUNC != 0;
         Ok(Some(Received { len, from, segment: segment_of(&self.message), truncated }))
     }
@@ -475,12 +476,7 @@ impl Burst {
 /// Reads what the kernel wrote before a datagram's payload: how long what is, the address, the control messages.
 fn parse(bytes: &[u8], asked: &libc::msghdr) -> Option<Received> {
     let out = RecvMsgOut::parse(bytes, asked).ok()?;
-    let address = out.name_data();
-    if address.len() < mem::size_of::<libc::sockaddr_in>() {
-        return None;
-    }
-    // SAFETY: there are enough bytes, any of which make a valid sockaddr_in; nothing is asked of their alignment.
-    let from = endpoint_of(&unsafe { address.as_ptr().cast::<libc::sockaddr_in>().read_unaligned() });
+    let from = endpoint_in(out.name_data())?;
     let mut control = ControlBuffer::default();
     let told = out.control_data();
     control.0.get_mut(..told.len())?.copy_from_slice(told);
@@ -564,7 +560,7 @@ mod tests {
     fn a_receive_that_stays_pending_is_cancelled_and_a_watch_survives_that() {
         let Ok(mut ring) = Ring::open() else { return };
         ring.flags = 0;
-        let sockets = [(); 3].map(|()| Socket::open().unwrap());
+        let sockets = [(); 3].map(|()| Socket::open(crate::id::Family::V4).unwrap());
         sockets.iter().for_each(|socket| socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap());
         ring.watch(&sockets[2], 7).unwrap();
         let mut memory = [[0; 100]; 2];

@@ -24,6 +24,7 @@
 
 use super::{HEADER_LEN, Malformed};
 use crate::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
+use crate::mutated;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -34,7 +35,7 @@ const CIPHER_NONE: u8 = 0;
 /// The checksum covers the data frames too.
 const FLAG_PAYLOAD_CHECKED: u8 = 1;
 /// The flags that ordering layers use among themselves: this layer carries them, and gives them no meaning.
-pub const ORDER_FLAGS: u8 = 0xf0;
+pub const ORDER_FLAGS: u8 = 0xf8;
 
 /// `first` of a block in which no message begins.
 pub const NO_FIRST: u16 = 0;
@@ -110,6 +111,9 @@ impl Header {
     /// The full sequence of this block, given one that is less than 2^31 blocks away.
     #[must_use]
     pub fn seq_near(&self, near: Seq) -> Option<Seq> {
+        if mutated!(WrongWrap) {
+            return Some(Seq((near.0 & !u64::from(u32::MAX)) | u64::from(self.seq)));
+        }
         near.nearest(self.seq)
     }
 
@@ -173,6 +177,7 @@ impl Header {
         }
         if checksum(block, trailer as usize, used as usize, raw.flags & FLAG_PAYLOAD_CHECKED != 0)
             != raw.crc.get()
+            && !mutated!(SkipChecksum)
         {
             return Err(Malformed::Checksum);
         }

@@ -30,7 +30,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use options::{Medium, Options, Pace, group, pace, percent};
+pub(crate) use options::{Medium, Options, Pace, pace, percent};
 
 use crate::capture::Feed;
 use crate::digest::Digest;

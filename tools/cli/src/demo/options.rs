@@ -133,7 +133,7 @@ pub(crate) fn pace(text: &str) -> Result<Pace, String> {
     }
 }
 
-pub(crate) fn group(text: &str) -> Result<SocketAddrV4, String> {
+fn group(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(group) if !group.ip().is_multicast() => Err(format!("{} is not a multicast address", group.ip())),
         Ok(group) if group.port() == 0 => Err("the group's port must not be 0".to_owned()),

@@ -1,7 +1,7 @@
 //! What a run needs of this host: an interface, a group, a block size; each checked before anything starts.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use super::api::Interface;
 use super::lines::{Plan, Role};
@@ -34,7 +34,7 @@ impl Setup {
     pub(super) fn plan(&self, options: &Options, rank: u16, role: Role) -> Plan {
         Plan {
             medium: options.medium,
-            interface: IpAddr::V4(self.interface.address),
+            interface: self.interface.address,
             group: self.group,
             receive_buffer: options.rcvbuf.map(|bytes| bytes as usize),
             block_size: self.block_size,
@@ -63,6 +63,11 @@ impl Setup {
 
 /// The demo has no way to say that a network is used without a key, so it uses none.
 fn stays_here(Interface { name, address, .. }: &Interface) -> Result<(), Refusal> {
+    if address.is_loopback() && address.is_ipv6() {
+        return Err(Refusal::new(format_args!(
+            "interface {name} ({address}): the demo multicasts, and IPv6 has no multicast on loopback: take 127.0.0.1"
+        )));
+    }
     if address.is_loopback() {
         return Ok(());
     }
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     fn interface(mtu: usize) -> Interface {
-        Interface { name: "x0".to_owned(), address: Ipv4Addr::new(192, 0, 2, 1), mtu }
+        Interface { name: "x0".to_owned(), address: Ipv4Addr::new(192, 0, 2, 1).into(), index: 7, mtu }
     }
 
     #[test]
@@ -148,7 +153,10 @@ mod tests {
     fn only_loopback_is_taken() {
         let refused = stays_here(&interface(1_500)).expect_err("a network without a key");
         assert!(refused.to_string().starts_with("interface x0 (192.0.2.1) is not loopback"));
-        assert_eq!(stays_here(&Interface { address: Ipv4Addr::LOCALHOST, ..interface(65_536) }), Ok(()));
+        let at = |address: &str| Interface { address: address.parse().expect("one"), ..interface(65_536) };
+        assert_eq!(stays_here(&at("127.0.0.1")), Ok(()));
+        let refused = stays_here(&at("::1")).expect_err("no multicast there");
+        assert!(refused.to_string().contains("IPv6 has no multicast on loopback"), "{refused}");
     }
 
     #[test]

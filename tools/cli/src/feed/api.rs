@@ -3,8 +3,8 @@
 #[cfg(test)]
 pub(super) use sistrum::Seq;
 pub(super) use sistrum::{
-    Cause, Clock, Config, Conflict, Endpoint, Event, Faults, Gap, Group, Holder, Instant, Interface,
-    JoinOptions, MediumChoice, MonotonicClock, Node, Order, Pace, PeerLosses, Rank, Refused,
+    Cause, Clock, Config, Conflict, Endpoint, Event, Family, Faults, Gap, Group, Holder, Instant, Interface,
+    JoinOptions, MediumChoice, MonotonicClock, Node, Order, Pace, PeerLosses, Rank, Refused, Way,
 };
 
 /// What a node tells, as far as the feed wants to know.

@@ -2,10 +2,9 @@
 //!
 //! The publisher is the first. All others are sorted by address and port, so that nobody has to keep an order.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 
-use super::options::Common;
-use crate::refusal::Refusal;
+use super::named::Named;
 
 /// The list, and which of it is this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,32 +29,23 @@ pub(super) enum Role {
 pub(super) struct Own<F> {
     /// By `--port`.
     pub(super) port: Option<u16>,
-    /// By `--interface`.
+    /// By `--interface`, or by the route to the peers.
     pub(super) address: Option<IpAddr>,
     /// Whether an address is one of this host.
     pub(super) is_here: F,
 }
 
 impl Members {
-    /// The list that the options give.
+    /// The list of what is named.
     pub(super) fn of(
-        options: &Common,
+        named: &Named,
         role: Role,
-        own: Own<impl Fn(IpAddr) -> bool>,
-    ) -> Result<Self, Refusal> {
+        own: &Own<impl Fn(SocketAddr) -> bool>,
+    ) -> Result<Self, String> {
         if role == Role::Late {
             return Ok(Self { list: Vec::new(), me: 0 });
         }
-        let (members, peers) = (resolve(&options.members)?, resolve(&options.peers)?);
-        Self::build(members, peers, role, &own).map_err(Refusal::new)
-    }
-
-    fn build(
-        members: Vec<SocketAddr>,
-        peers: Vec<SocketAddr>,
-        role: Role,
-        own: &Own<impl Fn(IpAddr) -> bool>,
-    ) -> Result<Self, String> {
+        let (members, peers) = (named.members.clone(), named.peers.clone());
         let (mut list, me) = match (members.is_empty(), peers.is_empty()) {
             (true, true) => {
                 return Err(
@@ -93,7 +83,7 @@ impl Members {
     }
 }
 
-impl<F: Fn(IpAddr) -> bool> Own<F> {
+impl<F: Fn(SocketAddr) -> bool> Own<F> {
     /// Which of `members` this process is.
     fn find(&self, members: &[SocketAddr], role: Role) -> Result<SocketAddr, String> {
         let (publisher, subscribers) = (&members[..1], &members[1..]);
@@ -116,19 +106,12 @@ impl<F: Fn(IpAddr) -> bool> Own<F> {
 
     fn may_be(&self, member: &SocketAddr) -> bool {
         let by_port = self.port.is_none_or(|port| port == member.port());
-        by_port && self.address.map_or_else(|| (self.is_here)(member.ip()), |address| address == member.ip())
+        by_port && self.address.map_or_else(|| (self.is_here)(*member), |address| address == member.ip())
     }
 
     /// `peers` and this process as one list, the publisher first.
     fn join(&self, peers: Vec<SocketAddr>, role: Role) -> Result<(Vec<SocketAddr>, SocketAddr), String> {
-        let loopback = peers.iter().all(|peer| peer.ip().is_loopback());
-        let address = match self.address {
-            Some(address) => address,
-            None if loopback => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            None => {
-                return Err("--peers beyond this host want --interface, by which they reach me".to_owned());
-            }
-        };
+        let address = self.address.ok_or("--peers want an interface, by which they reach me")?;
         let port = self.port.ok_or("--peers want --port, by which they reach me")?;
         let me = SocketAddr::new(address, port);
         let mut list = peers;
@@ -151,40 +134,31 @@ impl<F> std::fmt::Display for Own<F> {
     }
 }
 
-fn resolve(names: &[String]) -> Result<Vec<SocketAddr>, Refusal> {
-    names.iter().map(|name| resolve_one(name)).collect()
-}
-
-/// The first IPv4 address of `HOST:PORT`.
-fn resolve_one(name: &str) -> Result<SocketAddr, Refusal> {
-    let wrong = |why: &dyn std::fmt::Display| Refusal::new(format_args!("member {name:?}: {why}"));
-    let port = name.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_none_or(|port| port == 0) {
-        return Err(wrong(&"HOST:PORT is wanted, such as 127.0.0.1:7001"));
-    }
-    let mut found = name.to_socket_addrs().map_err(|error| wrong(&error))?;
-    found.find(SocketAddr::is_ipv4).ok_or_else(|| wrong(&"has no IPv4 address"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::api::Family;
 
     fn addresses(text: &str) -> Vec<SocketAddr> {
         text.split_whitespace().map(|one| one.parse().expect("an address")).collect()
     }
 
-    fn own(port: Option<u16>, address: Option<&str>) -> Own<impl Fn(IpAddr) -> bool> {
+    fn own(port: Option<u16>, address: Option<&str>) -> Own<impl Fn(SocketAddr) -> bool> {
         let address = address.map(|address| address.parse().expect("an address"));
-        Own { port, address, is_here: |address: IpAddr| address.is_loopback() }
+        Own { port, address, is_here: |address: SocketAddr| address.ip().is_loopback() }
+    }
+
+    fn named(members: &str, peers: &str) -> Named {
+        let (members, peers, sources) = (addresses(members), addresses(peers), Vec::new());
+        Named { members, peers, sources, family: Family::V4, group: None }
     }
 
     fn members(text: &str, role: Role, port: Option<u16>) -> Result<Members, String> {
-        Members::build(addresses(text), Vec::new(), role, &own(port, None))
+        Members::of(&named(text, ""), role, &own(port, None))
     }
 
     fn peers(text: &str, role: Role, port: u16) -> Result<Members, String> {
-        Members::build(Vec::new(), addresses(text), role, &own(Some(port), None))
+        Members::of(&named("", text), role, &own(Some(port), Some("127.0.0.1")))
     }
 
     #[test]
@@ -218,11 +192,8 @@ mod tests {
         assert!(error("10.0.0.1:1 127.0.0.1:7", Role::Publisher, None).contains("is 10.0.0.1:1"));
         assert!(error("127.0.0.1:1 127.0.0.1:7", Role::Publisher, Some(7)).contains("port 7"));
         let by_interface = own(None, Some("10.0.0.2"));
-        let list = addresses("10.0.0.1:7 10.0.0.2:7 10.0.0.3:7");
-        assert!(
-            Members::build(list, Vec::new(), Role::Subscriber, &by_interface)
-                .is_ok_and(|members| members.me == 1)
-        );
+        let list = named("10.0.0.1:7 10.0.0.2:7 10.0.0.3:7", "");
+        assert!(Members::of(&list, Role::Subscriber, &by_interface).is_ok_and(|members| members.me == 1));
     }
 
     #[test]
@@ -231,9 +202,5 @@ mod tests {
         assert!(members("127.0.0.1:1 127.0.0.1:2 127.0.0.1:2", Role::Publisher, None).is_err());
         assert!(members("", Role::Publisher, None).is_err());
         assert!(peers("127.0.0.1:7", Role::Publisher, 7).is_err());
-        assert!(peers("10.0.0.9:7", Role::Publisher, 7).expect_err("where").contains("--interface"));
-        for name in ["a", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "[::1]:7", ""] {
-            assert!(resolve_one(name).is_err(), "{name}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The options of `sistrum feed`, and the checks that need no system.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,8 +51,12 @@ pub(crate) struct Publish {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Subscribe {
     /// Comes to a running feed without standing in its list: holds nobody up, starts at the next whole message.
-    #[arg(long, conflicts_with_all = ["members", "peers", "unicast"])]
+    #[arg(long, conflicts_with_all = ["members", "peers", "unicast", "source_specific"])]
     pub(super) late: bool,
+
+    /// Who is late hears only what is sent from these addresses (source-specific multicast).
+    #[arg(long, value_name = "ADDR,..", value_delimiter = ',')]
+    pub(super) sources: Vec<IpAddr>,
 
     /// Writes the messages to standard output.
     #[arg(long)]
@@ -85,13 +89,17 @@ pub(crate) struct Common {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
 
-    /// My interface, by address or by name [default: that of my address in the list, else 127.0.0.1].
+    /// My interface, by address or by name [default: that of my address in the list; with --peers, by the routes].
     #[arg(long, value_name = "ADDR|NAME")]
     pub(super) interface: Option<String>,
 
-    /// Multicast group and port: the same for all.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "239.255.71.71:7171", value_parser = crate::demo::group)]
-    pub(super) group: SocketAddrV4,
+    /// Multicast group and port: the same for all [default: 239.255.71.71:7171, or [ff15::7171]:7171].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = group)]
+    pub(super) group: Option<SocketAddr>,
+
+    /// Lets in only what members of the list send to the group (source-specific multicast).
+    #[arg(long, conflicts_with = "unicast")]
+    pub(super) source_specific: bool,
 
     /// Sends to each subscriber by itself, for networks without multicast: the same for all.
     #[arg(long)]
@@ -142,6 +150,11 @@ impl Publish {
 
 impl Subscribe {
     pub(super) fn check(&self) -> Result<(), Refusal> {
+        if !self.late && !self.sources.is_empty() {
+            return Err(Refusal::new(
+                "--sources goes with --late: who stands in the list hears it by --source-specific",
+            ));
+        }
         if self.json && self.write {
             return Err(Refusal::new(
                 "--json and --write both want standard output: write to a file with --out",
@@ -164,6 +177,18 @@ impl std::ops::Deref for Subscribe {
 
     fn deref(&self) -> &Common {
         &self.common
+    }
+}
+
+fn group(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(group) if !group.ip().is_multicast() => Err(format!("{} is not a multicast address", group.ip())),
+        Ok(group) if group.port() == 0 => Err("the group's port must not be 0".to_owned()),
+        Ok(group) => Ok(group),
+        Err(_) => {
+            Err("a multicast address and a port are wanted, such as 239.255.1.2:7000 or [ff15::7]:7000"
+                .to_owned())
+        }
     }
 }
 
@@ -203,6 +228,14 @@ at once.";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_of_either_family() {
+        assert!(["239.255.1.2:7000", "[ff15::7]:7000"].iter().all(|text| group(text).is_ok()));
+        let wrong =
+            ["10.0.0.1:7", "239.255.1.2:0", "239.255.1.2", "[fd00::1]:7", "ff15::7:7000", "[ff15::7]"];
+        assert!(wrong.iter().all(|text| group(text).is_err()));
+    }
 
     #[test]
     fn times_of_nothing_are_refused() {

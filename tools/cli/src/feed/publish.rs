@@ -31,7 +31,7 @@ pub(super) fn run(options: &Publish) -> Result<ExitCode, Refusal> {
             Head::Message | Head::Waiting => {}
         }
     }
-    let seat = Seat::open(options, Role::Publisher, options.limit_of_sending())?;
+    let seat = Seat::open(options, Role::Publisher, &[], options.limit_of_sending())?;
     seat.announce();
     if let Some(size) = stream.size() {
         seat.bar.set_length(size);

@@ -12,7 +12,9 @@ use super::api::{
 };
 use super::losses::{Losses, Watch};
 use super::members::{Members, Own, Role};
+use super::named::Named;
 use super::options::Common;
+use super::place::{self, Place};
 use super::signals::Signals;
 use crate::demo::Medium;
 use crate::refusal::Refusal;
@@ -25,6 +27,8 @@ pub(super) struct Seat {
     pub(super) role: Role,
     pub(super) medium: String,
     pub(super) interface: Interface,
+    /// Why it is this interface.
+    why: String,
     /// Where everybody sends to; `None` when each is sent to by itself.
     pub(super) multicast: Option<SocketAddr>,
     /// Who said goodbye.
@@ -44,24 +48,32 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Opens the node, which sends at this pace, and joins the group. Nothing waits for anybody yet.
-    pub(super) fn open(options: &Common, role: Role, pace: Option<Pace>) -> Result<Self, Refusal> {
-        let wanted = options.interface.as_deref().map(Interface::find).transpose().map_err(Refusal::new)?;
-        let is_here = |address: IpAddr| Interface::find(&address.to_string()).is_ok();
-        let own = Own {
-            port: options.port,
-            address: wanted.as_ref().map(|found| IpAddr::V4(found.address)),
-            is_here,
+    /// Opens the node, which sends at this pace, and joins the group. Nothing waits for anybody yet. Who is late may hear
+    /// `sources` only.
+    pub(super) fn open(
+        options: &Common,
+        role: Role,
+        sources: &[IpAddr],
+        pace: Option<Pace>,
+    ) -> Result<Self, Refusal> {
+        let named = Named::by(options, sources)?;
+        let place = Place::before_list(options, role, &named)?;
+        let address = place.as_ref().map(|place| place.interface.address);
+        let own = Own { port: options.port, address, is_here: place::is_here };
+        let members = Members::of(&named, role, &own).map_err(Refusal::new)?;
+        let place = match place {
+            Some(place) => place,
+            None => Place::of_list(members.list[members.me])?,
         };
-        let members = Members::of(options, role, own)?;
-        let interface = interface_of(wanted, &members)?;
+        let Place { interface, why } = place;
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
         let mut config = config(options, role, &interface, port);
         config.tuning.pace = pace;
         let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
-        let multicast = (!options.unicast).then_some(SocketAddr::V4(options.group));
-        let group = node.join(GROUP, joining(role, &members, multicast)).map_err(Refusal::new)?;
+        let multicast = named.group;
+        let joining = joining(role, &members, options, &named);
+        let group = node.join(GROUP, joining).map_err(Refusal::new)?;
         let (viewed, look_at, stop, left, sign, watch) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
@@ -72,6 +84,7 @@ impl Seat {
             role,
             medium,
             interface,
+            why,
             multicast,
             left,
             bar,
@@ -95,7 +108,7 @@ impl Seat {
             None => "unicast to each".to_owned(),
         };
         self.note(format!("medium {}", self.medium));
-        self.note(format!("interface {name} {address}, {reach}, this process {own}"));
+        self.note(format!("interface {name} {address} ({}), {reach}, this process {own}", self.why));
         if self.role != Role::Late {
             self.note(format!("members {}", self.members.to_text()));
         }
@@ -254,21 +267,20 @@ impl Seat {
     }
 }
 
-fn joining(role: Role, members: &Members, multicast: Option<SocketAddr>) -> JoinOptions {
-    let options = match role {
+fn joining(role: Role, members: &Members, options: &Common, named: &Named) -> JoinOptions {
+    let joining = match role {
         Role::Late => JoinOptions::reader(),
         _ => JoinOptions::members(members.list.iter().copied().map(Endpoint).collect()),
     };
-    match multicast {
-        Some(group) => options.multicast(group),
-        None => options.unicast(),
+    let joining = match named.group {
+        Some(group) => joining.multicast(group),
+        None => joining.unicast(),
+    };
+    match role {
+        Role::Late if !named.sources.is_empty() => joining.sources(named.sources.clone()),
+        _ if options.source_specific => joining.source_specific(),
+        _ => joining,
     }
-}
-
-/// The interface that was asked for, else that of my address in the list, else loopback.
-fn interface_of(wanted: Option<Interface>, members: &Members) -> Result<Interface, Refusal> {
-    let own = || members.list.get(members.me).map_or("127.0.0.1".to_owned(), |me| me.ip().to_string());
-    wanted.map_or_else(|| Interface::find(&own()).map_err(Refusal::new), Ok)
 }
 
 fn name(members: &Members, rank: Rank) -> String {
@@ -286,7 +298,7 @@ fn config(options: &Common, role: Role, interface: &Interface, port: u16) -> Con
         Medium::Udp => MediumChoice::Udp,
         Medium::Uring => MediumChoice::Uring,
     };
-    config.interface = IpAddr::V4(interface.address);
+    (config.interface, config.interface_index) = (interface.address, interface.index);
     config.port = port;
     config.ttl = options.ttl.unwrap_or(if interface.address.is_loopback() { 0 } else { 1 });
     config.insecure = options.insecure;

@@ -22,13 +22,34 @@ impl Namespaces {
         let commands = [
             format!("netns add {a}"),
             format!("netns add {b}"),
+            // So that a link has another number on either host, and there is more than one to choose from.
+            format!("-n {b} link add x0 type veth peer name x1"),
+            format!("-n {b} link set x0 up"),
+            format!("-n {b} link set x1 up"),
+            format!("-n {b} addr add 10.72.0.1/24 dev x0"),
+            format!("-n {b} addr add fd72::1/64 dev x0 nodad"),
             format!("-n {a} link add veth0 type veth peer name veth0 netns {b}"),
             format!("-n {a} addr add 10.71.0.1/24 dev veth0"),
             format!("-n {b} addr add 10.71.0.2/24 dev veth0"),
+            format!("-n {a} link set veth0 addrgenmode none"),
+            format!("-n {b} link set veth0 addrgenmode none"),
             format!("-n {a} link set veth0 up"),
             format!("-n {b} link set veth0 up"),
+            format!("-n {a} link set lo up"),
+            format!("-n {b} link set lo up"),
+            format!("-n {a} addr add fd71::1/64 dev veth0 nodad"),
+            format!("-n {b} addr add fd71::2/64 dev veth0 nodad"),
+            format!("-n {b} addr add fd71::3/64 dev veth0 nodad"),
+            format!("-n {a} addr add fe80::1/64 dev veth0 nodad"),
+            format!("-n {b} addr add fe80::2/64 dev veth0 nodad"),
+            format!("-n {b} route add 239.255.0.0/16 dev veth0"),
         ];
-        commands.iter().all(|command| ip(command)).then_some(made)
+        if commands.iter().all(|command| ip(command)) {
+            return Some(made);
+        }
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run where network namespaces are");
+        eprintln!("SKIPPED: network namespaces want root and `ip`");
+        None
     }
 
     fn feed(&self, end: usize, arguments: &[&str]) -> Process {
@@ -62,10 +83,7 @@ fn assert_equal(publisher: &Ran, subscribers: &[Ran]) {
 
 #[test]
 fn two_hosts_by_multicast_and_by_unicast() {
-    let Some(hosts) = Namespaces::new("two") else {
-        eprintln!("SKIPPED: network namespaces want root and `ip`");
-        return;
-    };
+    let Some(hosts) = Namespaces::new("two") else { return };
     let [a, b] = Namespaces::ADDRESSES;
     let members = format!("{a}:7001,{b}:7001");
     let common = ["--members", &members, "--insecure", "--json"];
@@ -88,6 +106,98 @@ fn two_hosts_by_multicast_and_by_unicast() {
         let ran = [Some(listed.finish()), late.map(Process::finish)];
         assert_equal(&publisher, &ran.into_iter().flatten().collect::<Vec<_>>());
     }
+}
+
+/// Publishes from host a to host b, as `members` and `more` say; both must come to one digest.
+fn published(hosts: &Namespaces, members: &str, more: &[&str]) -> [Ran; 2] {
+    let common = [&["--members", members, "--insecure", "--json"], more].concat();
+    let listed = hosts.feed(1, &[&["subscribe"], &common[..]].concat());
+    let publisher = hosts.feed(0, &[&["publish", "--file", super::MARKET], &common[..]].concat()).finish();
+    let listed = listed.finish();
+    assert_equal(&publisher, std::slice::from_ref(&listed));
+    [publisher, listed]
+}
+
+#[test]
+fn two_hosts_by_ipv6() {
+    let Some(hosts) = Namespaces::new("six") else { return };
+    let members = "[fd71::1]:7001,[fd71::2]:7001";
+    for more in [&[][..], &["--unicast"], &["--source-specific"], &["--medium", "uring", "--loss", "1"]] {
+        if more.contains(&"uring") && !super::has_uring() {
+            continue;
+        }
+        let [publisher, _] = published(&hosts, members, more);
+        assert!(
+            publisher.err.contains("interface veth0 fd71::1 (it has this process's address"),
+            "{}",
+            publisher.err
+        );
+        let group = if more.contains(&"--unicast") { "unicast to each" } else { "group [ff15::7171]:7171" };
+        assert!(publisher.err.contains(group), "{}", publisher.err);
+    }
+    // A group in the range that routers know as source-specific.
+    published(&hosts, members, &["--source-specific", "--group", "[ff35::7171]:7171"]);
+}
+
+#[test]
+fn two_hosts_by_their_link() {
+    let Some(hosts) = Namespaces::new("link") else { return };
+    for more in [&["--group", "[ff12::7171]:7171"][..], &["--unicast"]] {
+        let [publisher, listed] = published(&hosts, "[fe80::1%veth0]:7001,[fe80::2%veth0]:7001", more);
+        let place = |ran: &Ran| json_of(ran)["endpoint"].as_str().expect("text").to_owned();
+        let (here, there) = (place(&publisher), place(&listed));
+        assert_ne!(here.split_once('%').expect("a link").1, there.split_once('%').expect("a link").1);
+    }
+}
+
+#[test]
+fn who_is_late_hears_the_sources_that_it_names() {
+    let Some(hosts) = Namespaces::new("late") else { return };
+    let members = "[fd71::1]:7001,[fd71::2]:7001";
+    let common = ["--members", members, "--insecure", "--json"];
+    let listed = hosts.feed(1, &[&["subscribe"], &common[..]].concat());
+    let mut publisher = hosts.feed(0, &[&["publish", "--file", "-"], &common[..]].concat());
+    publisher.wait_for("all are here");
+    let late = ["subscribe", "--late", "--insecure", "--json", "--sources"];
+    let mut hears = hosts.feed(1, &[&late[..], &["fd71::1,fd71::2"]].concat());
+    hears.wait_for("came in at block 0");
+    assert!(hears.said().contains("interface veth0 fd71::"), "{}", hears.said());
+    assert!(hears.said().contains("(the route to [fd71::1]:7171 goes by it)"), "{}", hears.said());
+    let mut deaf = hosts.feed(1, &[&late[..], &["fd71::3"]].concat());
+    deaf.wait_for("waiting for a message in the group");
+    publisher.type_in(&super::lines(0, 500));
+    publisher.end_input();
+    let publisher = publisher.finish();
+    assert_equal(&publisher, &[listed.finish(), hears.finish()]);
+    deaf.signal("-INT");
+    let deaf = deaf.finish();
+    assert_eq!((deaf.status, &json_of(&deaf)["messages"]), (Some(130), &0.into()), "{}", deaf.err);
+    assert!(!deaf.err.contains("came in"), "{}", deaf.err);
+}
+
+#[test]
+fn an_interface_is_chosen_by_the_routes() {
+    let Some(hosts) = Namespaces::new("route") else { return };
+    let publish =
+        ["publish", "--peers", "10.71.0.2:7001", "--port", "7001", "--insecure", "--json", "--file", "-"];
+    let subscribe = ["subscribe", "--peers", "10.71.0.1:7001", "--port", "7001", "--insecure", "--json"];
+    let (mut publisher, mut listed) = (hosts.feed(0, &publish), hosts.feed(1, &subscribe));
+    publisher.wait_for("all are here");
+    listed.wait_for("interface veth0 10.71.0.2 (the route to 10.71.0.1:7001 goes by it)");
+    let late = ["subscribe", "--late", "--insecure", "--json", "--group", "239.255.71.71:7171"];
+    let mut late = hosts.feed(1, &late);
+    late.wait_for(
+        "interface veth0 10.71.0.2 (the route to 239.255.71.71:7171 goes by it, and no physical interface",
+    );
+    late.wait_for("came in at block 0");
+    let mut home = hosts.feed(1, &["subscribe", "--late", "--json"]);
+    home.wait_for("interface lo 127.0.0.1 (without --interface, a network wants --insecure and --group)");
+    home.signal("-INT");
+    publisher.type_in(&super::lines(0, 100));
+    publisher.end_input();
+    let publisher = publisher.finish();
+    assert_equal(&publisher, &[listed.finish(), late.finish()]);
+    assert_eq!(home.finish().status, Some(130));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A process of the feed under test: started, typed into, signalled, and never left behind.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -32,9 +32,13 @@ pub(crate) struct Setting {
 impl Setting {
     /// A publisher and its subscribers, together `members`.
     pub(crate) fn new(members: usize) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST.into(), members)
+    }
+
+    /// The same at another address of this host; the group is of IPv4 all the same.
+    pub(crate) fn at(host: IpAddr, members: usize) -> Self {
         // All held at once, so that they differ.
-        let sockets: Vec<_> =
-            (0..=members).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port")).collect();
+        let sockets: Vec<_> = (0..=members).map(|_| UdpSocket::bind((host, 0)).expect("a port")).collect();
         let mut ports: Vec<_> =
             sockets.iter().map(|socket| socket.local_addr().expect("bound").port()).collect();
         let group = ports.pop().expect("one more than members");
@@ -42,7 +46,7 @@ impl Setting {
         ports[1..].sort_unstable();
         let [high, low] = group.to_be_bytes();
         Self {
-            members: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
+            members: ports.iter().map(|port| SocketAddr::new(host, *port).to_string()).collect(),
             group: format!("239.255.{high}.{low}:{group}"),
         }
     }

@@ -23,7 +23,7 @@ fn message(from: usize, at: usize, len: usize) -> Vec<u8> {
 }
 
 /// Everybody casts a message of every size in turn; everybody must have those of all the others.
-fn exchange(mut cluster: Cluster, sizes: &[usize]) {
+pub(crate) fn exchange(mut cluster: Cluster, sizes: &[usize]) {
     for (at, &len) in sizes.iter().enumerate() {
         for from in 0..MEMBERS {
             cluster.cast(from, &message(from, at, len));

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod exchange;
+mod families;
 mod handler;
 mod idle;
 mod losses;

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Fan, Member, PATIENCE, config, multicast, open, refusal};
 use sistrum::{Config, Conflict, Endpoint, Error, JoinOptions, Node, Refused};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// Polls both until both have heard of a conflict, and returns what each said.
@@ -53,8 +53,29 @@ fn a_group_address_that_is_none_is_refused() {
         let error = refusal(node.join("a", alone.clone().multicast(address.parse().unwrap())));
         assert_eq!(error, format!("{address} is not a multicast address and port"));
     }
-    let v6 = refusal(node.join("a", alone.multicast("[ff02::1]:7000".parse().unwrap())));
-    assert_eq!(v6, "[ff02::1]:7000: only IPv4 groups are supported");
+    let me = node.endpoint();
+    let v6 = refusal(node.join("a", alone.clone().multicast("[ff15::1]:7000".parse().unwrap())));
+    let family = format!("[ff15::1]:7000 is IPv6, this node {me} is IPv4: a group has one address family");
+    assert_eq!(v6, format!("multicast: {family}"));
+    let any = refusal(node.join("a", alone.clone().multicast("232.0.0.1:7000".parse().unwrap())));
+    assert!(any.contains("232.0.0.1:7000 lies in the range of source-specific multicast"), "{any}");
+    let sources = refusal(node.join("a", alone.unicast().source_specific()));
+    assert_eq!(sources, "sources: there are none without a multicast group");
+}
+
+#[test]
+fn a_list_of_two_families_is_refused() {
+    let mut node = open(&config());
+    let me = node.endpoint();
+    let mut mixed = |other: &str| {
+        let members = vec![me, Endpoint(other.parse().unwrap())];
+        [JoinOptions::members(members.clone()), JoinOptions::members(members).multicast(multicast())]
+            .map(|options| refusal(node.join("a", options)))
+    };
+    let six = format!("members: [::1]:7 is IPv6, this node {me} is IPv4: a group has one address family");
+    assert_eq!(mixed("[::1]:7"), [six.clone(), six]);
+    let mapped = "members: [::ffff:127.0.0.1]:7 is an IPv4 address in the dress of IPv6: write it as IPv4";
+    assert_eq!(mixed("[::ffff:127.0.0.1]:7"), [mapped, mapped]);
 }
 
 #[test]
@@ -134,8 +155,8 @@ fn an_interface_that_cannot_be_used_is_refused_by_its_address() {
     );
     let unknown = refusal(with("203.0.113.7", true));
     assert_eq!(unknown, "unknown interface: no interface has the address 203.0.113.7");
-    let v6 = refusal(with(&Ipv6Addr::LOCALHOST.to_string(), false));
-    assert_eq!(v6, "interface ::1: only IPv4 is supported");
+    let mapped = refusal(with("::ffff:127.0.0.1", false));
+    assert!(mapped.starts_with("interface: ::ffff:127.0.0.1 is not loopback"), "{mapped}");
 }
 
 #[test]

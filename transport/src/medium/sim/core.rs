@@ -38,6 +38,8 @@ struct Socket {
     /// By time of arrival, then in the order of sending.
     flying: BTreeMap<(Instant, u64), Datagram>,
     waiting: VecDeque<Datagram>,
+    /// The latest of each process's datagrams, by the order of sending, that has arrived here.
+    latest: BTreeMap<u16, u64>,
     /// True-size bytes of what waits.
     charged: usize,
     overflow: u64,
@@ -149,13 +151,16 @@ impl Core {
     }
 
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        let open = self.sockets.values().filter(|socket| socket.life.is_some());
+        self.sockets.keys().filter_map(|&index| self.next_arrival_at(index)).min()
+    }
+
+    pub(super) fn next_arrival_at(&self, index: u16) -> Option<Instant> {
+        let socket = self.sockets.get(&index).filter(|socket| socket.life.is_some())?;
         let now = self.clock.peek();
-        open.filter_map(|socket| match socket.waiting.is_empty() {
+        match socket.waiting.is_empty() {
             false => Some(now),
             true => socket.flying.keys().next().map(|&(due, _)| due.max(now)),
-        })
-        .min()
+        }
     }
 
     fn leave(&mut self, index: u16) {
@@ -225,7 +230,11 @@ impl Core {
         let now = self.clock.peek();
         let Some(socket) = self.sockets.get_mut(&index) else { return };
         while let Some(next) = socket.flying.first_entry().filter(|next| next.key().0 <= now) {
+            let posted = next.key().1;
             let datagram = next.remove();
+            let latest = socket.latest.entry(datagram.from).or_default();
+            self.faults.reordered += u64::from(posted < *latest);
+            *latest = posted.max(*latest);
             let charge = true_size(datagram.bytes.len());
             if socket.life.is_none() {
                 self.faults.unreachable += 1;

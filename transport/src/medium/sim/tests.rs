@@ -153,7 +153,7 @@ impl Cluster for SimCluster {
         if !self.multicast {
             return FanOut::Unicast(all.to_vec());
         }
-        FanOut::Multicast(Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, 0, 1), self.group))))
+        FanOut::multicast(Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, 0, 1), self.group))))
     }
 
     fn neighbour(&self) -> Self {

@@ -58,12 +58,6 @@ impl Outlet {
         self.walk(target, destinations.len(), (run, segment), &mut put)
     }
 
-    /// Counts a send that has no way to its destination.
-    pub(super) fn refuse(&mut self) -> Sent {
-        self.counters.send_errors += 1;
-        Sent::Done
-    }
-
     pub(super) fn counters(&self) -> MediumCounters {
         self.counters
     }

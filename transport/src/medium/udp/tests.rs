@@ -1,10 +1,10 @@
-//! Tests over real sockets: 127.0.0.1 and groups of 239.255.0.0/16 with TTL 0 only.
+//! Tests over real sockets: 127.0.0.1 and groups of 239.255.0.0/16 with TTL 0, ::1, and own network namespaces.
 
 use super::*;
 use crate::log::PoolConfig;
 use crate::medium::conformance::{Cluster, conforms};
 use crate::medium::{Fault, FaultOptions};
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -17,19 +17,46 @@ pub(in crate::medium) fn fresh_group() -> Endpoint {
     Endpoint(SocketAddr::from((Ipv4Addr::new(239, 255, high, low), 20_000 + u16::from(page))))
 }
 
+/// The same for IPv6, of the scope that does not leave a site.
+fn fresh_group_v6() -> Endpoint {
+    let SocketAddr::V4(group) = fresh_group().0 else { panic!("it is IPv4") };
+    let low = group.ip().to_bits() as u16;
+    Endpoint((Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0x7171, low), group.port()).into())
+}
+
 /// Clusters over real sockets, of a medium that is made of them.
-#[derive(Clone)]
 pub(in crate::medium) struct SocketCluster<M> {
     open: fn(UdpConfig) -> M,
+    interface: IpAddr,
     offload: bool,
     group: Endpoint,
     multicast: bool,
+    sources: Vec<IpAddr>,
     uniform: bool,
 }
 
 impl<M> SocketCluster<M> {
     pub(in crate::medium) fn of(open: fn(UdpConfig) -> M, offload: bool, multicast: bool) -> Self {
-        Self { open, offload, group: fresh_group(), multicast, uniform: false }
+        let interface = Ipv4Addr::LOCALHOST.into();
+        Self {
+            open,
+            interface,
+            offload,
+            group: fresh_group(),
+            multicast,
+            sources: Vec::new(),
+            uniform: false,
+        }
+    }
+
+    /// By another interface, of IPv6.
+    pub(in crate::medium) fn by(self, interface: IpAddr) -> Self {
+        Self { interface, group: fresh_group_v6(), ..self }
+    }
+
+    /// Members hear each other and nobody else.
+    pub(in crate::medium) fn source_specific(self) -> Self {
+        Self { sources: vec![self.interface], ..self }
     }
 
     /// Runs have blocks of one size, as the configuration says.
@@ -50,8 +77,8 @@ impl<M: Medium> Cluster for SocketCluster<M> {
     type Medium = M;
 
     fn endpoint(&mut self) -> M {
-        let (offload, uniform_runs) = (self.offload, self.uniform);
-        (self.open)(UdpConfig { offload, uniform_runs, ..UdpConfig::default() })
+        let (interface, offload, uniform_runs) = (self.interface, self.offload, self.uniform);
+        (self.open)(UdpConfig { interface, offload, uniform_runs, ..UdpConfig::default() })
     }
 
     fn only_segment(&self) -> Option<usize> {
@@ -59,22 +86,26 @@ impl<M: Medium> Cluster for SocketCluster<M> {
     }
 
     fn fan_out(&self, all: &[Endpoint]) -> FanOut {
-        if self.multicast { FanOut::Multicast(self.group) } else { FanOut::Unicast(all.to_vec()) }
+        if !self.multicast {
+            return FanOut::Unicast(all.to_vec());
+        }
+        FanOut::Multicast { group: self.group, sources: self.sources.clone() }
     }
 
     fn neighbour(&self) -> Self {
-        let port = self.group.0.port();
-        let group = Endpoint(SocketAddr::new(fresh_group().0.ip(), port));
-        Self { group, ..*self }
+        let mut group = if self.interface.is_ipv4() { fresh_group() } else { fresh_group_v6() };
+        group.0.set_port(self.group.0.port());
+        Self { group, sources: self.sources.clone(), ..*self }
     }
 
     fn stranger(&mut self, member: Endpoint, channel: &FanOut) -> bool {
-        let stranger = socket2::Socket::from(UdpSocket::bind("127.0.0.1:0").unwrap());
-        stranger.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
-        stranger.set_multicast_ttl_v4(0).unwrap();
-        stranger.send_to(&[], &member.0.into()).unwrap();
-        if let FanOut::Multicast(group) = channel {
-            stranger.send_to(&[], &group.0.into()).unwrap();
+        let interface = Interface::by_address(self.interface, 0).unwrap();
+        let stranger = Socket::open(interface.family()).unwrap();
+        stranger.bind(Endpoint(interface.at_port(0))).unwrap();
+        stranger.send_multicast_by(&interface, 0).unwrap();
+        stranger.send_one(&Destination::new(member), &[]).unwrap();
+        if let FanOut::Multicast { group, .. } = channel {
+            stranger.send_one(&Destination::new(*group), &[]).unwrap();
         }
         true
     }
@@ -142,10 +173,10 @@ fn faults_of_zero_conform() {
 
 /// Two members of one fresh group.
 fn pair(config: &UdpConfig) -> [(Udp, Channel, RxPool); 2] {
-    let group = fresh_group();
+    let group = if config.interface.is_ipv4() { fresh_group() } else { fresh_group_v6() };
     [0, 1].map(|_| {
         let mut udp = Udp::open(config.clone()).unwrap();
-        let channel = udp.open_channel(FanOut::Multicast(group)).unwrap();
+        let channel = udp.open_channel(FanOut::multicast(group)).unwrap();
         (udp, channel, RxPool::new(PoolConfig { stride: 1408, strides: 4096, slabs: 2 }).unwrap())
     })
 }
@@ -167,9 +198,18 @@ fn run_blocks(udp: &Udp) -> usize {
 
 #[test]
 fn injected_loss_and_overflow_are_told_apart_exactly() {
+    losses_are_told_apart(Ipv4Addr::LOCALHOST.into());
+}
+
+fn losses_are_told_apart(interface: IpAddr) {
     for offload in [true, false] {
-        let config =
-            UdpConfig { offload, buffer_loss: 0.25, receive_buffer: 1 << 17, ..UdpConfig::default() };
+        let config = UdpConfig {
+            interface,
+            offload,
+            buffer_loss: 0.25,
+            receive_buffer: 1 << 17,
+            ..UdpConfig::default()
+        };
         let [(mut sender, channel, _), (mut reader, back, mut pool)] = pair(&config);
         let blocks = run_blocks(&sender);
         // The reader sends too: its own datagrams are neither loss nor overflow.
@@ -253,7 +293,7 @@ fn a_run_reaches_a_reader_without_offload_block_by_block() {
     let group = fresh_group();
     let mut media = [true, false].map(|offload| {
         let mut udp = Udp::open(UdpConfig { offload, ..UdpConfig::default() }).unwrap();
-        (udp.open_channel(FanOut::Multicast(group)).unwrap(), udp)
+        (udp.open_channel(FanOut::multicast(group)).unwrap(), udp)
     });
     let blocks = run_blocks(&media[0].1);
     let channel = media[0].0;
@@ -267,9 +307,9 @@ fn a_run_reaches_a_reader_without_offload_block_by_block() {
 #[test]
 fn a_group_opened_twice_is_one_channel() {
     let [(mut sender, channel, _), (mut reader, _, mut pool)] = pair(&UdpConfig::default());
-    let Route::Group { destinations, .. } = &reader.routes[0] else { panic!("a group") };
+    let Route::Group(Group { destinations, .. }) = &reader.routes[0] else { panic!("a group") };
     let group = destinations[0].endpoint();
-    assert_eq!(reader.open_channel(FanOut::Multicast(group)).unwrap(), Channel(0));
+    assert_eq!(reader.open_channel(FanOut::multicast(group)).unwrap(), Channel(0));
     sender.send(Target::Channel(channel), b"once", 4).unwrap();
     assert_eq!(drain(&mut reader, &mut pool), 1);
 }
@@ -302,11 +342,7 @@ fn a_wait_ends_when_data_comes_or_at_its_limit() {
 }
 
 fn refusal(config: UdpConfig) -> String {
-    let error = Udp::open(config).expect_err("it must not open");
-    match error {
-        MediumError::System { what, source } => format!("{what}: {source}"),
-        MediumError::Unsupported(what) => what,
-    }
+    Udp::open(config).expect_err("it must not open").to_string()
 }
 
 #[test]
@@ -320,9 +356,6 @@ fn refusals_name_the_address_and_the_numbers() {
     let unknown = refusal(UdpConfig { interface, ..UdpConfig::default() });
     assert_eq!(unknown, "unknown interface: no interface has the address 203.0.113.7");
 
-    let six = refusal(UdpConfig { interface: "::1".parse().unwrap(), ..UdpConfig::default() });
-    assert!(six.contains("::1") && six.contains("IPv4"), "{six}");
-
     let large = refusal(UdpConfig { block_size: 65_508, ..UdpConfig::default() });
     assert!(large.contains("65508") && large.contains("65507"), "{large}");
 }
@@ -330,27 +363,46 @@ fn refusals_name_the_address_and_the_numbers() {
 #[test]
 fn blocks_that_do_not_fit_the_interface_are_refused() {
     let config = UdpConfig { block_size: 9_000, ..UdpConfig::default() };
-    let interface =
-        interface::Interface { name: "eth7".to_owned(), address: Ipv4Addr::new(10, 0, 0, 7), mtu: 1_500 };
-    let error = probe::fits(&config, &interface).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "interface eth7 (10.0.0.7) carries packets of 1500 bytes, a block of 9000 bytes needs 9028"
-    );
+    for (address, needed) in [("10.0.0.7", 9_028), ("fd00::7", 9_048)] {
+        let name = "eth7".to_owned();
+        let interface = Interface { name, address: address.parse().unwrap(), index: 7, mtu: 1_500 };
+        let error = probe::fits(&config, &interface).unwrap_err().to_string();
+        let expected = format!(
+            "interface eth7 ({address}) carries packets of 1500 bytes, a block of 9000 bytes needs {needed}"
+        );
+        assert_eq!(error, expected);
+        assert!(probe::fits(&UdpConfig::default(), &interface).is_ok(), "the usual block fits Ethernet");
+    }
 }
 
 #[test]
 fn channels_that_cannot_be_are_refused() {
     let mut udp = Udp::open(UdpConfig::default()).unwrap();
-    for group in ["127.0.0.1:7", "239.255.1.1:0", "[ff02::1]:7"] {
-        let refused = udp.open_channel(FanOut::Multicast(Endpoint(group.parse().unwrap()))).unwrap_err();
-        assert!(refused.to_string().contains(group), "{refused}");
+    let mut refusal = |group: &str, sources: &[&str]| {
+        let sources = sources.iter().map(|source| source.parse().unwrap()).collect();
+        let group = Endpoint(group.parse().unwrap());
+        udp.open_channel(FanOut::Multicast { group, sources }).unwrap_err().to_string()
+    };
+    for group in ["127.0.0.1:7", "239.255.1.1:0"] {
+        assert_eq!(refusal(group, &[]), format!("{group} is not a multicast address and port"));
     }
+    assert_eq!(
+        refusal("[ff15::1]:7", &[]),
+        "group [ff15::1]:7 is IPv6, but the interface's address 127.0.0.1 is IPv4: a group has one family"
+    );
+    assert!(
+        refusal("232.1.1.1:7", &[]).contains("232.1.1.1:7 lies in the range of source-specific multicast")
+    );
+    assert!(refusal("239.255.1.1:7", &["::1"]).starts_with("source [::1]:0 is IPv6"));
+    assert!(refusal("239.255.1.1:7", &["239.0.0.1"]).contains("is no address that anybody sends from"));
+    let mixed = ["127.0.0.1:7", "[::1]:7"].map(|member| Endpoint(member.parse().unwrap())).to_vec();
+    let mixed = udp.open_channel(FanOut::Unicast(mixed)).unwrap_err().to_string();
+    assert!(mixed.starts_with("member [::1]:7 is IPv6, but"), "{mixed}");
 }
 
 /// Whether this kernel segments; says so aloud when not, and fails where everything must be tested.
 pub(in crate::medium) fn has_offload() -> bool {
-    if probe::segments() > 1 {
+    if probe::segments(Family::V4) > 1 {
         return true;
     }
     assert!(
@@ -360,3 +412,6 @@ pub(in crate::medium) fn has_offload() -> bool {
     eprintln!("SKIP: this kernel has no UDP segmentation offload");
     false
 }
+
+mod families;
+mod sources;

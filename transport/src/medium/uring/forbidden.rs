@@ -58,7 +58,7 @@ fn behind_a_filter() {
         auto.description()
     );
     for _ in 0..20 {
-        auto.open_channel(FanOut::Multicast(crate::medium::udp::tests::fresh_group())).unwrap();
+        auto.open_channel(FanOut::multicast(crate::medium::udp::tests::fresh_group())).unwrap();
     }
     assert_eq!(auto.capabilities().name, "udp");
     let mut pool = super::tests::pool(2);

@@ -8,13 +8,14 @@ use crate::sys::uring::Ring;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-const ALL_LOOKS: [Looks; 4] = [Looks::ByLoad, Looks::OneShot, Looks::Watch, Looks::Multishot];
+pub(in crate::medium) const ALL_LOOKS: [Looks; 4] =
+    [Looks::ByLoad, Looks::OneShot, Looks::Watch, Looks::Multishot];
 
 fn open(config: UdpConfig, looks: Looks) -> Uring {
     Uring::open_looking(config, looks).unwrap()
 }
 
-fn opener(looks: Looks) -> fn(UdpConfig) -> Uring {
+pub(in crate::medium) fn opener(looks: Looks) -> fn(UdpConfig) -> Uring {
     match looks {
         Looks::ByLoad => |config| open(config, Looks::ByLoad),
         Looks::OneShot => |config| open(config, Looks::OneShot),
@@ -67,6 +68,19 @@ fn unicast_without_offload_conforms() {
 }
 
 #[test]
+fn unicast_by_ipv6_conforms() {
+    if !has_uring() || !crate::sys::tests::has_ipv6() {
+        return;
+    }
+    for looks in ALL_LOOKS {
+        for offload in [has_offload(), false] {
+            let cluster = || SocketCluster::of(opener(looks), offload, false);
+            conforms(|| cluster().by(std::net::Ipv6Addr::LOCALHOST.into()));
+        }
+    }
+}
+
+#[test]
 fn uniform_runs_conform() {
     if has_uring() && has_offload() {
         for looks in ALL_LOOKS {
@@ -77,7 +91,7 @@ fn uniform_runs_conform() {
 
 /// Two members of `groups` fresh groups.
 fn pair(config: &UdpConfig, looks: Looks, groups: usize) -> [(Uring, Vec<Channel>); 2] {
-    let groups: Vec<_> = (0..groups).map(|_| FanOut::Multicast(fresh_group())).collect();
+    let groups: Vec<_> = (0..groups).map(|_| FanOut::multicast(fresh_group())).collect();
     [0, 1].map(|_| {
         let mut uring = open(config.clone(), looks);
         let channels = groups.iter().map(|group| uring.open_channel(group.clone()).unwrap()).collect();
@@ -138,7 +152,7 @@ fn sockets_that_come_later_are_watched_too_with_what_they_have_already() {
     let [(mut sender, _), (mut reader, _)] = pair(&UdpConfig::default(), Looks::Watch, 1);
     let mut pool = pool(4);
     assert!(take(&mut reader, &mut pool, 8).is_empty());
-    let group = FanOut::Multicast(fresh_group());
+    let group = FanOut::multicast(fresh_group());
     let channel = sender.open_channel(group.clone()).unwrap();
     reader.open_channel(group).unwrap();
     send(&mut sender, channel, "early");
@@ -233,7 +247,7 @@ fn what_is_longer_than_its_buffer_is_counted_and_dropped() {
     }
     for told in [false, true] {
         let (ring, into, from) = (&mut Ring::open().unwrap(), socket(), socket());
-        let to = crate::sys::message::Destination::new(into.local().unwrap()).unwrap();
+        let to = crate::sys::message::Destination::new(into.local().unwrap());
         let head = burst_head(told);
         for text in [b"123456789".as_slice(), b"12345678", b""] {
             from.send_one(&to, text).unwrap();
@@ -252,7 +266,7 @@ fn what_is_longer_than_its_buffer_is_counted_and_dropped() {
 }
 
 fn socket() -> crate::sys::socket::Socket {
-    let socket = crate::sys::socket::Socket::open().unwrap();
+    let socket = crate::sys::socket::Socket::open(crate::id::Family::V4).unwrap();
     socket.bind(Endpoint("127.0.0.1:0".parse().unwrap())).unwrap();
     socket
 }
@@ -263,7 +277,7 @@ fn a_burst_after_bursts_finds_the_buffers_where_the_kernel_looks_for_them() {
         return;
     }
     let (ring, into, from) = (&mut Ring::open().unwrap(), socket(), socket());
-    let to = crate::sys::message::Destination::new(into.local().unwrap()).unwrap();
+    let to = crate::sys::message::Destination::new(into.local().unwrap());
     let mut rng = fastrand::Rng::with_seed(7);
     let mut memory = vec![[0_u8; 64]; MAX_BURST];
     let (mut sent, mut got) = (0_u32, 0_u32);

@@ -41,11 +41,13 @@ impl<L: Layer> Session<L> {
         let Some(own) = &mut self.streams[me.0 as usize] else { return };
         let (before, open) = (own.held(), self.sender.open());
         let (log, _) = self.sender.split();
+        self.own_waits = false;
         let mut is_plain = true;
         while own.held() < open {
             let (seq, order) = (own.held(), log.order(own.held()));
             let passed = order & L::COMES_BACK == 0 && own.pass();
             if !passed && !log.sealed(seq).is_some_and(|bytes| own.echo(bytes, pool)) {
+                self.own_waits = true;
                 break;
             }
             is_plain &= passed && self.layer.passes(me, seq, order);
@@ -54,19 +56,23 @@ impl<L: Layer> Session<L> {
         if held == before {
             return;
         }
-        self.sender.keep(held);
         if is_plain {
             own.admit(held);
             self.layer.delivered(me, held);
         } else {
             self.show(me, pool);
+            let (log, _) = self.sender.split();
+            let gate = self.layer.admit(me, &Held { streams: &self.streams, pool, me, log });
+            self.streams[me.0 as usize].iter_mut().for_each(|own| own.admit(gate));
         }
+        // Only now: what the others have delivered may be forgotten at once.
+        self.sender.keep(held);
     }
 
-    /// Whether something of mine has not come back to me yet.
+    /// Whether something of mine has not come back to me yet, and could.
     pub(super) fn has_own_left(&self) -> bool {
         let own = self.streams[self.config.me.0 as usize].as_ref();
-        L::ORDERS && own.is_some_and(|own| own.held() < self.sender.open())
+        L::ORDERS && !self.own_waits && own.is_some_and(|own| own.held() < self.sender.open())
     }
 
     /// Delivers what is ready, and what becomes ready by that, until the handler breaks.

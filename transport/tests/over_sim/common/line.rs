@@ -75,7 +75,7 @@ impl Line {
             let inner = Fault::new(network.endpoint(rank), faults, seed ^ u64::from(rank));
             let mut medium = Tap { inner, clock: clock.clone(), record };
             let group = Endpoint(([239, 0, 0, 1], 9).into());
-            let channel = medium.open_channel(FanOut::Multicast(group)).unwrap();
+            let channel = medium.open_channel(FanOut::multicast(group)).unwrap();
             let capabilities = medium.capabilities().clone();
             let member = |rank| Member {
                 endpoint: endpoint_of(rank),

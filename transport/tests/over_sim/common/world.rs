@@ -334,7 +334,7 @@ impl Node {
 
 pub(crate) fn fan_out(options: &Options, me: Rank) -> FanOut {
     if options.multicast {
-        return FanOut::Multicast(Endpoint(([239, 0, 0, 1], 9).into()));
+        return FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()));
     }
     FanOut::Unicast((0..options.members).filter(|rank| *rank != me.0).map(endpoint_of).collect())
 }

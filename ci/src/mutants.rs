@@ -1,0 +1,103 @@
+//! `cargo ci mutants`: breaks our own code on purpose, in one way after the other, and demands that the simulator sees it.
+//!
+//! A checker that catches nothing is not a checker. The mutations are listed in `transport/src/mutation.rs`; they exist in a
+//! program of their own, which this command builds and starts with `--here`.
+
+use crate::sim;
+use crate::step::{self, Report};
+use anyhow::Result;
+use std::process::Command;
+
+/// What to break.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Only this mutation.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Seeds within which each must be caught.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    seeds: u64,
+    /// Sizes of the groups, at most.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=64))]
+    members: u16,
+    /// This program is the one that has the mutations.
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+/// Builds the program that has the mutations, and lets it break itself.
+pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
+    if options.here {
+        return catch_all(options);
+    }
+    report.step("mutants", |_| {
+        let mut command = Command::new(sim::worker(&["--features", "mutants"])?);
+        command.args(["mutants", "--here", "--seeds", &options.seeds.to_string()]);
+        command.args(["--members", &options.members.to_string()]);
+        if let Some(only) = &options.only {
+            command.args(["--only", only]);
+        }
+        step::run(&mut command)
+    })
+}
+
+#[cfg(not(feature = "mutants"))]
+fn catch_all(_: &Options) -> Result<()> {
+    anyhow::bail!("mutations are not compiled into this program")
+}
+
+#[cfg(feature = "mutants")]
+use present::catch_all;
+
+#[cfg(feature = "mutants")]
+mod present {
+    use super::Options;
+    use crate::sim::campaign::{Campaign, Ends, Failure};
+    use crate::sim::options::Bounds;
+    use anyhow::{Result, ensure};
+    use sistrum_ordering::Order;
+    use sistrum_transport::mutation::Mutation;
+    use std::time::Instant;
+
+    pub(super) fn catch_all(options: &Options) -> Result<()> {
+        let begin = Instant::now();
+        let chosen = Mutation::ALL
+            .iter()
+            .filter(|(_, name, _)| options.only.as_deref().is_none_or(|only| only == *name));
+        println!("{:24} {:>6} {:>9}  {:20} what is broken", "mutation", "seeds", "seconds", "caught by");
+        let (mut all, mut missed) = (0, Vec::new());
+        for (_, name, what) in chosen {
+            let begin = Instant::now();
+            let caught = catch(name, options)?;
+            let seconds = begin.elapsed().as_secs_f64();
+            all += 1;
+            match caught {
+                Some(Failure { seed, violations }) => {
+                    let property = violations[0].property.to_string();
+                    println!("{name:24} {:>6} {seconds:>9.1}  {property:20}{what}", seed + 1);
+                }
+                None => {
+                    println!("{name:24} {:>6} {seconds:>9.1}  {:20}{what}", options.seeds, "NOT CAUGHT");
+                    missed.push(*name);
+                }
+            }
+        }
+        ensure!(all > 0, "there is no such mutation");
+        println!("{all} mutations in {:.1} s, {} not caught", begin.elapsed().as_secs_f64(), missed.len());
+        ensure!(missed.is_empty(), "not caught within {} seeds: {}", options.seeds, missed.join(", "));
+        Ok(())
+    }
+
+    /// The first seed that shows it.
+    fn catch(name: &str, options: &Options) -> Result<Option<Failure>> {
+        let campaign = Campaign {
+            bounds: Bounds { members: (2, options.members), orders: Order::ALL.to_vec(), edits: Vec::new() },
+            first: 0,
+            ends: Ends { seeds: options.seeds, after: None, failures: 1 },
+            mutation: Some(name.to_owned()),
+            shows: false,
+        };
+        // Seeds are handed out in order, and one that was begun is finished: the smallest that fails is among them.
+        Ok(campaign.run()?.failures.into_iter().next())
+    }
+}

@@ -1,0 +1,202 @@
+//! The application of one process: it casts in bursts, refuses, stalls, replies, and writes down what it is handed.
+
+use super::faults::{Counts, Fault};
+use super::history::{History, Message, Process, What};
+use super::options::Scenario;
+use fastrand::Rng;
+use sistrum_membership::{Caster, Event, Group};
+use sistrum_ordering::Order;
+use sistrum_ordering::Rank;
+use sistrum_transport::reliable::{self, Refused, max_message};
+use sistrum_transport::time::Instant;
+use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
+use std::ops::ControlFlow;
+
+/// Bytes that name a message, at its beginning.
+const NAME: usize = 4;
+/// Longer messages cost time and try nothing new.
+const LARGE: usize = 32_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct App {
+    process: Process,
+    seed: u64,
+    rng: Rng,
+    left: u32,
+    /// Total casts of mine that have not come back yet.
+    own_totals: u32,
+    /// It was told of a view: before that it casts nothing.
+    has_view: bool,
+    orders: Vec<Order>,
+    block: usize,
+    largest: usize,
+    /// When the next burst is cast, and how far apart bursts are at most.
+    next_at: Instant,
+    spread_ns: u64,
+    refusals: f64,
+    replies: f64,
+    pub(super) stalled_until: Instant,
+    scratch: Vec<u8>,
+    pub(super) counts: Counts,
+}
+
+impl App {
+    pub(super) fn new(scenario: &Scenario, process: Process, me: Rank, seed: u64) -> Self {
+        let messages = if me.0 < scenario.senders { scenario.messages } else { 0 };
+        Self {
+            process,
+            // What a message consists of does not depend on who judges it.
+            seed: scenario.seed,
+            rng: Rng::with_seed(seed ^ 0xa99),
+            left: messages,
+            own_totals: 0,
+            has_view: false,
+            orders: scenario.orders.clone(),
+            block: scenario.block,
+            largest: max_message(scenario.windows[me.0 as usize], scenario.block),
+            next_at: Instant::default(),
+            spread_ns: 1 + 20 * scenario.storm_ns / u64::from(messages.max(1)),
+            refusals: scenario.refusals,
+            replies: scenario.replies,
+            stalled_until: Instant::default(),
+            scratch: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// When it would cast next, where it can.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        (self.has_view && self.left > 0).then_some(self.next_at)
+    }
+
+    /// Whether it has cast everything, and got back what comes back.
+    pub(super) fn is_done(&self) -> bool {
+        self.left == 0 && self.own_totals == 0
+    }
+
+    /// Until an event that was refused, or a send that found no room, is tried again.
+    pub(super) fn patience_ns(&mut self) -> u64 {
+        self.rng.u64(1..20_000)
+    }
+
+    /// Casts a burst when it is time; returns how many.
+    pub(super) fn begin_cycle(&mut self, now: Instant, group: &mut Group, history: &mut History) -> usize {
+        if !self.has_view || self.left == 0 || now < self.next_at {
+            return 0;
+        }
+        let Ok(sender) = group.sender() else { return 0 };
+        self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
+        let burst = self.rng.usize(1..20);
+        (0..burst)
+            .take_while(|_| self.cast(now, &mut |order, bytes| sender.cast_as(order.into(), bytes), history))
+            .count()
+    }
+
+    /// Takes an event, or refuses it.
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        caster: &mut Caster<'_>,
+        event: &Event<'_>,
+        history: &mut History,
+    ) -> ControlFlow<()> {
+        let is_stalled = now < self.stalled_until;
+        if is_stalled || (self.refusals > 0.0 && self.rng.f64() < self.refusals) {
+            self.counts.add(if is_stalled { Fault::Stall } else { Fault::Refusal }, 1);
+            return ControlFlow::Break(());
+        }
+        let what = match event {
+            Event::View(view) => {
+                self.has_view = true;
+                What::Install(Box::new((*view).clone()))
+            }
+            Event::Deliver(message) => self.identify(message, history),
+            Event::Conflict(_, why) => What::Conflict(why.to_string()),
+            Event::Left(rank) => panic!("{rank} never said goodbye"),
+        };
+        history.push(now.0, self.process, what);
+        if self.replies > 0.0 && self.rng.f64() < self.replies {
+            let replied = self.cast(now, &mut |order, bytes| caster.cast(order, bytes), history);
+            self.counts.add(Fault::Reply, u64::from(replied));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Casts the next message; `false` when there is none, or no room for it.
+    fn cast(
+        &mut self,
+        now: Instant,
+        cast: &mut dyn FnMut(Order, &[u8]) -> Result<(), Refused>,
+        history: &mut History,
+    ) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let order = self.orders[self.rng.usize(..self.orders.len())];
+        let len = self.draw_len();
+        self.compose(history.next_message(), len);
+        match cast(order, &self.scratch) {
+            Ok(()) => {
+                self.left -= 1;
+                self.own_totals += u32::from(order == Order::Total);
+                history.cast(now.0, self.process, order, len);
+                true
+            }
+            Err(Refused::Full { .. }) => {
+                self.counts.add(Fault::FullWindow, 1);
+                false
+            }
+            // A handler may run before its own view, when all that there is to tell is a conflict.
+            Err(Refused::NoView) => false,
+            Err(other) => panic!("{len} bytes: {other}"),
+        }
+    }
+
+    /// Lengths that lie where it hurts.
+    fn draw_len(&mut self) -> usize {
+        let (rng, room) = (&mut self.rng, self.block - HEADER_LEN);
+        let len = match rng.u8(0..20) {
+            0..=10 => rng.usize(0..64),
+            // Around what one block holds, whatever the frame adds.
+            11..=13 => room - rng.usize(0..MAX_FRAME_OVERHEAD + 4),
+            14 => (2 * room + 8).saturating_sub(rng.usize(0..24)),
+            15 => rng.usize(0..=self.largest.min(LARGE)),
+            // All of what is allowed, though not where that is very much.
+            16 if self.largest < LARGE || rng.u8(0..8) == 0 => self.largest - rng.usize(0..2),
+            _ => rng.usize(64..room + 64),
+        };
+        len.clamp(NAME, self.largest)
+    }
+
+    /// Writes a message of `len` bytes that has its name, and no byte by accident.
+    fn compose(&mut self, message: Message, len: usize) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&message.0.to_le_bytes());
+        self.scratch.resize(len, 0);
+        let mut rng = Rng::with_seed(self.seed ^ (u64::from(message.0) << 20));
+        rng.fill(&mut self.scratch[NAME..]);
+    }
+
+    /// Which message was delivered: one that was cast like that, to the byte.
+    fn identify(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
+        let (from, len) = (message.from(), message.len());
+        let parts = message.parts().map(<[u8]>::len).sum::<usize>();
+        assert_eq!(parts, len, "the parts are the whole");
+        self.counts.add(Fault::Fragments, u64::from(message.parts().count() > 1));
+        let alien = What::Alien { from, len };
+        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
+        let named = Message(u32::from_le_bytes(*name));
+        let known = history.casts.get(named.0 as usize);
+        if known.is_none_or(|cast| cast.len != len || history.who(cast.by).rank != from) {
+            return alien;
+        }
+        self.compose(named, len);
+        if self.scratch != message.bytes() {
+            return alien;
+        }
+        let is_mine = history.cast_of(named).by == self.process;
+        self.own_totals = self.own_totals.saturating_sub(u32::from(is_mine));
+        What::Deliver(named)
+    }
+}

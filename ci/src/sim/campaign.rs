@@ -1,0 +1,175 @@
+//! Many seeds on all cores. What comes out does not depend on which core ran which seed.
+
+use super::checker::Violation;
+use super::driver::{self, Outcome};
+use super::faults::Histogram;
+use super::options::{Bounds, Scenario};
+use anyhow::{Result, ensure};
+use std::cell::RefCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Campaign {
+    pub(crate) bounds: Bounds,
+    pub(crate) first: u64,
+    pub(crate) ends: Ends,
+    /// What of our own code is broken.
+    pub(crate) mutation: Option<String>,
+    /// Whether each run is printed, from its draw to its last event.
+    pub(crate) shows: bool,
+}
+
+/// When it is over: whatever comes first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) seeds: u64,
+    pub(crate) after: Option<Duration>,
+    pub(crate) failures: usize,
+}
+
+/// One seed that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) violations: Vec<Violation>,
+}
+
+/// What all runs came to.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) seeds: u64,
+    pub(crate) took: Duration,
+    pub(crate) virtual_ns: u64,
+    pub(crate) casts: u64,
+    pub(crate) events: u64,
+    pub(crate) largest: u16,
+    pub(crate) histogram: Histogram,
+    /// By seed.
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl Campaign {
+    /// Runs all seeds.
+    ///
+    /// # Errors
+    /// When there is no such mutation.
+    pub(crate) fn run(&self) -> Result<Summary> {
+        remember_panics();
+        self.check_mutation()?;
+        let begin = Instant::now();
+        let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let summary = Mutex::new(Summary::default());
+        let cores = if self.shows { 1 } else { std::thread::available_parallelism().map_or(1, Into::into) };
+        std::thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(|| {
+                    self.break_own_code();
+                    while !is_over.load(Ordering::Relaxed)
+                        && self.ends.after.is_none_or(|after| begin.elapsed() < after)
+                    {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        if at >= self.ends.seeds {
+                            break;
+                        }
+                        let seed = self.first + at;
+                        let outcome = self.one(seed);
+                        let mut summary = summary.lock().expect("runs are caught when they panic");
+                        summary.add(seed, &self.scenario(seed), outcome);
+                        is_over.fetch_or(summary.failures.len() >= self.ends.failures, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let mut summary = summary.into_inner().expect("runs are caught when they panic");
+        summary.took = begin.elapsed();
+        summary.failures.sort_by_key(|failure| failure.seed);
+        Ok(summary)
+    }
+
+    /// What this seed draws.
+    pub(crate) fn scenario(&self, seed: u64) -> Scenario {
+        Scenario::of(seed, &self.bounds).unwrap_or_else(|_| Scenario::draw(seed, &self.bounds))
+    }
+
+    fn one(&self, seed: u64) -> Outcome {
+        let scenario = self.scenario(seed);
+        let outcome = driver::run(&scenario);
+        if self.shows {
+            println!("seed {seed} drew {scenario:?}\n{}", outcome.history);
+        }
+        outcome
+    }
+
+    /// The line that runs a seed again.
+    pub(crate) fn line(&self, seed: u64, edits: &[String]) -> String {
+        let (least, most) = self.bounds.members;
+        let orders: Vec<&str> = self.bounds.orders.iter().map(|order| order.name()).collect();
+        let mut line =
+            format!("cargo ci sim --seed {seed} --members {least}..{most} --orders {}", orders.join(","));
+        if let Some(mutation) = &self.mutation {
+            line += &format!(" --mutate {mutation}");
+        }
+        self.bounds.edits.iter().chain(edits).for_each(|edit| line += &format!(" --set {edit}"));
+        line
+    }
+
+    #[cfg(feature = "mutants")]
+    fn check_mutation(&self) -> Result<()> {
+        ensure!(
+            self.mutation.is_none() || self.mutation().is_some(),
+            "there is no such mutation: `cargo ci mutants` lists them"
+        );
+        Ok(())
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn check_mutation(&self) -> Result<()> {
+        ensure!(self.mutation.is_none(), "mutations are not compiled into this program");
+        Ok(())
+    }
+
+    #[cfg(feature = "mutants")]
+    fn mutation(&self) -> Option<sistrum_transport::mutation::Mutation> {
+        let all = sistrum_transport::mutation::Mutation::ALL;
+        all.iter()
+            .find(|(_, name, _)| Some(*name) == self.mutation.as_deref())
+            .map(|(mutation, ..)| *mutation)
+    }
+
+    /// In this thread, from now on.
+    pub(crate) fn break_own_code(&self) {
+        #[cfg(feature = "mutants")]
+        sistrum_transport::mutation::set(self.mutation());
+    }
+}
+
+impl Summary {
+    fn add(&mut self, seed: u64, scenario: &Scenario, outcome: Outcome) {
+        self.seeds += 1;
+        self.virtual_ns += outcome.took_ns;
+        self.casts += outcome.history.casts.len() as u64;
+        self.events += outcome.history.events.len() as u64;
+        self.largest = self.largest.max(scenario.members);
+        self.histogram.add(&scenario.drawn(), &outcome.effective);
+        if !outcome.violations.is_empty() {
+            self.failures.push(Failure { seed, violations: outcome.violations });
+        }
+    }
+}
+
+thread_local! {
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Panics of runs are results: they are kept, with their place, instead of printed.
+fn remember_panics() {
+    std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
+}
+
+/// What the last panic of this thread said, if it was remembered.
+pub(crate) fn last_panic() -> Option<String> {
+    Some(PANIC.take()).filter(|text| !text.is_empty())
+}

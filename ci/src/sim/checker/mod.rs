@@ -1,0 +1,199 @@
+//! The properties of the model, and one checker for each that can be checked by now.
+//!
+//! Names are those of the published specification of group communication (Chockler, Keidar and Vitenberg 2001). A checker is
+//! a function of a [`History`] that returns its first counter-example in words.
+
+mod bounded;
+mod causal;
+mod duplication;
+mod fifo;
+mod integrity;
+mod liveness;
+mod stability;
+mod total;
+mod view;
+mod witness;
+
+use super::history::History;
+use std::fmt;
+
+/// Everything that is promised, or will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Property {
+    SelfInclusion,
+    LocalMonotonicity,
+    InitialView,
+    PrimaryChain,
+    ViewAgreement,
+    NoDeadTalk,
+    Integrity,
+    NoDuplication,
+    SendingView,
+    VirtualSynchrony,
+    TransitionalSet,
+    SafePrefix,
+    Fifo,
+    ReliableFifo,
+    Causal,
+    ReliableCausal,
+    Total,
+    SyncOrder,
+    /// There is a closely synchronous run that no process can tell from this one.
+    Witness,
+    SelfDelivery,
+    Termination,
+    Precision,
+    StabilityReported,
+    FlushEnds,
+    ReplyLaw,
+    TransferCut,
+    TimestampTruth,
+    Bounded,
+    EpochKeys,
+    /// No assertion of the code itself fails, and no run goes round for ever. The driver judges it.
+    Soundness,
+}
+
+/// What a property needs to be checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Needs {
+    /// Nothing but a history.
+    History(Checker),
+    /// A history whose faults were healed in the end, and whose processes live.
+    Healing(Checker),
+    /// It is found while the run goes on.
+    Driver,
+    /// Something that does not exist yet.
+    NotYet(&'static str),
+}
+
+/// Returns the first counter-example in words.
+pub(crate) type Checker = fn(&History) -> Option<String>;
+
+/// A property that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) property: Property,
+    pub(crate) how: String,
+}
+
+impl Property {
+    pub(crate) const ALL: [Self; 30] = [
+        Self::SelfInclusion,
+        Self::LocalMonotonicity,
+        Self::InitialView,
+        Self::PrimaryChain,
+        Self::ViewAgreement,
+        Self::NoDeadTalk,
+        Self::Integrity,
+        Self::NoDuplication,
+        Self::SendingView,
+        Self::VirtualSynchrony,
+        Self::TransitionalSet,
+        Self::SafePrefix,
+        Self::Fifo,
+        Self::ReliableFifo,
+        Self::Causal,
+        Self::ReliableCausal,
+        Self::Total,
+        Self::SyncOrder,
+        Self::Witness,
+        Self::SelfDelivery,
+        Self::Termination,
+        Self::Precision,
+        Self::StabilityReported,
+        Self::FlushEnds,
+        Self::ReplyLaw,
+        Self::TransferCut,
+        Self::TimestampTruth,
+        Self::Bounded,
+        Self::EpochKeys,
+        Self::Soundness,
+    ];
+
+    pub(crate) fn needs(self) -> Needs {
+        let views = Needs::NotYet("views that change");
+        match self {
+            Self::SelfInclusion => Needs::History(view::includes_self),
+            Self::LocalMonotonicity => Needs::History(view::grows),
+            Self::InitialView => Needs::History(view::is_installed_first),
+            Self::ViewAgreement => Needs::History(view::is_agreed_on),
+            Self::Integrity => Needs::History(integrity::check),
+            Self::NoDuplication => Needs::History(duplication::check),
+            Self::SafePrefix => Needs::History(stability::is_held_by_all),
+            Self::Fifo => Needs::History(fifo::swaps),
+            Self::ReliableFifo => Needs::History(fifo::gaps),
+            Self::Causal => Needs::History(causal::swaps),
+            Self::ReliableCausal => Needs::History(causal::gaps),
+            Self::Total => Needs::History(total::check),
+            Self::Witness => Needs::History(witness::check),
+            Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
+            Self::Termination => Needs::Healing(liveness::termination),
+            Self::StabilityReported => Needs::Healing(stability::is_reported),
+            Self::Bounded => Needs::Healing(bounded::check),
+            Self::Soundness => Needs::Driver,
+            Self::TimestampTruth => Needs::NotYet("the stamps of blocks in the history"),
+            Self::SyncOrder => Needs::NotYet("gbcast"),
+            Self::ReplyLaw => Needs::NotYet("group calls"),
+            Self::TransferCut => Needs::NotYet("state transfer"),
+            Self::EpochKeys => Needs::NotYet("keys"),
+            Self::PrimaryChain
+            | Self::NoDeadTalk
+            | Self::SendingView
+            | Self::VirtualSynchrony
+            | Self::TransitionalSet
+            | Self::Precision
+            | Self::FlushEnds => views,
+        }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Every property that does not hold in `history`. Liveness is asked for only where everything was `healed`.
+pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
+    let violation = |property: Property| {
+        let how = match property.needs() {
+            Needs::History(check) => check(history),
+            Needs::Healing(check) if healed => check(history),
+            _ => None,
+        };
+        how.map(|how| Violation { property, how })
+    };
+    Property::ALL.into_iter().filter_map(violation).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::tests::Told;
+    use super::*;
+    use sistrum_ordering::Order;
+
+    #[test]
+    fn a_good_history_has_no_fault() {
+        let mut told = Told::of(3);
+        let total = told.cast(0, Order::Total);
+        let fifo = told.cast(0, Order::Fifo);
+        told.deliver(1, total);
+        let effect = told.cast(1, Order::Causal);
+        told.deliver(0, total);
+        told.deliver(0, effect);
+        told.deliver(2, total);
+        told.deliver(2, effect);
+        told.deliver(2, fifo);
+        told.deliver(1, fifo);
+        assert_eq!(judge(&told.0, false), []);
+        assert_eq!(judge(&told.0, true), []);
+    }
+
+    #[test]
+    fn every_property_is_listed_once() {
+        let mut all = Property::ALL.to_vec();
+        all.dedup();
+        assert_eq!(all.len(), Property::Soundness as usize + 1);
+    }
+}

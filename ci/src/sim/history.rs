@@ -1,0 +1,258 @@
+//! What happened in one run, written down by one who sees everything.
+//!
+//! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
+
+use sistrum_ordering::{Order, Rank, View};
+use std::fmt;
+
+/// One incarnation of one member; an index into [`History::processes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process(pub(crate) u16);
+
+/// One cast; an index into [`History::casts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Message(pub(crate) u32);
+
+/// Who a process is.
+#[derive(Debug, Clone)]
+pub(crate) struct Who {
+    pub(crate) rank: Rank,
+    /// Which life of the whole group it belongs to.
+    pub(crate) life: u32,
+    /// It came back after its group had formed: with a static list it is no member.
+    pub(crate) is_newcomer: bool,
+    pub(crate) is_crashed: bool,
+}
+
+/// What is known of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cast {
+    pub(crate) by: Process,
+    /// Its number among all that its sender cast.
+    pub(crate) number: u32,
+    pub(crate) order: Order,
+    pub(crate) len: usize,
+}
+
+/// Something that a process did.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) at_ns: u64,
+    pub(crate) process: Process,
+    pub(crate) what: What,
+}
+
+/// What it did.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum What {
+    Start,
+    Install(Box<View>),
+    Cast(Message),
+    Deliver(Message),
+    /// Something was delivered that nobody cast like that.
+    Alien {
+        from: Rank,
+        len: usize,
+    },
+    /// It believes that all members hold its stream up to here.
+    Stable(u64),
+    /// It holds the stream of this rank up to here, without a gap.
+    Holds(Rank, u64),
+    /// It was told that it cannot be in one group with a member.
+    Conflict(String),
+    Crash,
+}
+
+/// How a process stood at the end of a run whose faults were healed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    pub(crate) process: Process,
+    /// Whether all have delivered what it cast, and it knows.
+    pub(crate) is_settled: bool,
+    /// Whether nothing is kept in its receive pool any more.
+    pub(crate) is_idle: bool,
+    /// Blocks that came from beyond a window.
+    pub(crate) beyond: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) processes: Vec<Who>,
+    pub(crate) casts: Vec<Cast>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) endings: Vec<Ending>,
+    /// How many messages each process has cast.
+    cast_by: Vec<u32>,
+    /// Indices of the events of each process.
+    of: Vec<Vec<u32>>,
+    /// What the world did, before which event, and when.
+    weather: Vec<(usize, u64, String)>,
+}
+
+impl History {
+    /// A process begins.
+    pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_newcomer: bool) -> Process {
+        let process = Process(u16::try_from(self.processes.len()).expect("few processes"));
+        self.processes.push(Who { rank, life, is_newcomer, is_crashed: false });
+        self.cast_by.push(0);
+        self.of.push(Vec::new());
+        self.push(at_ns, process, What::Start);
+        process
+    }
+
+    pub(crate) fn push(&mut self, at_ns: u64, process: Process, what: What) {
+        self.of[process.0 as usize].push(self.events.len() as u32);
+        self.events.push(Event { at_ns, process, what });
+    }
+
+    /// The name that the next cast will have.
+    pub(crate) fn next_message(&self) -> Message {
+        Message(self.casts.len() as u32)
+    }
+
+    pub(crate) fn cast(&mut self, at_ns: u64, by: Process, order: Order, len: usize) -> Message {
+        let message = self.next_message();
+        let number = &mut self.cast_by[by.0 as usize];
+        self.casts.push(Cast { by, number: *number, order, len });
+        *number += 1;
+        self.push(at_ns, by, What::Cast(message));
+        message
+    }
+
+    pub(crate) fn crash(&mut self, at_ns: u64, process: Process) {
+        self.processes[process.0 as usize].is_crashed = true;
+        self.push(at_ns, process, What::Crash);
+    }
+
+    pub(crate) fn weather(&mut self, at_ns: u64, what: String) {
+        self.weather.push((self.events.len(), at_ns, what));
+    }
+
+    pub(crate) fn who(&self, process: Process) -> &Who {
+        &self.processes[process.0 as usize]
+    }
+
+    pub(crate) fn cast_of(&self, message: Message) -> Cast {
+        self.casts[message.0 as usize]
+    }
+
+    /// All processes, by index.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Process> {
+        (0..self.processes.len() as u16).map(Process)
+    }
+
+    /// The events of one process, in its own order.
+    pub(crate) fn of(&self, process: Process) -> impl Iterator<Item = &Event> {
+        self.of[process.0 as usize].iter().map(|&at| &self.events[at as usize])
+    }
+
+    /// What a process delivered, in its order. Its own messages count when they were cast, except for total ones, which come back.
+    pub(crate) fn deliveries(&self, process: Process) -> impl Iterator<Item = Message> {
+        self.of(process).filter_map(|event| self.delivery(event))
+    }
+
+    /// The message that an event delivers at its process, if it is such a one.
+    pub(crate) fn delivery(&self, event: &Event) -> Option<Message> {
+        match event.what {
+            What::Deliver(message) => Some(message),
+            What::Cast(message) if self.cast_of(message).order != Order::Total => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive.
+    pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
+        let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
+        let (to, by) = (self.who(process), self.who(self.cast_of(message).by));
+        let counts = |who: &Who| who.life == last && !who.is_newcomer && !who.is_crashed;
+        counts(to) && counts(by)
+    }
+
+    /// A message as a reader of a report can find it again.
+    pub(crate) fn named(&self, message: Message) -> String {
+        let Cast { by, number, order, .. } = self.cast_of(message);
+        format!("m{} ({order:?} {number} of {})", message.0, self.name(by))
+    }
+
+    /// A process likewise.
+    pub(crate) fn name(&self, process: Process) -> String {
+        let Who { rank, life, is_newcomer, .. } = self.who(process);
+        format!("p{} ({rank} of life {life}{})", process.0, if *is_newcomer { ", come back" } else { "" })
+    }
+}
+
+/// One line for each event: the trace.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut weather = self.weather.iter().peekable();
+        for (at, event) in self.events.iter().enumerate() {
+            while let Some((_, at_ns, what)) = weather.next_if(|(before, ..)| *before <= at) {
+                writeln!(f, "{at_ns:>12} -- {what}")?;
+            }
+            let Event { at_ns, process, what } = event;
+            write!(f, "{at_ns:>12} p{} ", process.0)?;
+            match what {
+                What::Cast(message) => {
+                    writeln!(f, "casts {}, {} bytes", self.named(*message), self.cast_of(*message).len)?
+                }
+                What::Deliver(message) => writeln!(f, "delivers {}", self.named(*message))?,
+                What::Start => writeln!(f, "starts as {}", self.name(*process))?,
+                other => writeln!(f, "{other:?}")?,
+            }
+        }
+        weather.try_for_each(|(_, at_ns, what)| writeln!(f, "{at_ns:>12} -- {what}"))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A history of `members` processes of one life, told by hand.
+    pub(crate) struct Told(pub(crate) History);
+
+    impl Told {
+        pub(crate) fn of(members: u16) -> Self {
+            let mut history = History::default();
+            (0..members).for_each(|rank| {
+                history.start(0, Rank(rank), 0, false);
+            });
+            Self(history)
+        }
+
+        pub(crate) fn cast(&mut self, by: u16, order: Order) -> Message {
+            self.0.cast(self.0.events.len() as u64, Process(by), order, 10)
+        }
+
+        pub(crate) fn deliver(&mut self, at: u16, message: Message) {
+            self.push(at, What::Deliver(message));
+        }
+
+        pub(crate) fn push(&mut self, at: u16, what: What) {
+            self.0.push(self.0.events.len() as u64, Process(at), what);
+        }
+    }
+
+    #[test]
+    fn own_messages_count_when_cast_but_for_total_ones() {
+        let mut told = Told::of(2);
+        let total = told.cast(0, Order::Total);
+        let causal = told.cast(0, Order::Causal);
+        told.deliver(0, total);
+        assert!(told.0.deliveries(Process(0)).eq([causal, total]));
+    }
+
+    #[test]
+    fn nothing_is_owed_to_the_dead_or_across_lives() {
+        let mut told = Told::of(2);
+        let old = told.cast(0, Order::Fifo);
+        assert!(told.0.is_owed(Process(1), old));
+        let newcomer = told.0.start(9, Rank(1), 0, true);
+        assert!(!told.0.is_owed(newcomer, old));
+        told.0.crash(10, Process(1));
+        assert!(!told.0.is_owed(Process(1), old));
+        let next = told.0.start(11, Rank(0), 1, false);
+        assert!(!told.0.is_owed(next, old));
+    }
+}

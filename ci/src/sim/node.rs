@@ -1,0 +1,225 @@
+//! One process of a run: the production group and engine, over a medium that misbehaves, with an application on top.
+
+use super::app::App;
+use super::clock::LocalClock;
+use super::faults::{Counts, Fault};
+use super::history::{Ending, History, Process, What};
+use super::options::Scenario;
+use super::whim::Whim;
+use sistrum_membership::{Caster, Event, Group, GroupConfig};
+use sistrum_ordering::{BootId, Endpoint, Rank, Seq};
+use sistrum_transport::engine::{Cycle, Idle};
+use sistrum_transport::log::PoolConfig;
+use sistrum_transport::medium::sim::endpoint_of;
+use sistrum_transport::medium::{FanOut, Fault as BlockFaults, FaultOptions, Medium, Network, Sim};
+use sistrum_transport::protocol::Protocol;
+use sistrum_transport::reliable::RunLimits;
+use sistrum_transport::time::{Instant, ManualClock};
+use std::cell::RefCell;
+
+/// See the module.
+pub(super) struct Node {
+    pub(super) process: Process,
+    pub(super) group: Group,
+    pub(super) app: App,
+    pub(super) clock: LocalClock,
+    /// It does not run before this time of the simulation.
+    pub(super) paused_until: Instant,
+    pub(super) was_paused: bool,
+    cycle: Cycle<Whim<BlockFaults<Sim>>, LocalClock>,
+    rank: Rank,
+    start: u64,
+    /// Its last cycle did something, or left something undone: it runs again at this time.
+    again_at: Option<Instant>,
+    /// What was last written down of its streams: what it holds, by rank, and what of its own it calls stable.
+    held: Vec<u64>,
+    stable: u64,
+    busy_sends: u64,
+    /// Cycles in a row that did nothing although a timer was due.
+    spins: u32,
+    drifts: bool,
+}
+
+/// What was sealed in one cycle may be looked at in the next; more than a few are a fault.
+const MAX_SPINS: u32 = 100;
+
+/// Which process a node is to be.
+pub(super) struct Birth {
+    pub(super) rank: u16,
+    pub(super) process: Process,
+    pub(super) boot: BootId,
+    pub(super) life: u32,
+    /// By what its clock is ahead, and its rate.
+    pub(super) clock: (u64, u64),
+}
+
+impl Node {
+    pub(super) fn new(scenario: &Scenario, network: &Network, time: &ManualClock, birth: &Birth) -> Self {
+        let (rank, seed) = (birth.rank, scenario.seed ^ birth.boot.0);
+        let clock = LocalClock::new(time.clone(), birth.clock.0, birth.clock.1);
+        let blocks = BlockFaults::new(network.endpoint(rank), scenario.blocks, seed);
+        let mut medium = Whim::new(blocks, scenario.moods, seed);
+        let group = Group::new(group_config(scenario, &mut medium, birth, seed));
+        let pool = PoolConfig {
+            stride: scenario.block,
+            // My own total casts come back to me, and take their place too.
+            strides: scenario.windows.iter().sum::<usize>() + scenario.spare_strides,
+            slabs: scenario.slabs,
+        };
+        let start = scenario.starts[rank as usize];
+        Self {
+            process: birth.process,
+            group,
+            app: App::new(scenario, birth.process, Rank(rank), seed),
+            cycle: Cycle::new(medium, clock.clone(), pool, Idle::Spin).expect("memory"),
+            drifts: birth.clock.1 != 1_000_000,
+            clock,
+            paused_until: Instant::default(),
+            was_paused: false,
+            rank: Rank(rank),
+            start,
+            again_at: None,
+            held: scenario.starts.clone(),
+            stable: start,
+            busy_sends: 0,
+            spins: 0,
+        }
+    }
+
+    /// When it has something to do, in the time of the simulation.
+    pub(super) fn wakes_at(&self, network: &Network) -> Instant {
+        let timer = self.group.poll_timeout().map(|due| self.clock.when(due));
+        let times = [timer, self.again_at, network.next_arrival_at(self.rank.0), self.app.wakes_at()];
+        times.into_iter().flatten().min().unwrap_or(Instant(u64::MAX)).max(self.paused_until)
+    }
+
+    /// One duty cycle, and everything that it did is written down.
+    pub(super) fn turn(&mut self, time: &ManualClock, history: &RefCell<History>) {
+        let now = time.peek();
+        let casts = self.app.begin_cycle(now, &mut self.group, &mut history.borrow_mut());
+        let (app, process, reads) = (&mut self.app, self.process, time.reads());
+        let mut broke = false;
+        let mut handler = |caster: &mut Caster<'_>, event: Event<'_>| {
+            let flow = app.handle(now, caster, &event, &mut history.borrow_mut());
+            broke |= flow.is_break();
+            flow
+        };
+        let work = self.cycle.turn(&mut self.group, &mut handler).expect("the network is never broken");
+        assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
+        let busy_sends = self.cycle.counters().busy_sends;
+        let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
+        self.assert_no_spinning(work == 0 && !is_busy);
+        self.again_at = match work + casts {
+            0 if broke || is_busy => Some(now.plus_ns(self.app.patience_ns())),
+            0 => None,
+            _ => Some(now),
+        };
+        self.note_progress(now, process, &mut history.borrow_mut());
+    }
+
+    /// A timer that is due must do something: who waits for it would never sleep.
+    fn assert_no_spinning(&mut self, was_idle: bool) {
+        let (due, shown) = (self.group.poll_timeout(), self.clock.peek());
+        let spins = was_idle && due.is_some_and(|due| due <= shown);
+        self.spins = if spins { self.spins + 1 } else { 0 };
+        assert!(self.spins < MAX_SPINS, "a timer is due that nothing is done about: {due:?} at {shown:?}");
+    }
+
+    /// Writes down how far it has come since the last cycle.
+    fn note_progress(&mut self, now: Instant, process: Process, history: &mut History) {
+        let Some(session) = self.group.session() else { return };
+        for (rank, known) in self.held.iter_mut().enumerate() {
+            let rank = Rank(rank as u16);
+            let Some(Seq(held)) = session.held_of(rank) else { continue };
+            if std::mem::replace(known, held) != held {
+                history.push(now.0, process, What::Holds(rank, held));
+            }
+        }
+        let Seq(stable) = session.stream().stable();
+        if std::mem::replace(&mut self.stable, stable) != stable {
+            history.push(now.0, process, What::Stable(stable));
+        }
+    }
+
+    pub(super) fn has_view(&self) -> bool {
+        self.group.view().is_some()
+    }
+
+    /// Whether everything that it cast has reached all, and nothing is kept.
+    pub(super) fn is_settled(&self) -> bool {
+        self.app.is_done() && self.group.is_settled() && self.cycle.pool().is_idle(0)
+    }
+
+    /// Whether everything that it has to cast has been delivered by all.
+    pub(super) fn is_done(&self) -> bool {
+        self.app.is_done() && self.group.is_settled()
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cycle.medium_mut().inner_mut().set_options(FaultOptions::default());
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        Ending {
+            process: self.process,
+            is_settled: self.group.is_settled(),
+            is_idle: self.cycle.pool().is_idle(0),
+            beyond: self.group.counters().beyond,
+        }
+    }
+
+    /// Adds what took effect here.
+    pub(super) fn count(&self, counts: &mut Counts) {
+        let medium = self.cycle.medium();
+        let (blocks, engine, session) =
+            (medium.inner().counts(), self.cycle.counters(), self.group.counters());
+        let wrapped = self.stable >> 32 != self.start >> 32;
+        let all = [
+            (Fault::BlockLoss, blocks.lost),
+            (Fault::BlockDuplication, blocks.duplicated),
+            (Fault::BlockCorruption, blocks.corrupted),
+            (Fault::ShortBatch, medium.short_batches),
+            (Fault::Exhaustion, self.cycle.pool().exhausted() + session.refused_low),
+            (Fault::BusySend, engine.busy_sends),
+            (Fault::Pause, if self.was_paused { engine.pauses } else { 0 }),
+            (Fault::Drift, u64::from(self.drifts && engine.cycles > 0)),
+            (Fault::Wrap, u64::from(wrapped)),
+        ];
+        all.into_iter().for_each(|(fault, count)| counts.add(fault, count));
+        counts.add_all(&self.app.counts);
+    }
+}
+
+fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, seed: u64) -> GroupConfig {
+    let rank = birth.rank;
+    let channel = medium.open_channel(fan_out(scenario, rank)).expect("a channel");
+    let capabilities = medium.capabilities();
+    GroupConfig {
+        name: "storm".to_owned(),
+        members: (0..scenario.members).map(endpoint_of).collect(),
+        me: Rank(rank),
+        boot: birth.boot,
+        channel,
+        index: 0,
+        block: scenario.block,
+        limits: RunLimits {
+            blocks: scenario.run_blocks.min(capabilities.max_run_blocks),
+            bytes: capabilities.max_run_bytes,
+        },
+        receive_buffer: capabilities.receive_buffer,
+        coalesces: capabilities.coalesces,
+        max_window: *scenario.windows.iter().max().expect("there are members"),
+        tuning: scenario.tuning(rank),
+        order: scenario.total,
+        // Each life of a stream begins where the one before it did: what is left of that one is in reach.
+        start: Seq(scenario.starts[rank as usize]),
+        seed: seed ^ u64::from(birth.life),
+    }
+}
+
+fn fan_out(scenario: &Scenario, me: u16) -> FanOut {
+    if scenario.multicast {
+        return FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()));
+    }
+    FanOut::Unicast((0..scenario.members).filter(|rank| *rank != me).map(endpoint_of).collect())
+}

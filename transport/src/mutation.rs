@@ -1,0 +1,113 @@
+//! Seeded mutations: faults of our own that the simulator must catch, each by breaking a promise.
+//!
+//! A judge that catches nothing is no judge. Code that a mutation can break asks [`mutated!`](crate::mutated), which is the
+//! constant `false` unless the feature `mutants` is on. At most one mutation is on at a time, and in one thread only, so
+//! that runs beside each other have their own.
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("mutations are for the simulator: they do not exist without debug assertions");
+
+/// Whether the named mutation is on.
+#[cfg(feature = "mutants")]
+#[macro_export]
+macro_rules! mutated {
+    ($name:ident) => {
+        $crate::mutation::is_on($crate::mutation::Mutation::$name)
+    };
+}
+
+/// Whether the named mutation is on: there are none in this build.
+#[cfg(not(feature = "mutants"))]
+#[macro_export]
+macro_rules! mutated {
+    ($name:ident) => {
+        $crate::mutation::absent()
+    };
+}
+
+/// No mutation is on: there are none in this build. A function, so that lints see no constant.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+#[must_use]
+pub const fn absent() -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+pub use present::{Mutation, is_on, set};
+
+#[cfg(feature = "mutants")]
+mod present {
+    use std::cell::Cell;
+
+    macro_rules! mutations {
+        ($($(#[doc = $what:literal])+ $name:ident,)*) => {
+            /// What can be broken on purpose.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub enum Mutation {
+                $($(#[doc = $what])+ $name,)*
+            }
+
+            impl Mutation {
+                /// All of them, each with its name and what it does.
+                pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, stringify!($name), concat!($($what),+)),)*];
+            }
+        };
+    }
+
+    mutations! {
+        /// A NAK does not name the first gap, which counts as asked for.
+        ForgetNakRange,
+        /// A NAK that was not answered is never said again.
+        NakOnce,
+        /// What was sent again once is never sent again.
+        RepairOnce,
+        /// A message in parts is delivered when only its first part is there.
+        DeliverFragmentEarly,
+        /// What is stable is freed, delivered or not.
+        FreeOnStableOnly,
+        /// The sender gives away what all hold and not all have delivered.
+        LogFreedOnStable,
+        /// An ack says all that is known to exist, held or not.
+        AckBeyondHeld,
+        /// Acks wait until my own data may go out.
+        AckInsideWindow,
+        /// A block that came and was freed is taken once more.
+        SkipDuplicateCheck,
+        /// A sequence gets the high half of the last one, though the low half has wrapped.
+        WrongWrap,
+        /// Heartbeats tell where the stable part ends, not where the stream ends.
+        HeartbeatWithoutTail,
+        /// A block counts whatever its checksum says.
+        SkipChecksum,
+        /// Blocks of an earlier life of the group count.
+        IgnoreInstance,
+        /// An introduction counts though its sender has not heard me: it may be one of an earlier life.
+        TrustAnyIntroduction,
+        /// A restarted member is not told that the group runs with its earlier incarnation.
+        IgnoreBoot,
+        /// A message whose handler broke is not offered again.
+        BreakConsumes,
+        /// After a handler broke, its block is offered from the beginning.
+        BreakReplays,
+        /// A sender takes two blocks more than its window has.
+        OverfillWindow,
+        /// What a block holds behind its first message is not delivered.
+        OneMessagePerBlock,
+    }
+
+    thread_local! {
+        static ON: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Whether `mutation` is on in this thread.
+    #[must_use]
+    pub fn is_on(mutation: Mutation) -> bool {
+        ON.get() == Some(mutation)
+    }
+
+    /// Breaks this in the present thread from now on, or nothing.
+    pub fn set(mutation: Option<Mutation>) {
+        ON.set(mutation);
+    }
+}
