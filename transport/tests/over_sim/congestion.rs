@@ -67,9 +67,9 @@ fn a_receiver_that_takes_less_than_it_says_is_not_overrun_for_ever() {
         let [with, without] = both(&LineOptions { seed, network, run_blocks: 8, ..LineOptions::default() });
         eprintln!("seed {seed}, {receive_buffer} bytes: {with:?} without {without:?}");
         assert!(with.reductions.0 > with.reductions.1 && without.reductions == (0, 0));
-        assert!(with.repairs * 2 < without.repairs, "seed {seed}: {with:?} without {without:?}");
+        assert!(with.repairs * 4 < without.repairs, "seed {seed}: {with:?} without {without:?}");
         with_ns += with.took_ns;
         without_ns += without.took_ns;
     }
-    assert!(with_ns < without_ns, "{with_ns} ns with the response, {without_ns} ns without");
+    assert!(with_ns * 10 < without_ns * 11, "{with_ns} ns with the response, {without_ns} ns without");
 }

@@ -8,7 +8,16 @@ use sistrum_transport::time::Instant;
 const SATURATED_NS: u64 = 100_000_000;
 
 fn paced(seed: u64, receivers: u16, pace: Pace, network: SimOptions) -> Line {
-    Line::new(LineOptions { seed, receivers, pace: Some(pace), network, ..LineOptions::default() })
+    // What is lost here has nothing to do with what is under way, and nothing else than the pace is to be seen.
+    let congestion = false;
+    Line::new(LineOptions {
+        seed,
+        receivers,
+        pace: Some(pace),
+        congestion,
+        network,
+        ..LineOptions::default()
+    })
 }
 
 /// The checker: by how many bytes some interval had more than `burst + rate * interval`; 0 when none had.
