@@ -9,7 +9,7 @@ use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::reliable::{
-    self, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
+    self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
@@ -204,6 +204,13 @@ impl Group {
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
         self.running.as_ref().map(|running| &running.session)
+    }
+
+    /// What the streams have noticed to be missing was most likely lost by `cause`.
+    pub fn explain(&mut self, cause: Cause) {
+        if let Some(running) = &mut self.running {
+            running.session.explain(cause);
+        }
     }
 
     /// The most bytes that a message may have, once there is a view.

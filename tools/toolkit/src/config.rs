@@ -1,6 +1,6 @@
 //! What a node and a group are built from. Every value is checked before anything is opened.
 
-use crate::{Endpoint, Error, Idle, MediumChoice, Result, TotalMode, Tuning};
+use crate::{Endpoint, Error, Idle, MediumChoice, Pace, Result, TotalMode, Tuning};
 use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
 use sistrum_transport::medium::FanOut;
 use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
@@ -42,7 +42,8 @@ pub struct Config {
     pub offload: bool,
     /// How to wait.
     pub idle: Idle,
-    /// Sizes and times of the reliable layer. The window shrinks where many members and groups share the pool.
+    /// Sizes and times of the reliable layer. The window shrinks where many members and groups share the pool. A pace is that of each group
+    /// by itself; where every member is sent a copy, that of all copies together.
     pub tuning: Tuning,
     /// Losses to inject, for tests and demonstrations.
     pub faults: Faults,
@@ -113,6 +114,9 @@ impl Config {
         if let Err((field, why)) = self.tuning.check() {
             return refuse("tuning", format!("{field}: {why}"));
         }
+        if let Some((key, why)) = self.tuning.pace.and_then(|pace| self.check_pace(pace).err()) {
+            return refuse(key, why);
+        }
         let most = MAX_POOL_BYTES / (1 + SLABS_FOR_STRIDES) / self.block_size - SLAB_BYTES / self.block_size;
         if !(MIN_WINDOW * 4..=most).contains(&self.pool_blocks) {
             let (blocks, least) = (self.pool_blocks, MIN_WINDOW * 4);
@@ -134,6 +138,26 @@ impl Config {
         Ok(())
     }
 
+    /// Whether blocks of mine can be sent at this pace; otherwise which key says no, and why.
+    fn check_pace(&self, pace: Pace) -> Result<(), (&'static str, String)> {
+        let key = |field| if field == "rate" { "tuning.pace.rate" } else { "tuning.pace.burst" };
+        let Pace { rate, burst } = pace;
+        pace.check(self.block_size).map_err(|(field, why)| {
+            let block = self.block_size;
+            (key(field), format!("{why} ({rate} bytes a second, a burst of {burst}, blocks of {block})"))
+        })
+    }
+
+    /// The pace of a stream each of whose blocks is sent `copies` times.
+    pub(crate) fn pace_of_each(&self, copies: usize) -> Result<Option<Pace>> {
+        let each = self.tuning.pace.map(|pace| pace.of_each(copies));
+        let checked = each.map_or(Ok(()), |pace| self.check_pace(pace));
+        checked.map(|()| each).map_err(|(key, why)| Error::Config {
+            key,
+            why: format!("of each of {copies} copies, one for each member: {why}"),
+        })
+    }
+
     /// Blocks of my window in a group of `members`, when so many groups were `joined` before.
     pub(crate) fn window_for(&self, members: usize, joined: usize) -> Result<usize> {
         Ok(self.tuning.window.min(self.max_window_for(members, joined)?))
@@ -141,8 +165,8 @@ impl Config {
 
     /// Blocks of the largest window in a group of `members`, when so many groups were `joined` before.
     ///
-    /// The windows of all senders in all groups fit in three quarters of the pool. Every group has the same share of
-    /// them, whichever is joined first.
+    /// The windows of all senders in all groups fit in three quarters of the pool, mine among them, since my total casts come back
+    /// to me through it. Every group has the same share, whichever is joined first.
     pub(crate) fn max_window_for(&self, members: usize, joined: usize) -> Result<usize> {
         let Self { groups, pool_blocks, .. } = *self;
         if joined >= groups {
@@ -150,7 +174,7 @@ impl Config {
                 format!("the pool is divided among {groups}, which are joined: {} would do", joined + 1);
             return Err(Error::Config { key: "groups", why });
         }
-        let senders = members.saturating_sub(1).max(1);
+        let senders = members.max(1);
         let share = pool_blocks * 3 / 4 / groups / senders;
         if share < MIN_WINDOW {
             let least = (MIN_WINDOW * senders * groups * 4).div_ceil(3);
@@ -351,6 +375,9 @@ mod tests {
                 .starts_with("tuning: nak_retry_max_ns: it is less")
         );
         assert!(refusal(|config| config.tuning.ack_delay_ns = 1 << 40).starts_with("tuning: ack_delay_ns: "));
+        let pace = |rate, burst| refusal(move |config| config.tuning.pace = Some(Pace { rate, burst }));
+        assert!(pace(0, 9_000).starts_with("tuning.pace.rate: it is 0"));
+        assert!(pace(1, 1_407).starts_with("tuning.pace.burst: it is less than a block"));
         assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2 blocks"));
         let too_much = |config: &mut Config| (config.pool_blocks, config.block_size) = (1 << 16, 32 * 1024);
         assert!(refusal(too_much).starts_with("pool_blocks: 65536 blocks"));
@@ -360,6 +387,16 @@ mod tests {
         assert!(
             refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN")
         );
+    }
+
+    #[test]
+    fn copies_share_the_pace() {
+        let mut config = Config::loopback("test");
+        assert_eq!(config.pace_of_each(7).unwrap(), None);
+        config.tuning.pace = Some(Pace { rate: 9_000, burst: 3 * 1_408 });
+        assert_eq!(config.pace_of_each(3).unwrap(), Some(Pace { rate: 3_000, burst: 1_408 }));
+        let refused = config.pace_of_each(4).unwrap_err().to_string();
+        assert!(refused.starts_with("tuning.pace.burst: of each of 4 copies"), "{refused}");
     }
 
     #[test]

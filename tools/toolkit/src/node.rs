@@ -3,15 +3,15 @@
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Group,
-    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, Promise, Rank, Refused, Result, Seq,
-    SessionCounters, TotalMode, View,
+    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Gap, Group,
+    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
+    Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_ordering::TotalOptions;
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
-use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
+use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub struct Node {
     boot: BootId,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
+    suspect: Suspect,
+    /// When the medium was last asked what it has lost.
+    looked_at: Instant,
 }
 
 /// What happened so far in a node, all groups together.
@@ -68,7 +71,14 @@ impl Node {
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), config })
+        Ok(Self {
+            boot,
+            cycle,
+            groups: Groups::default(),
+            suspect: Suspect::default(),
+            looked_at: Instant::default(),
+            config,
+        })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -119,6 +129,8 @@ impl Node {
         let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
         let window = self.config.window_for(count, joined)?;
         let max_window = self.config.max_window_for(count, joined)?;
+        let copies = if matches!(fan_out, FanOut::Unicast(_)) { count.saturating_sub(1) } else { 1 };
+        let tuning = Tuning { pace: self.config.pace_of_each(copies)?, ..self.tuning(window) };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -132,7 +144,7 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
-            tuning: self.tuning(window),
+            tuning,
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
             seed: self.seed_of(name),
@@ -168,7 +180,8 @@ impl Node {
     /// [safe](crate::Order::safe). It is copied into the log and sent by the next [`poll`](Self::poll).
     ///
     /// # Errors
-    /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
+    /// [`Refused::Full`] names the member that holds everybody back, [`Refused::Paced`] says that my own pace does: poll, and try again.
+    /// [`Refused::TooLarge`] is final.
     #[inline]
     pub fn cast(
         &mut self,
@@ -219,7 +232,21 @@ impl Node {
                     }
                 },
             )?;
+        if self.groups.is_unexplained() {
+            self.look_for_causes();
+        }
         failure.map_or(Ok(work), Err)
+    }
+
+    /// Blocks are missing: what of the medium's own losses has grown is suspected. Asking it costs system calls: not too often.
+    #[cold]
+    fn look_for_causes(&mut self) {
+        let now = self.cycle.now();
+        if now.since_ns(self.looked_at) >= LOOK_EVERY_NS {
+            self.looked_at = now;
+            let cause = self.suspect.look(now, &self.cycle.medium().counters());
+            self.groups.explain(cause);
+        }
     }
 
     /// One duty cycle, and when it found nothing to do, a wait as [`Config::idle`] says, for `limit` at most.
@@ -320,6 +347,26 @@ impl Node {
         self.cycle.now()
     }
 
+    /// The open and the recent gaps, on both ends: what others have lost of my stream, and what I have lost of theirs. Not for
+    /// the hot path.
+    #[must_use]
+    pub fn gaps(&self, group: &Group) -> Vec<Gap> {
+        self.groups.get(group).map(Joined::gaps).unwrap_or_default()
+    }
+
+    /// The losses between me and each other member, as far as I know of them. Not for the hot path.
+    #[must_use]
+    pub fn losses(&self, group: &Group) -> Vec<(Rank, PeerLosses)> {
+        self.groups.get(group).map(Joined::losses).unwrap_or_default()
+    }
+
+    /// The most bytes that I keep under way at present, as receive buffers count them, before they are shared with other
+    /// senders: less while losses repeat. `None` without a view.
+    #[must_use]
+    pub fn under_way_limit(&self, group: &Group) -> Option<u64> {
+        self.groups.get(group)?.limit()
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -334,3 +381,6 @@ impl Node {
         }
     }
 }
+
+/// Gaps that come within this time are put down to the same cause.
+const LOOK_EVERY_NS: u64 = 1_000_000;

@@ -1,5 +1,6 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
+mod losses;
 mod order;
 
 use super::SessionCounters;
@@ -166,7 +167,14 @@ impl<L: Layer> Session<L> {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
-        SessionCounters { repairs_sent: self.sender.repairs(), malformed_frames, ..self.counters }
+        let (_, reductions, reductions_undone) = self.sender.congestion();
+        SessionCounters {
+            repairs_sent: self.sender.repairs(),
+            malformed_frames,
+            reductions,
+            reductions_undone,
+            ..self.counters
+        }
     }
 
     /// What this session was built from.
@@ -234,7 +242,7 @@ impl<L: Layer> Session<L> {
                 && nak.origin == self.config.me
             {
                 self.counters.naks_received += 1;
-                self.sender.on_nak(nak.ranges);
+                self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);
@@ -282,7 +290,7 @@ impl<L: Layer> Session<L> {
                         self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
                     }
                 }
-                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
+                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, header.rank, nak),
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
@@ -307,10 +315,10 @@ impl<L: Layer> Session<L> {
         self.arm(Timer::Nak, nak);
     }
 
-    fn handle_nak(&mut self, now: Instant, nak: Nak<'_>) {
+    fn handle_nak(&mut self, now: Instant, rank: Rank, nak: Nak<'_>) {
         self.counters.naks_received += 1;
         if nak.origin == self.config.me {
-            self.sender.on_nak(nak.ranges);
+            self.sender.on_nak(rank, nak.attempt, nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
             stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }
@@ -586,7 +594,7 @@ impl<L: Layer> Protocol for Session<L> {
         if self.has_own_left() {
             return Some(Instant::default());
         }
-        self.timers.iter().flatten().min().copied()
+        self.timers.iter().copied().chain([self.sender.pace_timeout()]).flatten().min()
     }
 
     fn awaits_control(&self) -> bool {
