@@ -165,8 +165,8 @@ impl Config {
 
     /// Blocks of the largest window in a group of `members`, when so many groups were `joined` before.
     ///
-    /// The windows of all senders in all groups fit in three quarters of the pool, mine among them, since my total casts come back
-    /// to me through it. Every group has the same share, whichever is joined first.
+    /// The windows of all senders in all groups fit in three quarters of the pool, and half of mine too, since my total casts come
+    /// back to me through it. Every group has the same share, whichever is joined first.
     pub(crate) fn max_window_for(&self, members: usize, joined: usize) -> Result<usize> {
         let Self { groups, pool_blocks, .. } = *self;
         if joined >= groups {
@@ -174,10 +174,10 @@ impl Config {
                 format!("the pool is divided among {groups}, which are joined: {} would do", joined + 1);
             return Err(Error::Config { key: "groups", why });
         }
-        let senders = members.max(1);
-        let share = pool_blocks * 3 / 4 / groups / senders;
+        let halves = 2 * members.saturating_sub(1).max(1) + 1;
+        let share = pool_blocks * 3 / 4 * 2 / groups / halves;
         if share < MIN_WINDOW {
-            let least = (MIN_WINDOW * senders * groups * 4).div_ceil(3);
+            let least = (MIN_WINDOW * halves * groups * 2).div_ceil(3);
             let why = format!(
                 "{pool_blocks} blocks leave less than {MIN_WINDOW} for each of {members} members in each of {groups} groups: \
                  {least} would do"
@@ -434,7 +434,7 @@ mod tests {
             let windows: Vec<_> =
                 (0..groups).map(|joined| config.max_window_for(9, joined).unwrap()).collect();
             let (all, most) = (windows.iter().sum::<usize>() * 8, config.pool_blocks * 3 / 4);
-            assert!(all > most / 2 && all <= most, "{groups} groups take {all} of {most}");
+            assert!(all > most / 3 && all <= most, "{groups} groups take {all} of {most}");
             assert!(windows.windows(2).all(|pair| pair[0] == pair[1]), "the first has no more than the last");
         }
     }

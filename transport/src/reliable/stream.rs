@@ -91,6 +91,8 @@ impl Stream {
 
     /// My own stream, as it comes back to me: nothing is delivered before it is admitted, or kept once it is delivered.
     pub(super) fn own(origin: Rank, member: &Member, only: u8, tuning: &Tuning) -> Self {
+        // The longest message fits in half of it.
+        let member = &Member { window: member.window / 2, ..*member };
         Self { is_passive: true, only, gate: member.start, ..Self::new(origin, member, 1, u64::MAX, tuning) }
     }
 

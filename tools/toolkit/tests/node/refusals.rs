@@ -177,7 +177,7 @@ fn a_pool_too_small_for_the_list_is_refused_and_nothing_is_joined() {
     let members = std::iter::once(me).chain(others).collect();
     let error = refusal(node.join("a", JoinOptions::members(members).multicast(multicast())));
     assert!(
-        error.starts_with("pool_blocks: 32 blocks leave less than") && error.ends_with(" 64 would do"),
+        error.starts_with("pool_blocks: 32 blocks leave less than") && error.ends_with(" 75 would do"),
         "{error}"
     );
     node.join("a", JoinOptions::members(vec![me])).expect("nothing was half done");
