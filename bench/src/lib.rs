@@ -6,6 +6,7 @@
 pub mod one_way;
 pub mod pair;
 pub mod pipe;
+pub mod stamps;
 
 use sistrum_membership::Session;
 use sistrum_ordering::TotalOptions;
@@ -30,11 +31,16 @@ pub const WINDOW: usize = 4096;
 /// When the system has not the memory for its log.
 #[must_use]
 pub fn session(me: u16) -> Session {
+    session_of(me, 2, WINDOW, TotalOptions::default())
+}
+
+/// The session of member `me` of so many, each with so many blocks of window, in the order that `options` say.
+pub(crate) fn session_of(me: u16, members: u16, window: usize, options: TotalOptions) -> Session {
     let member = |index| Member {
         endpoint: endpoint_of(index),
         start: Seq(0),
         entry: Entry::Start,
-        window: WINDOW,
+        window,
         receive_buffer: 1 << 30,
         coalesces: true,
     };
@@ -43,15 +49,15 @@ pub fn session(me: u16) -> Session {
         instance: GroupInstance(1),
         view: ViewNumber(1),
         me: Rank(me),
-        members: vec![member(0), member(1)],
+        members: (0..members).map(member).collect(),
         channel: Channel(0),
         index: 0,
         block: BLOCK,
         limits: RunLimits { blocks: RUN_BLOCKS, bytes: MAX_RUN_BYTES },
-        tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
+        tuning: Tuning { window, ..Tuning::loopback() },
         seed: 1,
     };
-    Session::ordered(config, &TotalOptions::default()).expect("there is memory for a log")
+    Session::ordered(config, &options).expect("there is memory for a log")
 }
 
 /// Receive buffers for one window.

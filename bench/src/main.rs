@@ -7,6 +7,7 @@
 mod floor;
 mod full;
 mod idle;
+mod order;
 mod ours;
 mod packed;
 mod pins;
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rtt(options) => measure(&options, rtt::run),
         Command::Throughput(options) => measure(&options, throughput::run),
         Command::Idle(options) => measure(&options, idle::run),
+        Command::Order(options) => measure(&options, order::run),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -117,6 +119,8 @@ enum Command {
     Throughput(Options),
     /// What each idle strategy costs, in cores and in round trips, for 1, 2 and 4 pairs
     Idle(Options),
+    /// Fifo, causal and total order: throughput, round trips, and the bytes that order costs
+    Order(Options),
     /// Everything, as bench/report.md and bench/report.json
     Report(full::Options),
     /// Draws a report as SVG

@@ -42,6 +42,9 @@ pub(crate) enum Unit {
     /// Processor time per time.
     #[serde(rename = "cores")]
     Cores,
+    /// Bytes.
+    #[serde(rename = "B")]
+    Bytes,
 }
 
 /// One row of the report, as it is published.
@@ -224,6 +227,7 @@ impl Unit {
             Self::Nanoseconds => format!("{value:.0} ns"),
             Self::MessagesPerSecond => format!("{:.2} M/s", value / 1e6),
             Self::Cores => format!("{value:.3} cores"),
+            Self::Bytes => format!("{value:.2} B"),
         }
     }
 }

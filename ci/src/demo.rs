@@ -41,6 +41,13 @@ const LARGE: f64 = 1e6;
 /// The default receive buffer of many systems.
 const SMALL_BUFFER: &[&str] = &["--rcvbuf", "212992", "--pace", "max"];
 
+/// Three publishers who listen to each other, in every order across senders.
+const ORDERS: [&[&str]; 3] = [
+    &["--publishers", "3", "--order", "causal"],
+    &["--publishers", "3", "--order", "total"],
+    &["--publishers", "3", "--order", "total", "--total", "rotating"],
+];
+
 /// What the matrix is made of.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -91,6 +98,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         cases.push(Case { more: &["--pace", "100"], ..case(members, 0, &None) });
         cases.push(Case { more: &["--pace", "100"], ..case(members, 1, &None) });
     }
+    cases.extend(ORDERS.map(|more| Case { more, ..case(8, 20, &None) }));
     // As many as the demo allows: a handshake that has a limit stops here.
     cases.push(case(64, 1, &None));
     let cases = vec![cases; options.repeat as usize].concat();
@@ -102,6 +110,7 @@ pub(crate) fn short(report: &mut Report) -> Result<()> {
     let losses = |members| [0, 1, 20].map(|loss| case(members, loss, &None));
     let mut cases: Vec<_> = MEMBERS.into_iter().flat_map(losses).collect();
     cases.push(Case { more: SMALL_BUFFER, ..case(8, 0, &None) });
+    cases.extend(ORDERS.map(|more| Case { more, ..case(3, 1, &None) }));
     report.step("demo", |report| all(report, &cases))
 }
 
@@ -143,7 +152,7 @@ fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
 fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
     let program = step::built_binary("sistrum-cli", "sistrum")?;
     println!(
-        "{:>7} {:>4} {:6} {:30} {:28} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
+        "{:>7} {:>4} {:6} {:30} {:49} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
         "members",
         "loss",
         "model",
@@ -242,7 +251,7 @@ impl Case {
         let file = self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
         let Self { members, loss, model, .. } = self;
         let (file, more) = (file.as_deref().unwrap_or("sample"), self.more.join(" "));
-        format!("{members:>7} {loss:>4} {model:6} {file:30} {more:28}")
+        format!("{members:>7} {loss:>4} {model:6} {file:30} {more:49}")
     }
 }
 

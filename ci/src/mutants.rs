@@ -15,7 +15,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Seeds within which each must be caught.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = SEEDS)]
     seeds: u64,
     /// Sizes of the groups, at most.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=64))]
@@ -40,6 +40,14 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         step::run(&mut command)
     })
 }
+
+/// All of them, as every change must pass.
+pub(crate) fn short(report: &mut Report) -> Result<()> {
+    run(report, &Options { only: None, seeds: SEEDS, members: 8, here: false })
+}
+
+/// Seeds within which a mutation must be caught.
+const SEEDS: u64 = 1_000;
 
 #[cfg(not(feature = "mutants"))]
 fn catch_all(_: &Options) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `cargo ci test`: what every change must pass, up to the first failure.
 
 use crate::step::{Report, Tally, cargo, run as run_command};
-use crate::{demo, instructions, shown, syscalls, tidy};
+use crate::{demo, instructions, mutants, shown, sim, syscalls, tidy};
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -24,6 +24,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         run_command(cargo().args(args).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     report.step("tidy", |_| tidy::check(".".as_ref()))?;
+    sim::short(report)?;
+    mutants::short(report)?;
     demo::short(report)?;
     syscalls::run(report)?;
     instructions::run(report, &instructions::Options::default())

@@ -2,8 +2,8 @@
 
 use crate::handshake::{Conflict, Handshake};
 use sistrum_ordering::{
-    BootId, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode, TotalOptions, View, ViewId, ViewMember,
-    ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
+    TotalOptions, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
@@ -223,6 +223,30 @@ impl Group {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
+    }
+
+    /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.
+    ///
+    /// # Errors
+    /// [`ContextError::NoView`] before the first view.
+    pub fn causal_context(&self) -> Result<CausalContext, ContextError> {
+        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        let own = running.session.stream();
+        // What is about to be handed to me counts too: a context may name more than it must, never less.
+        let mut upto = own.outbound().seen().to_vec();
+        // A block that is still open will be sealed as the next one, whatever joins it.
+        upto[self.config.me.0 as usize] = own.cast_up_to();
+        Ok(CausalContext::new(running.view.id(), upto))
+    }
+
+    /// Whether everything that `context` names has been handed to me.
+    ///
+    /// # Errors
+    /// When it is of another group or view, or there is no view here yet.
+    pub fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        let delivered = running.session.layer().causal().delivered_up_to();
+        context.is_reached(running.view.id(), delivered)
     }
 
     /// Says goodbye once everything that I cast has been delivered by all.

@@ -160,8 +160,10 @@ impl Handshake {
     /// Records an introduction, and answers it where that tells something new.
     fn hear(&mut self, header: &Header, setup: &Setup) {
         let rank = header.rank.0 as usize;
-        let mistaken = mutated!(TrustAnyIntroduction) || (mutated!(IgnoreBoot) && setup.seen != BootId(0));
-        let knows_me = setup.seen == self.mine.boot || mistaken;
+        let mut knows_me = setup.seen == self.mine.boot || mutated!(TrustAnyIntroduction);
+        if mutated!(IgnoreBoot) {
+            knows_me = setup.seen != BootId(0);
+        }
         // Who has heard me lives now; what has not may be left over from an earlier incarnation.
         let counts = knows_me || !self.knows_me[rank];
         let is_new = counts && self.heard[rank].is_none_or(|known| known.boot != setup.boot);

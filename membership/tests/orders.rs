@@ -29,6 +29,8 @@ struct Plan {
     refusals: f64,
     longest: usize,
     network: SimOptions,
+    /// The first so many ranks leave as soon as they have cast everything.
+    leavers: u16,
 }
 
 /// A message as it was cast: its sender's n-th, and how many of each other's its sender had been handed.
@@ -60,6 +62,7 @@ struct App {
     totals: Vec<(u16, u32)>,
     all: Vec<(u16, u32)>,
     has_view: bool,
+    is_leaving: bool,
     rng: Rng,
 }
 
@@ -70,8 +73,9 @@ impl Plan {
         let orders = orders[rng.usize(..4)].to_vec();
         let mode = if rng.bool() { TotalMode::Token } else { TotalMode::Rotating };
         let stamps = if rng.u8(..4) == 0 { Stamps::Full } else { Stamps::Compressed };
-        Self {
+        let plan = Self {
             seed,
+            leavers: 0,
             members: rng.u16(2..7),
             casts: rng.u32(20..80),
             orders,
@@ -87,7 +91,17 @@ impl Plan {
                 coalesce: rng.bool(),
                 ..SimOptions::default()
             },
+        };
+        plan.with_departures(&mut rng)
+    }
+
+    /// Some leave, and the token moves sooner; a goodbye is said a few times only, so not where most is lost.
+    fn with_departures(mut self, rng: &mut Rng) -> Self {
+        self.options.hand_over_after = [1, 8, 64][rng.usize(..3)];
+        if self.network.loss < 0.1 {
+            self.leavers = [0, 1, 2][rng.usize(..3)].min(self.members - 1);
         }
+        self
     }
 }
 
@@ -202,6 +216,7 @@ fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
         totals: Vec::new(),
         all: Vec::new(),
         has_view: false,
+        is_leaving: false,
         rng,
     };
     Node {
@@ -229,16 +244,22 @@ impl Node {
                 app.has_view = true;
                 ControlFlow::Continue(())
             }
+            Event::Left(rank) if rank.0 < plan.leavers => ControlFlow::Continue(()),
             other => panic!("{other:?}"),
         };
         work + cycle.turn(group, &mut handler).unwrap()
     }
+
+    /// It has left, and its process is gone.
+    fn is_gone(&self) -> bool {
+        self.app.is_leaving && self.group.has_left()
+    }
 }
 
-/// What is delivered as safe is held by every member.
+/// What is delivered as safe is held by every member that does not say goodbye.
 fn assert_safe(nodes: &[Node], from: u16, number: u32) {
     let block = nodes[from as usize].app.blocks[number as usize];
-    for other in nodes.iter().filter(|other| other.me != from) {
+    for other in nodes.iter().filter(|other| other.me != from && !other.app.is_leaving) {
         let held = other.group.session().unwrap().held_of(Rank(from)).unwrap();
         assert!(
             held > block,
@@ -248,9 +269,12 @@ fn assert_safe(nodes: &[Node], from: u16, number: u32) {
     }
 }
 
-/// Everything was cast, and delivered by all.
-fn is_done(nodes: &[Node]) -> bool {
+/// Everything was cast, and delivered by all who stay; the others are gone.
+fn is_done(plan: &Plan, nodes: &[Node]) -> bool {
     nodes.iter().all(|node| {
+        if node.me < plan.leavers {
+            return node.is_gone();
+        }
         let is_complete = nodes.iter().all(|other| {
             let totals = other.app.cast.iter().filter(|order| **order == Order::Total).count();
             let cast = other.app.cast.len() as u32;
@@ -270,16 +294,24 @@ fn run(plan: &Plan) -> Vec<Node> {
     let mut nodes: Vec<Node> = (0..plan.members).map(|me| node(plan, &network, &clock, me)).collect();
     let mut rng = Rng::with_seed(plan.seed ^ 0xabc);
     let end = clock.peek().plus_ns(60_000_000_000);
-    while !is_done(&nodes) {
+    while !is_done(plan, &nodes) {
         let mut work = 0;
         for at in 0..nodes.len() {
+            if nodes[at].is_gone() {
+                continue;
+            }
+            let Node { me, app, group, .. } = &mut nodes[at];
+            if *me < plan.leavers && app.has_view && app.left == 0 && !app.is_leaving {
+                app.is_leaving = true;
+                group.leave(clock.peek());
+            }
             work += nodes[at].turn(plan);
             let safe = std::mem::take(&mut nodes[at].app.safe);
             safe.into_iter().for_each(|(from, number)| assert_safe(&nodes, from, number));
         }
         let now = clock.peek();
         assert!(now < end, "stuck: {plan:?}\n{}", state(&nodes));
-        let timers = nodes.iter().filter_map(|node| node.group.poll_timeout());
+        let timers = nodes.iter().filter(|node| !node.is_gone()).filter_map(|node| node.group.poll_timeout());
         let next = timers.chain(network.next_arrival()).min().unwrap_or(now);
         let is_casting = nodes.iter().any(|node| node.app.left > 0);
         let idle = next.since_ns(now).min(if is_casting { 200_000 } else { 20_000_000 }) + rng.u64(..500);
@@ -320,8 +352,11 @@ fn every_promise_is_kept_and_nothing_stalls() {
         let plan = Plan::draw(seed);
         println!("{plan:?}");
         let nodes = run(&plan);
-        for node in &nodes {
-            assert_eq!(node.app.totals, nodes[0].app.totals, "one total order, seed {seed}");
+        for node in &nodes[plan.leavers as usize..] {
+            assert_eq!(
+                node.app.totals, nodes[plan.leavers as usize].app.totals,
+                "one total order, seed {seed}"
+            );
             assert_eq!(node.group.counters().malformed_frames, 0);
         }
     }

@@ -8,6 +8,7 @@ use crate::order::{Order, Promise};
 use crate::timestamp::{StampWriter, Stamps};
 use crate::wire::{SAFE, STAMPED};
 use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::mutated;
 use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
 use sistrum_transport::wire::{ControlWriter, Header};
 use std::collections::VecDeque;
@@ -109,6 +110,9 @@ impl Causal {
                 break;
             }
             self.queue.go(rank);
+            if mutated!(AdvanceOnAccept) && rank != self.me {
+                self.delivered[rank.0 as usize] = held;
+            }
         }
         self.queue.next(rank)
     }
@@ -192,7 +196,10 @@ impl Layer for Causal {
         !self.woken.queue.is_empty()
     }
 
-    fn departed(&mut self, _rank: Rank) {}
+    fn departed(&mut self, rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {
+        // It went when all had delivered its stream; nobody says again how far it is stable.
+        self.stable(rank, Seq::LIMIT);
+    }
 
     fn misbehaved(&self) -> u64 {
         self.misbehaved
@@ -238,6 +245,9 @@ impl Outbound for Stamper {
 
     #[inline]
     fn depend(&mut self, rank: Rank, to: Seq) {
+        if mutated!(DropDependency) && rank.0 == 1 {
+            return;
+        }
         self.writer.see(rank, to);
     }
 
@@ -254,11 +264,7 @@ impl Outbound for Stamper {
         false
     }
 
-    fn leave(&mut self, _heir: Option<Rank>) {}
-
-    fn is_needed(&self) -> bool {
-        false
-    }
+    fn retire(&mut self) {}
 }
 
 /// Streams to look at again, each once.

@@ -9,7 +9,10 @@
 #![forbid(unsafe_code)]
 
 pub mod causal;
+mod context;
 pub mod delay;
+#[cfg(feature = "legacy")]
+pub mod legacy;
 mod order;
 pub mod timestamp;
 pub mod total;
@@ -18,6 +21,7 @@ mod view;
 mod wire;
 
 pub use causal::Causal;
+pub use context::{CausalContext, ContextError};
 pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 pub use timestamp::Stamps;

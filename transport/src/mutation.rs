@@ -92,6 +92,22 @@ mod present {
         BreakReplays,
         /// A sender takes two blocks more than its window has.
         OverfillWindow,
+        /// The entry of rank 0 in a stamp is not looked at.
+        SkipVectorTest,
+        /// A block counts as delivered when it is let through, not when it is delivered.
+        AdvanceOnAccept,
+        /// What rank 1 sent is no cause of what I cast.
+        DropDependency,
+        /// What a stamp told is told again, as if it had not been.
+        BaseResetLate,
+        /// A total block that has a place does not wait for those before it.
+        IgnoreTurn,
+        /// The holder leaves out a place before the blocks that it orders.
+        SkipPosition,
+        /// Who has handed the token over goes on to order.
+        TwoHolders,
+        /// In the rotation, a member's turn is passed over one round before it has said anything of it.
+        PassTooEarly,
         /// What a block holds behind its first message is not delivered.
         OneMessagePerBlock,
     }

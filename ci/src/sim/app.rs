@@ -89,7 +89,7 @@ impl App {
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
         (0..burst)
-            .take_while(|_| self.cast(now, &mut |order, bytes| sender.cast_as(order.into(), bytes), history))
+            .take_while(|_| self.cast(now, |order, bytes| sender.cast_as(order.into(), bytes), history))
             .count()
     }
 
@@ -117,7 +117,7 @@ impl App {
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
-            let replied = self.cast(now, &mut |order, bytes| caster.cast(order, bytes), history);
+            let replied = self.cast(now, |order, bytes| caster.cast(order, bytes), history);
             self.counts.add(Fault::Reply, u64::from(replied));
         }
         ControlFlow::Continue(())
@@ -127,7 +127,7 @@ impl App {
     fn cast(
         &mut self,
         now: Instant,
-        cast: &mut dyn FnMut(Order, &[u8]) -> Result<(), Refused>,
+        cast: impl FnOnce(Order, &[u8]) -> Result<(), Refused>,
         history: &mut History,
     ) -> bool {
         if self.left == 0 {

@@ -14,6 +14,8 @@ pub(crate) mod faults;
 pub(crate) mod history;
 mod node;
 pub(crate) mod options;
+#[cfg(test)]
+mod oracle;
 mod report;
 mod shrink;
 mod weather;

@@ -7,7 +7,7 @@ use super::history::{Ending, History, Process, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
-use sistrum_ordering::{BootId, Endpoint, Rank, Seq};
+use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
@@ -60,12 +60,8 @@ impl Node {
         let blocks = BlockFaults::new(network.endpoint(rank), scenario.blocks, seed);
         let mut medium = Whim::new(blocks, scenario.moods, seed);
         let group = Group::new(group_config(scenario, &mut medium, birth, seed));
-        let pool = PoolConfig {
-            stride: scenario.block,
-            // My own total casts come back to me, and take their place too.
-            strides: scenario.windows.iter().sum::<usize>() + scenario.spare_strides,
-            slabs: scenario.slabs,
-        };
+        let pool =
+            PoolConfig { stride: scenario.block, strides: strides(scenario, rank), slabs: scenario.slabs };
         let start = scenario.starts[rank as usize];
         Self {
             process: birth.process,
@@ -108,7 +104,8 @@ impl Node {
         assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
         let busy_sends = self.cycle.counters().busy_sends;
         let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
-        self.assert_no_spinning(work == 0 && !is_busy);
+        // An event that was refused is offered again soon, whatever the timers say.
+        self.assert_no_spinning(work == 0 && !is_busy && !broke);
         self.again_at = match work + casts {
             0 if broke || is_busy => Some(now.plus_ns(self.app.patience_ns())),
             0 => None,
@@ -188,6 +185,17 @@ impl Node {
         all.into_iter().for_each(|(fault, count)| counts.add(fault, count));
         counts.add_all(&self.app.counts);
     }
+}
+
+/// Strides of the receive pool: all windows whose blocks may lie in it, and no more than was drawn beside them. My own are among
+/// them where total casts come back to me.
+fn strides(scenario: &Scenario, rank: u16) -> usize {
+    let all = scenario.windows.iter().sum::<usize>();
+    let needed = match scenario.orders.contains(&Order::Total) {
+        true => all,
+        false => all - scenario.windows[rank as usize],
+    };
+    needed + scenario.spare_strides
 }
 
 fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, seed: u64) -> GroupConfig {

@@ -49,7 +49,7 @@ pub(crate) struct Scenario {
     pub(crate) replies: f64,
     pub(crate) stalls: bool,
     pub(crate) death: Death,
-    /// Strides of the receive pool beyond the sum of the windows, and slabs.
+    /// Strides of the receive pool beyond what the windows need, and slabs.
     pub(crate) spare_strides: usize,
     pub(crate) slabs: usize,
 }
@@ -84,7 +84,12 @@ impl Scenario {
         let orders = draw_orders(rng, &bounds.orders);
         let block = draw_block(rng, members, &orders);
         let check_payload = rng.bool();
-        let storm = draw_storm(rng, block, members, check_payload);
+        let death = draw_death(rng);
+        let mut storm = draw_storm(rng, block, members, check_payload);
+        if death == Death::AllComeBack && rng.bool() {
+            // What the dead have sent arrives among the living.
+            (storm.tail, storm.tail_ns) = (0.3, rng.u64(500_000..10_000_000));
+        }
         let windows = draw_windows(rng, members);
         let widest = *windows.iter().max().expect("there are members") as u64;
         let deliveries = u32::from(senders) * u32::from(members - 1);
@@ -116,7 +121,7 @@ impl Scenario {
             refusals: sometimes(rng, 0.3),
             replies: sometimes(rng, 0.2),
             stalls: rng.u8(0..4) == 0,
-            death: draw_death(rng),
+            death,
             spare_strides: pick(rng, &[0, 0, 1, 4, 31]),
             slabs: pick(rng, &[0, 1, 8]),
         }
@@ -266,7 +271,7 @@ impl Scenario {
             (Fault::OneWayCut, self.cuts),
             (Fault::Partition, self.partitions),
             (Fault::Overflow, storm.receive_buffer < 1 << 20),
-            (Fault::Exhaustion, self.spare_strides == 0),
+            (Fault::Exhaustion, self.spare_strides == 0 && !self.orders.contains(&Order::Total)),
             (Fault::BusySend, storm.busy > 0.0),
             (Fault::ShortBatch, self.moods > 0.0),
             (Fault::Pause, self.pauses),
@@ -315,8 +320,8 @@ fn draw_block(rng: &mut Rng, members: u16, orders: &[Order]) -> usize {
 fn draw_total(rng: &mut Rng) -> TotalOptions {
     TotalOptions {
         mode: pick(rng, &[TotalMode::Token, TotalMode::Rotating]),
+        hand_over_after: pick(rng, &[1, 4, 16, 64]),
         stamps: pick(rng, &[Stamps::Compressed, Stamps::Compressed, Stamps::Compressed, Stamps::Full]),
-        ..TotalOptions::default()
     }
 }
 

@@ -19,7 +19,11 @@ impl Summary {
             names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
         println!("checked: {}", names(|needs| !matches!(needs, Needs::NotYet(_))));
-        println!("not there yet: {}", names(|needs| matches!(needs, Needs::NotYet(_))));
+        let later = Property::ALL.iter().filter_map(|property| match property.needs() {
+            Needs::NotYet(what) => Some(format!("{property} ({what})")),
+            _ => None,
+        });
+        println!("not checked yet: {}", later.collect::<Vec<_>>().join(", "));
         println!(
             "{} seeds in {:.1} s, {:.1} a second: {} casts, {} events, {:.1} s of virtual time, groups of up to {}; {} failed",
             self.seeds,

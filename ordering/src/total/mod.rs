@@ -5,6 +5,8 @@
 //! satisfied too; the order never contradicts the stamps.
 
 mod rotating;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use crate::causal::{Causal, Stamper, Turn};
@@ -212,10 +214,17 @@ impl Layer for Total {
         self.causal.has_woken()
     }
 
-    fn departed(&mut self, rank: Rank) {
+    fn departed(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Sequenced) {
         let before = self.head();
-        if let Sequencer::Rotating(rotating) = &mut self.sequencer {
-            rotating.departed(rank);
+        self.causal.departed(rank, blocks, &mut out.stamper);
+        match (&mut self.sequencer, &mut out.duty) {
+            (Sequencer::Token(token), Role::Token(duty)) => {
+                if token.departed(rank, blocks, self.causal.queue(), duty) {
+                    self.causal.wake_all();
+                }
+            }
+            (Sequencer::Rotating(rotating), _) => rotating.departed(rank),
+            _ => unreachable!("both halves were made for one mode"),
         }
         self.wake_head(before);
     }
@@ -286,13 +295,9 @@ impl Outbound for Sequenced {
         }
     }
 
-    fn leave(&mut self, heir: Option<Rank>) {
+    fn retire(&mut self) {
         if let Role::Token(duty) = &mut self.duty {
-            duty.leave(heir);
+            duty.retire();
         }
-    }
-
-    fn is_needed(&self) -> bool {
-        matches!(&self.duty, Role::Token(duty) if duty.is_needed())
     }
 }

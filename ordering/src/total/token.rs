@@ -12,6 +12,7 @@ use crate::delay::DelayQueue;
 use crate::varint;
 use crate::wire::{DIRECT, HAND_OVER, ORDERS, SET_ORDER, TOTAL, frames, numbers};
 use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::mutated;
 use sistrum_transport::reliable::Blocks;
 use sistrum_transport::wire::{ControlWriter, Header};
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(super) struct Token {
     /// Streams in which something may be numbered.
     look_at: Vec<Rank>,
     unstable: usize,
+    /// Who has said goodbye, and was read to the end.
+    is_gone: Vec<bool>,
     misbehaved: u64,
 }
 
@@ -57,8 +60,8 @@ pub(super) struct Duty {
     pending: VecDeque<Run>,
     /// Total blocks of mine that were sealed without a place, and that no order names yet.
     marked: u64,
-    /// I am leaving, and this is who gets it then, if anybody is left.
-    heir: Option<Option<Rank>>,
+    /// I have said goodbye: nothing is mine any more.
+    is_retired: bool,
     /// Total blocks of each member among the last ones.
     traffic: Vec<u32>,
     /// As many of them are looked at.
@@ -78,6 +81,7 @@ impl Token {
             numbered: DelayQueue::new(starts),
             look_at: Vec::with_capacity(starts.len()),
             unstable,
+            is_gone: vec![false; starts.len()],
             misbehaved: 0,
         }
     }
@@ -93,7 +97,8 @@ impl Token {
 
     /// Whether everything before this block in the order is delivered, or let through before it in its own stream.
     pub(super) fn is_turn(&self, rank: Rank, seq: Seq) -> bool {
-        self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
+        let is_placed = mutated!(IgnoreTurn) && seq < self.placed[rank.0 as usize];
+        is_placed || self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
     }
 
     /// How far each stream has been read.
@@ -144,22 +149,58 @@ impl Token {
     ) -> bool {
         let generation = self.generation;
         self.read_on(rank, blocks, let_through, duty);
-        while self.generation != generation {
-            let before = self.generation;
+        self.go_on(generation, blocks, let_through, duty);
+        if duty.is_mine && self.generation == generation {
+            self.number(rank, blocks, duty);
+        }
+        self.generation != generation
+    }
+
+    /// `rank` is gone, and its stream was read to the end. Returns whether that may have freed others.
+    pub(super) fn departed(
+        &mut self,
+        rank: Rank,
+        blocks: &impl Blocks,
+        let_through: &DelayQueue,
+        duty: &mut Duty,
+    ) -> bool {
+        let generation = self.generation;
+        self.is_gone[rank.0 as usize] = true;
+        duty.traffic[rank.0 as usize] = 0;
+        self.pass_on(let_through, duty);
+        self.go_on(generation, blocks, let_through, duty);
+        self.generation != generation
+    }
+
+    /// If the token has moved since `generation`, reads what that frees, and numbers everything if it is mine now.
+    fn go_on(&mut self, generation: u64, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
+        let mut before = generation;
+        while self.generation != before {
+            before = self.generation;
             for other in 0..self.read.len() {
                 self.read_on(Rank(other as u16), blocks, let_through, duty);
             }
-            if self.generation == before {
-                break;
-            }
         }
-        if duty.is_mine && self.generation == generation {
-            self.number(rank, blocks, duty);
-        } else if duty.is_mine {
-            // The token has just come: everything that waits for an order is mine to number.
+        if duty.is_mine && self.generation != generation {
             (0..self.read.len()).for_each(|other| self.number(Rank(other as u16), blocks, duty));
         }
-        self.generation != generation
+    }
+
+    /// The token is that of `heir` from here on.
+    fn give(&mut self, heir: Rank, let_through: &DelayQueue, duty: &mut Duty) {
+        (self.holder, self.generation) = (heir, self.generation + 1);
+        if heir == self.me {
+            self.numbered.clone_from(let_through);
+            duty.take(self.generation, self.next_position);
+        }
+    }
+
+    /// Whoever is gone leaves the token to the next rank. All come to the same, whenever they hear of it: nothing follows in the
+    /// stream of who is gone, and what the next one says waits until it is known that the token is his.
+    fn pass_on(&mut self, let_through: &DelayQueue, duty: &mut Duty) {
+        while self.is_gone[self.holder.0 as usize] {
+            self.give(Rank((self.holder.0 + 1) % self.read.len() as u16), let_through, duty);
+        }
     }
 
     fn read_on(&mut self, rank: Rank, blocks: &impl Blocks, let_through: &DelayQueue, duty: &mut Duty) {
@@ -173,11 +214,8 @@ impl Token {
                 }
                 let heir = self.obey(trailer, rank, seq, order, duty);
                 if let Some(heir) = heir {
-                    (self.holder, self.generation) = (heir, self.generation + 1);
-                    if heir == self.me {
-                        self.numbered.clone_from(let_through);
-                        duty.take(self.generation, self.next_position);
-                    }
+                    self.give(heir, let_through, duty);
+                    self.pass_on(let_through, duty);
                 }
             }
             self.read[at] = seq.plus(1);
@@ -268,7 +306,7 @@ impl Duty {
             next_position: 0,
             pending: VecDeque::with_capacity(unstable),
             marked: 0,
-            heir: None,
+            is_retired: false,
             traffic: vec![0; members],
             hand_over_after: hand_over_after.max(1),
         }
@@ -279,7 +317,7 @@ impl Duty {
     }
 
     fn take(&mut self, generation: u64, next_position: u64) {
-        (self.is_mine, self.generation, self.next_position) = (true, generation, next_position);
+        (self.is_mine, self.generation, self.next_position) = (!self.is_retired, generation, next_position);
         self.traffic.fill(0);
     }
 
@@ -289,11 +327,12 @@ impl Duty {
             self.marked += u64::from(is_total);
             return 0;
         }
-        if !is_total && self.pending.is_empty() && self.heir.is_none() {
+        if !is_total && self.pending.is_empty() {
             return 0;
         }
         let before = writer.written();
         if !self.pending.is_empty() {
+            self.next_position += u64::from(mutated!(SkipPosition));
             self.write_order(writer);
         }
         // A full block may have no room for the order: nothing overtakes what waits for it, least of all my own casts.
@@ -329,10 +368,10 @@ impl Duty {
     }
 
     fn hand_over(&mut self, writer: &mut ControlWriter<'_>) {
-        let Some(to) = self.heir.unwrap_or_else(|| self.busiest()) else { return };
+        let Some(to) = self.busiest() else { return };
         let before = writer.written();
         writer.order(HAND_OVER, |out| varint::write(out, u64::from(to.0)).unwrap_or(0));
-        self.is_mine = writer.written() == before;
+        self.is_mine = writer.written() == before || mutated!(TwoHolders);
     }
 
     /// The other member that makes most of the traffic, looked at once in a while.
@@ -348,16 +387,11 @@ impl Duty {
     }
 
     pub(super) fn wants_block(&self) -> bool {
-        self.is_mine && (!self.pending.is_empty() || self.is_needed())
+        self.is_mine && !self.pending.is_empty()
     }
 
-    pub(super) fn leave(&mut self, heir: Option<Rank>) {
-        self.heir = Some(heir);
-    }
-
-    /// I am leaving, and the token has not been handed over.
-    pub(super) fn is_needed(&self) -> bool {
-        self.is_mine && matches!(self.heir, Some(Some(_)))
+    pub(super) fn retire(&mut self) {
+        (self.is_retired, self.is_mine) = (true, false);
     }
 }
 

@@ -97,6 +97,27 @@ fn total_order_by_turns() {
     }
 }
 
+#[test]
+fn members_leave() {
+    let some: &[&[Order]] = &[&[T], &[T], &[T]];
+    holds("token, two leave", group::<Total>(TOKEN, Pace::Coarse, &[&[T], &[], &[T]]).left_by(&[0, 1]));
+    holds("restless, two leave", group::<Total>(RESTLESS, Pace::Coarse, &[&[], &[T], &[T]]).left_by(&[0, 1]));
+    holds("rotating, one leaves", group::<Total>(ROTATING, Pace::Coarse, &[&[T], &[], &[T]]).left_by(&[0]));
+    if is_large() {
+        holds("token, leaving", group::<Total>(TOKEN, Pace::Coarse, some).left_by(&[0, 1]));
+        holds("restless, leaving", group::<Total>(RESTLESS, Pace::Coarse, some).left_by(&[0, 1]));
+        holds("restless, others leave", group::<Total>(RESTLESS, Pace::Coarse, some).left_by(&[1, 2]));
+        holds(
+            "restless, fine, leaving",
+            group::<Total>(RESTLESS, Pace::Fine, &[&[], &[T], &[T]]).left_by(&[1]),
+        );
+        holds(
+            "rotating, leaving",
+            group::<Total>(ROTATING, Pace::Coarse, &[&[T], &[T], &[]]).left_by(&[0, 1]),
+        );
+    }
+}
+
 /// A checker that finds nothing is no checker.
 #[test]
 fn what_is_broken_is_found() {

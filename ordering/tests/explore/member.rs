@@ -80,16 +80,6 @@ impl<L: Subject> Member<L, L::Out> {
         let has_own = self.held[me] < streams[me].len() as u64;
         has_own || !self.ready.is_empty() || self.layer.has_woken() || self.out.wants_block()
     }
-
-    pub(crate) fn leave(&mut self, heir: Option<Rank>) {
-        self.out.leave(heir);
-        self.is_leaving = true;
-    }
-
-    pub(crate) fn told(&mut self, from: usize) {
-        self.told[from] = true;
-        self.layer.departed(Rank(from as u16));
-    }
 }
 
 impl<L: Subject> Group<L> {
@@ -155,6 +145,12 @@ impl<L: Subject> Group<L> {
     pub(crate) fn show(&self, state: &mut State<L, L::Out>, me: usize, from: usize) {
         self.with(state, me, |layer, out, held| layer.held(Rank(from as u16), held, out));
         state.members[me].look_at(from);
+    }
+
+    /// `from` is gone, and its stream has come to its end.
+    pub(crate) fn told(&self, state: &mut State<L, L::Out>, me: usize, from: usize) {
+        state.members[me].told[from] = true;
+        self.with(state, me, |layer, out, held| layer.departed(Rank(from as u16), held, out));
     }
 
     /// Takes what is mine, delivers what is ready, and seals what others wait for.

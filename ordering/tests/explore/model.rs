@@ -187,7 +187,7 @@ impl<L: Subject> Group<L> {
         let is_settled = (0..self.all())
             .filter(|&other| other != at && !member.told[other])
             .all(|other| state.members[other].passed[at] == state.streams[at].len() as u64);
-        member.is_leaving && is_settled && member.open.is_empty() && !member.out.is_needed()
+        member.is_leaving && is_settled && member.open.is_empty()
     }
 }
 
@@ -265,16 +265,16 @@ impl<L: Subject> stateright::Model for Group<L> {
                 at
             }
             Action::Leave(at) => {
-                let heir = (0..self.all()).find(|&other| other != at && !state.members[at].told[other]);
-                state.members[at].leave(heir.map(|heir| Rank(heir as u16)));
+                state.members[at].is_leaving = true;
                 at
             }
             Action::Go(at) => {
+                state.members[at].out.retire();
                 state.members[at].is_gone = true;
                 return Some(state);
             }
             Action::Told { to, from } => {
-                state.members[to].told(from);
+                self.told(&mut state, to, from);
                 to
             }
         };

@@ -31,6 +31,12 @@ impl Digester {
         self.bytes += u64::from(length);
     }
 
+    /// Adds the next message of a sequence in which it counts whose message it is.
+    pub(crate) fn add_of(&mut self, sender: u16, message: &[u8]) {
+        self.hasher.update(&sender.to_le_bytes());
+        self.add(message);
+    }
+
     /// The digest of what was added so far.
     pub(crate) fn digest(&self) -> Digest {
         let hash = self.hasher.finalize().to_hex().to_string();
@@ -44,6 +50,17 @@ impl Digest {
         let mut digester = Digester::default();
         feed.iter().for_each(|message| digester.add(message.bytes));
         digester.digest()
+    }
+
+    /// One digest of several streams, by their digests in this order; that of a single stream is its own.
+    pub(crate) fn of_all(streams: &[Self]) -> Self {
+        if let [only] = streams {
+            return only.clone();
+        }
+        let mut hashes = Digester::default();
+        streams.iter().for_each(|stream| hashes.add(stream.hash.as_bytes()));
+        let sum = |count: fn(&Self) -> u64| streams.iter().map(count).sum();
+        Self { messages: sum(|stream| stream.messages), bytes: sum(|stream| stream.bytes), ..hashes.digest() }
     }
 
     /// The first 16 hex digits, for people.
@@ -66,6 +83,25 @@ mod tests {
     fn the_hash_is_blake3_over_lengths_and_bytes() {
         let plain = blake3::hash(b"\x02\x00\x00\x00ab\x00\x00\x00\x00");
         assert_eq!(of(&[b"ab", b""]), Digest { messages: 2, bytes: 2, hash: plain.to_hex().to_string() });
+    }
+
+    #[test]
+    fn of_several_streams_each_counts_and_so_does_their_order() {
+        let (one, other) = (of(&[b"a"]), of(&[b"b", b"cd"]));
+        assert_eq!(Digest::of_all(std::slice::from_ref(&one)), one);
+        let both = Digest::of_all(&[one.clone(), other.clone()]);
+        assert_eq!((both.messages, both.bytes), (3, 4));
+        assert_ne!(both.hash, Digest::of_all(&[other, one]).hash);
+    }
+
+    #[test]
+    fn in_a_sequence_it_counts_whose_message_it_is() {
+        let of = |senders: [u16; 2]| {
+            let mut digester = Digester::default();
+            senders.iter().for_each(|&sender| digester.add_of(sender, b"a"));
+            digester.digest()
+        };
+        assert_ne!(of([0, 1]), of([1, 0]));
     }
 
     #[test]

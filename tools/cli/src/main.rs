@@ -1,18 +1,20 @@
 //! `sistrum`: the command line. One file per command; every command's bad input is one line and exit status 2.
 
 mod capture;
+mod causality;
 mod demo;
 mod digest;
 mod feed;
 mod refusal;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::refusal::Refusal;
 
-/// Process groups at the speed of a datagram: so far, reliable streams in the order of each sender.
+/// Process groups at the speed of a datagram: reliable streams, in fifo, causal or total order.
 #[derive(Debug, Parser)]
 #[command(name = "sistrum", version, max_term_width = 110)]
 struct Arguments {
@@ -24,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Publishes a real market-data capture to several processes over IP multicast and proves that all of it arrived.
     Demo(demo::Options),
+    /// Shows what goes wrong without causal order, and not with it; and the channel that it cannot see.
+    Causality(causality::Options),
     /// Publishes or subscribes by hand, between terminals or hosts.
     #[command(subcommand)]
     Feed(feed::Command),
@@ -51,7 +55,13 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             Err(refusal) => refusal.exit(),
         },
+        Command::Causality(options) => causality::run(&options),
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
     }
+}
+
+/// Prints to standard output. That nobody reads it (a closed pipe) does not change how it went.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -172,6 +172,88 @@ fn a_subscriber_that_cheats_is_found() {
     }
 }
 
+/// What the report of a run says that was told to write it to `json`.
+fn report(ran: &Ran, json: &Path) -> Value {
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+    serde_json::from_str(&std::fs::read_to_string(json).expect("written")).expect("well formed")
+}
+
+#[test]
+fn three_publishers_are_delivered_in_every_order_through_losses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    for (order, total) in [("fifo", "token"), ("causal", "token"), ("total", "token"), ("total", "rotating")]
+    {
+        let many = ["demo", "--publishers", "3", "--members", "2", "--order", order, "--total", total];
+        let ran = run(&[&many[..], &["--json", json.to_str().expect("a plain name")]].concat());
+        let report = report(&ran, &json);
+        assert_eq!((&report["order"], &report["publishers"]), (&Value::from(order), &Value::from(3)));
+        let members = report["members"].as_array().expect("an array");
+        let names: Vec<_> = members.iter().filter_map(|member| member["name"].as_str()).collect();
+        assert_eq!(names, ["p1", "p2", "p3", "s1", "s2"]);
+        for (at, member) in members.iter().enumerate() {
+            // A publisher is handed its own messages only where they have a place among all.
+            let own = if at < 3 && order != "total" { 7_000 } else { 0 };
+            assert_eq!(
+                (&member["digest"], &member["delivered"]),
+                (&report["digest"], &Value::from(21_000 - own))
+            );
+        }
+        assert_eq!(
+            ran.out.contains("messages depend on another publisher's"),
+            order != "fifo",
+            "{}",
+            ran.out
+        );
+    }
+}
+
+#[test]
+fn a_single_publisher_gets_its_totals_back() {
+    let ran = run(&["demo", "--order", "total", "--members", "2", "--loss", "0"]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("\npublisher ") && ran.out.contains("ok: 3 of 3 members"), "{}", ran.out);
+}
+
+#[test]
+fn a_subscriber_that_swaps_is_found_in_every_order() {
+    let swapped = ["demo", "--members", "2", "--loss", "0", "--fault", "swap-delivered"];
+    let with = |more: &[&str]| run(&[&swapped[..], more].concat());
+    assert_failed(&with(&[]), "s1 has another stream: ");
+    assert_failed(&with(&["--publishers", "3"]), "s1 has another stream of p");
+    let causal = with(&["--publishers", "3", "--order", "causal"]);
+    assert_failed(&causal, "s1 was handed messages before their causes");
+    assert!(!causal.out.contains("another stream"), "each stream is in order: {}", causal.out);
+    let total = with(&["--publishers", "3", "--order", "total"]);
+    assert_failed(&total, "s1 has another order than p1");
+    assert!(!total.out.contains("another stream") && !total.out.contains("s2 has"), "{}", total.out);
+}
+
+#[test]
+fn each_publisher_may_have_a_file_of_its_own_in_one_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, began_ns: u64| {
+        let path = folder.path().join(name);
+        let lines: String =
+            (0..50).map(|at| format!("{} {name} {at}\n", began_ns + at * 1_000_000)).collect();
+        std::fs::write(&path, lines).expect("to write");
+        path.to_str().expect("a plain name").to_owned()
+    };
+    // The second one begins half a second later.
+    let (one, other) = (file("one", 1_000_000_000), file("other", 1_500_000_000));
+    let files = ["demo", "--order", "causal", "--file", &one, "--file", &other, "--loss", "0"];
+    let ran = run(&[&files[..], &["--pace", "1"]].concat());
+    assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
+    let seconds = ran
+        .out
+        .split("in ")
+        .filter_map(|rest| rest.split_once(" s\n"))
+        .find_map(|(number, _)| number.parse::<f64>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0.54), "{}", ran.out);
+    assert!(ran.out.contains("of 2 publishers") && ran.out.contains("100 messages"), "{}", ran.out);
+    assert_refused(&run(&[&files[..], &["--publishers", "3"]].concat()), "2 files for 3 publishers");
+}
+
 #[test]
 fn a_subscriber_that_is_killed_fails_the_run() {
     let (child, members) = long_run(&[]);
@@ -249,7 +331,10 @@ fn options_out_of_range_are_one_line() {
     assert_refused(&run(&["demo", "--pace", "0"]), "above 0");
     assert_refused(&run(&["demo", "--medium", "pigeon"]), "uring");
     assert_refused(&run(&["demo", "--group", "10.0.0.1:7000"]), "not a multicast address");
-    assert_refused(&run(&["demo", "--fault", "nope"]), "flip-delivered, drop-delivered");
+    assert_refused(&run(&["demo", "--fault", "nope"]), "flip-delivered, drop-delivered, swap-delivered");
+    assert_refused(&run(&["demo", "--order", "random"]), "fifo, causal, total");
+    assert_refused(&run(&["demo", "--total", "vote"]), "rotating");
+    assert_refused(&run(&["demo", "--publishers", "17"]), "--publishers");
     assert_refused(&run(&["demo", "--nonsense"]), "--nonsense");
     assert_refused(&run(&[]), "sistrum demo");
 }

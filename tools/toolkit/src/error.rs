@@ -1,6 +1,6 @@
 //! Everything that can go wrong, one clear line each.
 
-use crate::{ListError, MediumError, Refused};
+use crate::{ContextError, ListError, MediumError, Refused};
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -26,6 +26,9 @@ pub enum Error {
     /// A cast was refused: back-pressure, or a message that is too large.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A causal context says nothing here.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// The system has not the memory for the buffers.
     #[error("memory for the buffers: {0}")]
     Memory(#[source] std::io::Error),

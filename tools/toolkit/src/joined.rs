@@ -1,7 +1,8 @@
 //! What a node has joined: a group as its member, or a group's streams as their reader.
 
 use crate::{
-    Cause, Endpoint, Event, Gap, GroupId, Instant, PeerLosses, Rank, Refused, SessionCounters, View,
+    CausalContext, Cause, ContextError, Endpoint, Event, Gap, GroupId, Instant, PeerLosses, Rank, Refused,
+    SessionCounters, View,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -42,6 +43,14 @@ impl Joined {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.member().is_none_or(membership::Group::is_settled)
+    }
+
+    pub(crate) fn causal_context(&self) -> Result<CausalContext, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.causal_context()
+    }
+
+    pub(crate) fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.has_reached(context)
     }
 
     pub(crate) fn leave(&mut self, now: Instant) {

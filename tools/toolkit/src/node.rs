@@ -3,9 +3,9 @@
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, Config, CycleCounters, Endpoint, Error, Event, Gap, Group, GroupId, Instant, JoinOptions,
-    MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused, Result, Seq, SessionCounters,
-    TotalMode, View,
+    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Gap, Group,
+    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
+    Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_ordering::TotalOptions;
@@ -271,6 +271,27 @@ impl Node {
     #[must_use]
     pub fn settled(&self, group: &Group) -> bool {
         self.groups.get(group).is_some_and(Joined::is_settled)
+    }
+
+    /// Everything that I have been handed and have cast in this group so far. Causal order does not see what members tell each
+    /// other outside the group: hand this over with it, and let the other wait until it [has reached](Self::has_reached) it.
+    ///
+    /// It counts blocks, so it may name some messages more: what comes into an open block later, and what is about to be handed
+    /// over. What was cast is sent by the next [`poll`](Self::poll): poll on, or the other waits for ever.
+    ///
+    /// # Errors
+    /// [`ContextError::NoView`] before the first view, and for a reader.
+    pub fn causal_context(&self, group: &Group) -> Result<CausalContext, ContextError> {
+        self.groups.get(group).ok_or(ContextError::NoView)?.causal_context()
+    }
+
+    /// Whether everything that `context` names has been handed to me. While it is false, poll on; once it is true, whatever I cast
+    /// in causal or total order is delivered nowhere before it.
+    ///
+    /// # Errors
+    /// When it is of another group, of an earlier life of this one, or of another view: its numbers say nothing here.
+    pub fn has_reached(&self, group: &Group, context: &CausalContext) -> Result<bool, ContextError> {
+        self.groups.get(group).ok_or(ContextError::NoView)?.has_reached(context)
     }
 
     /// Says goodbye to the others, once all of them have delivered what I cast: from then on I hold nobody back. Nothing more

@@ -34,6 +34,16 @@ pub enum Refused {
         /// The most bytes that a message may have.
         limit: usize,
     },
+    /// A block has no room for what such an order needs among so many members.
+    #[error(
+        "a block has no room for the order of a cast among so many members: {needed} bytes, at most {limit}"
+    )]
+    Unordered {
+        /// Bytes that the frames of order may take.
+        needed: usize,
+        /// Bytes of a block that they may have.
+        limit: usize,
+    },
     /// There is no view to send it in: not yet, or I am a reader.
     #[error("there is no view to send it in")]
     NoView,

@@ -46,7 +46,7 @@ pub trait Layer: Sized + fmt::Debug {
     fn has_woken(&self) -> bool;
 
     /// `rank` has said goodbye, and its stream has come to its end.
-    fn departed(&mut self, rank: Rank);
+    fn departed(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Self::Outbound);
 
     /// Ordering frames that no member that keeps to the protocol sends.
     fn misbehaved(&self) -> u64;
@@ -80,11 +80,8 @@ pub trait Outbound: fmt::Debug {
     /// Whether a block should be sealed for its frames, even a bare one.
     fn wants_block(&self) -> bool;
 
-    /// I am leaving: what is my duty becomes that of `heir`, if anybody is left.
-    fn leave(&mut self, heir: Option<Rank>);
-
-    /// Whether duties are still mine, so that I must not go.
-    fn is_needed(&self) -> bool;
+    /// I say goodbye: the others find out who does from now on what was my duty, and nothing becomes mine any more.
+    fn retire(&mut self);
 }
 
 /// The blocks that are held of each stream.
@@ -123,7 +120,7 @@ impl Layer for Fifo {
     fn has_woken(&self) -> bool {
         false
     }
-    fn departed(&mut self, _rank: Rank) {}
+    fn departed(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Self) {}
     fn misbehaved(&self) -> u64 {
         0
     }
@@ -152,8 +149,5 @@ impl Outbound for Fifo {
     fn wants_block(&self) -> bool {
         false
     }
-    fn leave(&mut self, _heir: Option<Rank>) {}
-    fn is_needed(&self) -> bool {
-        false
-    }
+    fn retire(&mut self) {}
 }

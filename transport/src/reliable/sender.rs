@@ -22,6 +22,9 @@ use crate::wire::{
 /// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
 const MAX_UNANNOUNCED: u64 = 64;
 
+/// A block that carries less of messages than this has no room for what their order needs.
+const MIN_CARRIED: usize = 32;
+
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
 
@@ -144,7 +147,7 @@ impl<O: Outbound> Sender<O> {
     /// As [`cast`](Self::cast).
     #[inline]
     pub fn claim(&mut self, class: O::Class, len: usize) -> Result<&mut [u8], Refused> {
-        let limit = self.max_claim(class);
+        let limit = self.carried(class)?;
         if len > limit {
             return Err(Refused::TooLarge { len, limit });
         }
@@ -155,10 +158,21 @@ impl<O: Outbound> Sender<O> {
         Ok(self.log.claim(Part::Whole, len))
     }
 
-    /// The most bytes that can be claimed in place: what fits in one block.
+    /// The most bytes that can be claimed in place: what fits in one block, or 0 where no message of this class can be cast.
     #[must_use]
     pub fn max_claim(&self, class: O::Class) -> usize {
-        self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD - self.out.max_reserve(class)
+        self.carried(class).unwrap_or(0)
+    }
+
+    /// What a block carries of messages of this class, whatever its order needs.
+    fn carried(&self, class: O::Class) -> Result<usize, Refused> {
+        let (needed, most) =
+            (self.out.max_reserve(class), self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD);
+        let limit = most.saturating_sub(MIN_CARRIED);
+        if needed > limit {
+            return Err(Refused::Unordered { needed, limit });
+        }
+        Ok(most - needed)
     }
 
     /// The block that is being written: everything before it is sealed.
@@ -209,6 +223,12 @@ impl<O: Outbound> Sender<O> {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
+    /// Every message that was cast so far ends before this block: one that is still open counts.
+    #[must_use]
+    pub fn cast_up_to(&self) -> Seq {
+        self.log.open().plus(u64::from(self.has_open()))
+    }
+
     /// Blocks that were sent again.
     #[must_use]
     pub fn repairs(&self) -> u64 {
@@ -237,9 +257,13 @@ impl<O: Outbound> Sender<O> {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
-        self.out.leave(self.flow.gating().next());
         self.is_closed = true;
         self.log.shut();
+    }
+
+    /// I say goodbye.
+    pub(super) fn retire(&mut self) {
+        self.out.retire();
     }
 
     /// The other members that have not said goodbye: each must deliver what I cast before it is forgotten.
@@ -445,9 +469,10 @@ impl<O: Outbound> Sender<O> {
     /// Casts a message for which the open block has no room.
     #[inline(never)]
     fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
+        let carried = self.carried(class)?;
         let frame = frame_len(Part::Whole, message.len());
         if frame > self.log.block_room() - self.out.max_reserve(class) {
-            return self.cast_fragments(class, message);
+            return self.cast_fragments(class, message, carried);
         }
         self.make_room(class, frame)?;
         self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
@@ -478,8 +503,8 @@ impl<O: Outbound> Sender<O> {
         if self.is_closed {
             return Err(Refused::Left);
         }
-        let overfill = if mutated!(OverfillWindow) { 2 } else { 0 };
-        if self.log.open().since(self.log.oldest()) >= self.window - self.reserved + overfill {
+        let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
+        if self.log.open().since(self.log.oldest()) >= limit {
             return Err(self.full());
         }
         self.order_room = self.out.open(class);
@@ -506,15 +531,17 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
-    fn cast_fragments(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
-        if message.len() > self.max_message {
-            return Err(Refused::TooLarge { len: message.len(), limit: self.max_message });
+    fn cast_fragments(&mut self, class: O::Class, message: &[u8], carried: usize) -> Result<(), Refused> {
+        // What its order needs of each block may leave less than half the window.
+        let limit = self.max_message.min((self.window - self.reserved - 2) as usize * carried);
+        if message.len() > limit {
+            return Err(Refused::TooLarge { len: message.len(), limit });
         }
         if self.is_closed {
             return Err(Refused::Left);
         }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
-        let needed = message.len() / self.max_claim(class) + 2;
+        let needed = message.len() / carried + 2;
         let taken = self.log.open().since(self.log.oldest());
         if taken + needed as u64 > self.window - self.reserved {
             return Err(self.full());
@@ -530,7 +557,8 @@ impl<O: Outbound> Sender<O> {
             }
             let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
             if left.is_empty() {
-                part = Part::Last;
+                // The block may keep less room for its order than the most that was reckoned with: then all of it fits.
+                part = if matches!(part, Part::First { .. }) { Part::Whole } else { Part::Last };
             }
             self.log.claim(part, taken.len()).copy_from_slice(taken);
             if left.is_empty() {
@@ -555,7 +583,7 @@ pub fn max_message(blocks: usize, stride: usize) -> usize {
     (blocks / 2).saturating_sub(2).max(1) * carried
 }
 
-/// How many of `len` bytes fit as one frame in `room`; never all of them as a first part, which has a successor.
+/// How many of `len` bytes fit as one frame in `room`.
 fn fitting(room: usize, len: usize, part: Part) -> usize {
     let overhead = frame_len(part, room) - room;
     (room - overhead).min(len)

@@ -7,7 +7,7 @@ use super::SessionCounters;
 use super::config::SessionConfig;
 use super::control::ControlQueue;
 use super::departures::Departures;
-use super::layer::{Fifo, Layer, Outbound};
+use super::layer::{Fifo, Layer};
 use super::message::Message;
 use super::rank_set::RankSet;
 use super::sender::Sender;
@@ -46,6 +46,8 @@ pub struct Session<L: Layer = Fifo> {
     departures: Departures,
     /// My next block cannot come back to me yet: one before it is not delivered, or there is no place for it.
     own_waits: bool,
+    /// Blocks of mine before it have been read by the layer.
+    shown: Seq,
     control: ControlQueue,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
@@ -104,6 +106,7 @@ impl<L: Layer> Session<L> {
             heard_at: vec![Instant::default(); members],
             departures: Departures::default(),
             own_waits: false,
+            shown: config.members[config.me.0 as usize].start,
             control: ControlQueue::new(template, config.block),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
@@ -158,20 +161,6 @@ impl<L: Layer> Session<L> {
     #[must_use]
     pub fn most_silent(&self) -> Option<(Rank, Instant)> {
         self.sender.gating().map(|rank| (rank, self.heard_at[rank.0 as usize])).min_by_key(|(_, at)| *at)
-    }
-
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> SessionCounters {
-        let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
-        let (_, reductions, reductions_undone) = self.sender.congestion();
-        SessionCounters {
-            repairs_sent: self.sender.repairs(),
-            malformed_frames,
-            reductions,
-            reductions_undone,
-            ..self.counters
-        }
     }
 
     /// What this session was built from.
@@ -356,7 +345,7 @@ impl<L: Layer> Session<L> {
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     fn send_heartbeat(&mut self, now: Instant) {
-        if self.departures.is_leaving() && self.sender.is_settled() && !self.sender.outbound().is_needed() {
+        if self.departures.is_leaving() && self.sender.is_settled() {
             return self.say_goodbye(now);
         }
         let tuning = &self.config.tuning;
@@ -385,6 +374,7 @@ impl<L: Layer> Session<L> {
 
     /// Says it a few times, since it is not acknowledged.
     fn say_goodbye(&mut self, now: Instant) {
+        self.sender.retire();
         let (heartbeat, to) = (self.sender.position(), Target::Channel(self.config.channel));
         let queued = self.control.push(to, |writer| {
             writer.goodbye(Goodbye { end: heartbeat.next });
@@ -527,16 +517,13 @@ impl<L: Layer> Protocol for Session<L> {
             if self.deliver_ready(pool, &mut delivered, handler).is_break() {
                 break;
             }
-            let Self { sender, streams, layer, departures, .. } = self;
-            delivered += departures.tell(streams, &mut |rank| {
-                layer.departed(rank);
-                handler(sender, Event::Left(rank))
-            });
+            delivered += self.tell_departures(pool, handler);
             // What the others wait for to go on is not kept until the end of the cycle.
-            if !L::ORDERS || !self.sender.wants_block() {
+            if L::ORDERS && self.sender.wants_block() {
+                self.seal_open();
+            } else if !L::ORDERS || !self.layer.has_woken() {
                 break;
             }
-            self.seal_open();
         }
         // Each delivery may be what my own blocks wait for. Without one, nobody need look again before something comes.
         self.own_waits &= delivered == 0;

@@ -97,7 +97,7 @@ impl Stream {
     /// Takes the next block of my own stream; `false` when there is no place for it.
     pub(super) fn echo(&mut self, bytes: &[u8], pool: &mut RxPool) -> bool {
         let seq = self.window.next();
-        if !self.window.wants(seq) || pool.is_low() {
+        if !self.window.wants(seq) || pool.is_spent() {
             return false;
         }
         let Some(block) = pool.insert(bytes) else { return false };

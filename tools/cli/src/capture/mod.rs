@@ -19,6 +19,7 @@ use flate2::read::MultiGzDecoder;
 pub(crate) struct Feed {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    began_ns: Option<u64>,
 }
 
 /// One message of a capture.
@@ -69,14 +70,14 @@ impl Feed {
     /// Reads a capture from its bytes.
     pub(crate) fn parse(raw: Vec<u8>) -> Result<Self, FeedError> {
         let bytes = if raw.starts_with(&GZIP_MAGIC) { unpack(&raw)? } else { raw };
-        let entries = match bytes.first() {
+        let (entries, began_ns) = match bytes.first() {
             None => return Err(FeedError::Empty),
             Some(b'0'..=b'9') => market_lines(&bytes)?,
-            Some(0) => itch_messages(&bytes)?,
+            Some(0) => (itch_messages(&bytes)?, None),
             Some(_) => return Err(FeedError::UnknownFormat),
         };
         assert!(!entries.is_empty(), "a capture of at least one byte has a message or an error");
-        Ok(Self { bytes, entries })
+        Ok(Self { bytes, entries, began_ns })
     }
 
     /// Puts `other` behind this capture, its first message `gap_ns` after the last one here.
@@ -87,6 +88,20 @@ impl Feed {
             at_ns: to + entry.at_ns,
             bytes: from + entry.bytes.start..from + entry.bytes.end,
         }));
+    }
+
+    /// Deals the messages out to `of` hands, by turn, and keeps those of hand `turn`.
+    pub(crate) fn deal(&mut self, turn: usize, of: usize) {
+        let mut at = 0;
+        self.entries.retain(|_| {
+            at += 1;
+            (at - 1) % of == turn
+        });
+    }
+
+    /// When the first message of the file came, in nanoseconds since 1970; ITCH does not say the day.
+    pub(crate) fn began_ns(&self) -> Option<u64> {
+        self.began_ns
     }
 
     /// How many messages there are.
@@ -130,7 +145,8 @@ fn unpack(raw: &[u8]) -> Result<Vec<u8>, FeedError> {
     Ok(bytes)
 }
 
-fn market_lines(bytes: &[u8]) -> Result<Vec<Entry>, FeedError> {
+/// The lines, and when the first one came.
+fn market_lines(bytes: &[u8]) -> Result<(Vec<Entry>, Option<u64>), FeedError> {
     let mut entries = Vec::new();
     let (mut start, mut first) = (0, None);
     while start < bytes.len() {
@@ -142,7 +158,7 @@ fn market_lines(bytes: &[u8]) -> Result<Vec<Entry>, FeedError> {
         entries.push(Entry { at_ns: received.saturating_sub(first), bytes: start..start + len });
         start += len + 1;
     }
-    Ok(entries)
+    Ok((entries, first))
 }
 
 fn receive_time(line: &[u8]) -> Result<u64, &'static str> {

@@ -1,13 +1,14 @@
 //! What the parent and its members say to each other: JSON, one line each, over the members' standard input and output.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::api::Order;
 use super::fault::DeliveryFault;
-use super::options::{Medium, Pace};
+use super::options::{Medium, Pace, TotalBy};
+use super::source::Source;
 use crate::digest::Digest;
 
 /// From the parent to a member, in this order.
@@ -16,7 +17,7 @@ use crate::digest::Digest;
 pub(super) enum Tell {
     /// Open your node.
     Open(Plan),
-    /// Here is everybody; the publisher has rank 0.
+    /// Here is everybody; the publishers come first.
     Join { members: Vec<SocketAddr> },
     /// All have the view: publish.
     Start,
@@ -34,9 +35,9 @@ pub(super) enum Say {
     Ready,
     /// A few times a second.
     Progress(Progress),
-    /// The publisher: everything was delivered by everybody.
+    /// A publisher: everything of it was delivered by everybody, and what it awaits of others was delivered to it.
     Settled { started_ns: u64 },
-    /// A subscriber: the end of the stream was delivered to me.
+    /// The end of every stream that comes to me was delivered to me.
     Ended(Received),
     /// The last word, after [`Tell::Stop`].
     Counted(Counted),
@@ -59,6 +60,11 @@ pub(super) struct Plan {
     /// Probability that a whole receive buffer is dropped.
     pub(super) buffer_loss: f64,
     pub(super) seed: u64,
+    /// How many members publish.
+    pub(super) publishers: u16,
+    #[serde(with = "order_by_name")]
+    pub(super) order: Order,
+    pub(super) total: TotalBy,
     pub(super) role: Role,
 }
 
@@ -66,35 +72,48 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Role {
-    /// Publishes the capture at `path`, or the embedded sample.
-    Publisher { path: Option<PathBuf>, pace: Pace },
+    /// The publisher of this rank.
+    Publisher { rank: u16, source: Source, pace: Pace },
     /// Hashes what is delivered, and may be told to cheat.
     Subscriber { fault: Option<DeliveryFault> },
 }
 
 /// How far a member is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Messages cast, or delivered.
-    pub(super) messages: u64,
-    /// Who holds the publisher back, while it is held.
+    /// Messages that it has cast.
+    pub(super) cast: u64,
+    /// Messages that were delivered to it.
+    pub(super) delivered: u64,
+    /// Who holds a publisher back, while it is held.
     pub(super) held: Option<Held>,
-    /// The publisher has cast everything that is due, and waits for the time of the next message.
+    /// A publisher has cast everything that is due, and waits for the time of the next message.
     pub(super) ahead: bool,
 }
 
-/// The member for whom the publisher's window stands still.
+/// The member for whom a publisher's window stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
     pub(super) rank: u16,
     pub(super) age: Duration,
 }
 
-/// What a subscriber got.
+/// What a member got.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Received {
-    pub(super) digest: Digest,
-    /// When the end of the stream was delivered (CLOCK_MONOTONIC).
+    /// Messages that were delivered.
+    pub(super) delivered: u64,
+    /// Of each publisher's messages.
+    pub(super) streams: Vec<Digest>,
+    /// Of all messages in the order of their delivery, where there is one order.
+    pub(super) sequence: Option<Digest>,
+    /// Messages that depend on more messages of other publishers than the one before of the same publisher.
+    pub(super) dependent: u64,
+    /// Dependences on what had not been delivered.
+    pub(super) violations: u64,
+    /// The first of them, in words.
+    pub(super) violation: Option<String>,
+    /// When the last end of a stream was delivered (CLOCK_MONOTONIC).
     pub(super) ended_ns: u64,
     pub(super) latency_ns: Latency,
 }
@@ -122,12 +141,28 @@ pub(super) struct Counted {
     pub(super) sent_blocks: u64,
 }
 
+/// An order on a line is its name.
+mod order_by_name {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Order;
+
+    pub(super) fn serialize<S: Serializer>(order: &Order, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(order.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Order, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_line_comes_back_as_it_was_said() {
+        let source = Source { path: Some("a b".into()), turn: 1, of: 3, lead_ns: 7 };
         let plan = Plan {
             medium: Medium::Auto,
             interface: IpAddr::from([127, 0, 0, 1]),
@@ -137,7 +172,10 @@ mod tests {
             block_loss: 0.01,
             buffer_loss: 0.0,
             seed: u64::MAX,
-            role: Role::Publisher { path: Some("a b".into()), pace: Pace::Times(2.5) },
+            publishers: 3,
+            order: Order::Total,
+            total: TotalBy::Rotating,
+            role: Role::Publisher { rank: 1, source, pace: Pace::Times(2.5) },
         };
         for tell in [Tell::Open(plan), Tell::Stop] {
             let line = serde_json::to_string(&tell).expect("plain data");

@@ -14,6 +14,7 @@ use super::api::{
 };
 use super::lines::{Counted, Plan, Progress, Role, Say, Tell};
 use super::options::Medium;
+use super::tally::Tally;
 use super::{publisher, subscriber};
 
 /// A member's node, its group, and its line to the parent.
@@ -61,12 +62,16 @@ fn play(link: &Link) -> Result<(), Stopped> {
         Tell::Join { members } => members.into_iter().map(Endpoint).collect(),
         other => return Err(Stopped::unexpected(&other)),
     };
-    let group = node.join(GROUP, JoinOptions::members(members).multicast(plan.group.into()))?;
+    let options = JoinOptions::members(members).multicast(plan.group.into()).total(plan.total.into());
+    let group = node.join(GROUP, options)?;
     let mut seat = Seat::new(node, group, link);
     seat.wait_for_view()?;
+    let tally = |me, fault| Tally::new(plan.order, usize::from(plan.publishers), me, fault);
     match &plan.role {
-        Role::Publisher { path, pace } => publisher::publish(&mut seat, path.as_deref(), *pace),
-        Role::Subscriber { fault } => subscriber::subscribe(&mut seat, *fault),
+        Role::Publisher { rank, source, pace } => {
+            publisher::publish(&mut seat, source, *pace, plan.order, tally(Some(*rank), None)?)
+        }
+        Role::Subscriber { fault } => subscriber::subscribe(&mut seat, tally(None, *fault)?),
     }
 }
 

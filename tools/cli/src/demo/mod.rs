@@ -1,11 +1,12 @@
-//! `sistrum demo`: a real capture, published by one process and received, complete and in order, by several others.
+//! `sistrum demo`: real captures, published by one process or several, and received by others, complete and in the order that
+//! was promised.
 //!
 //! ```text
-//! parent --stdin/stdout--> publisher ==multicast==> s1 .. sN     (processes of this host)
-//!   |  hashes the file          casts it                hash what `poll` hands them
+//! parent --stdin/stdout--> publishers ==multicast==> s1 .. sN     (processes of this host)
+//!   |  hashes the files         cast them                hash what `poll` hands them, as publishers do with each other's
 //!   `---------------------- compares: equal, or exit status 1
 //! ```
-//! The parent reads the capture by itself and never hears a message: what it compares are the digests.
+//! The parent reads the captures by itself and never hears a message: what it compares are the digests.
 
 mod fault;
 mod frame;
@@ -20,42 +21,44 @@ mod report;
 mod sample;
 mod setup;
 mod show;
+mod source;
 mod subscriber;
+mod tally;
 mod verdict;
 
 // What the demo has of the library, under a name that says so: the command is called `sistrum`, too.
 use sistrum as api;
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) use options::{Medium, Options, Pace, pace, percent};
 
-use crate::capture::Feed;
-use crate::digest::Digest;
+use crate::print;
 use crate::refusal::Refusal;
 use json_file::JsonFile;
 use parent::{Parent, Trouble};
 use report::Report;
 use setup::Setup;
+use source::Source;
+use verdict::Promise;
 
-/// Runs the demo; true when every subscriber came to the digest of the file.
+/// Runs the demo; true when every member came to the digests of the files, in the order that was promised.
 ///
 /// # Errors
 /// When it cannot start: then nothing was left behind.
 pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
     let setup = Setup::check(options)?;
-    let truth = Digest::of(&load(options.file.as_deref())?);
+    let (sources, truth): (Vec<_>, Vec<_>) = Source::all(options)?.into_iter().unzip();
+    let promise = Promise { order: options.order, truth };
     let json = options.json.as_deref().map(JsonFile::prepare).transpose()?;
-    let mut parent = Parent::start(options, &setup, truth.messages)?;
+    let mut parent = Parent::start(options, &setup, &promise, sources)?;
     let opened = parent.open();
     if let Err(Trouble::Refused(why)) = opened {
         return Err(refusal(options, &why));
     }
     print(&setup.first_line());
     let outcome = parent.conduct(opened);
-    let report = Report::judge(options, &truth, &outcome);
+    let report = Report::judge(options, &promise, &outcome);
     print(&report.to_text(options));
     if let Some(json) = json {
         json.commit(&report.to_json())?;
@@ -74,19 +77,4 @@ fn refusal(options: &Options, why: &str) -> Refusal {
 /// Plays one process of a running demo.
 pub(crate) fn member() -> ExitCode {
     member::run()
-}
-
-/// Prints to standard output. That nobody reads it (a closed pipe) does not change how the run went.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// The capture at `path`, or the embedded sample.
-fn load(path: Option<&Path>) -> Result<Feed, Refusal> {
-    match path {
-        None => sample::feed().map_err(|error| Refusal::new(format_args!("the embedded sample: {error}"))),
-        Some(path) => {
-            Feed::open(path).map_err(|error| Refusal::new(format_args!("{}: {error}", path.display())))
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::api::{Order, TotalMode};
 use super::fault::FaultName;
 
 /// What `sistrum demo` was asked to do.
@@ -15,6 +16,18 @@ pub(crate) struct Options {
     /// How many subscribers, each a process of its own.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) members: u16,
+
+    /// How many publishers, each a process of its own, to all members [default: one for each --file, or 1].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(super) publishers: Option<u16>,
+
+    /// In which order the messages of all publishers are delivered: fifo, causal or total.
+    #[arg(long, value_name = "NAME", default_value_t = Order::Fifo)]
+    pub(super) order: Order,
+
+    /// How a total order is found: by the holder of a token, or in rounds.
+    #[arg(long, value_enum, default_value_t = TotalBy::Token)]
+    pub(super) total: TotalBy,
 
     /// What carries the blocks.
     #[arg(long, value_enum, default_value_t = Medium::Auto)]
@@ -28,9 +41,10 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = LossModel::Both)]
     pub(super) loss_model: LossModel,
 
-    /// A capture to publish (market lines or ITCH 5.0, gzip or not) instead of the embedded sample.
+    /// A capture to publish (market lines or ITCH 5.0, gzip or not) instead of the embedded sample; dealt out to the
+    /// publishers by turn, or given once for each of them.
     #[arg(long, value_name = "PATH")]
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Vec<PathBuf>,
 
     /// As fast as it goes, or so many times faster than the capture was.
     #[arg(long, value_name = "max|FACTOR", default_value = "max", value_parser = pace, allow_negative_numbers = true)]
@@ -40,7 +54,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rcvbuf: Option<u32>,
 
-    /// Lets the first subscriber cheat with one message that was delivered to it, to see the verdict fail.
+    /// Lets the first subscriber cheat with a message that was delivered to it, to see the verdict fail.
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) fault: Option<FaultName>,
 
@@ -85,6 +99,25 @@ pub(crate) enum Medium {
     Uring,
 }
 
+/// How a total order is found, by the names that the library knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TotalBy {
+    /// One member numbers the messages of all.
+    Token,
+    /// All take turns.
+    Rotating,
+}
+
+impl From<TotalBy> for TotalMode {
+    fn from(by: TotalBy) -> Self {
+        match by {
+            TotalBy::Token => Self::Token,
+            TotalBy::Rotating => Self::Rotating,
+        }
+    }
+}
+
 /// What the injected loss takes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LossModel {
@@ -107,6 +140,11 @@ pub(crate) enum Pace {
 }
 
 impl Options {
+    /// How many publishers there are.
+    pub(super) fn publishers(&self) -> usize {
+        self.publishers.map_or(self.file.len().max(1), usize::from)
+    }
+
     /// Probability that a block is dropped by itself.
     pub(super) fn block_loss(&self) -> f64 {
         if self.loss_model == LossModel::Buffer { 0.0 } else { self.loss / 100.0 }

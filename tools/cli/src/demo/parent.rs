@@ -5,16 +5,21 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::api::Order;
 use super::fault::DeliveryFault;
 use super::lines::{Counted, Progress, Received, Role, Say, Tell};
 use super::options::Options;
 use super::process::{Heard, Process};
 use super::setup::Setup;
 use super::show::Show;
+use super::source::Source;
+use super::verdict::Promise;
 use crate::refusal::Refusal;
 
-/// The parent and its members; the publisher is the first of them and has rank 0.
+/// The parent and its members; the publishers are the first of them.
 pub(super) struct Parent {
+    publishers: usize,
+    is_total: bool,
     members: Vec<Member>,
     heard: Receiver<(usize, Heard)>,
     started: bool,
@@ -26,7 +31,7 @@ pub(super) struct Parent {
 /// How a run went, as far as it went.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) publisher: Evidence,
+    pub(super) publishers: Vec<Evidence>,
     pub(super) subscribers: Vec<Evidence>,
     /// From the first cast to the last subscriber's end of the stream.
     pub(super) seconds: f64,
@@ -39,7 +44,7 @@ pub(super) struct Outcome {
 pub(super) struct Evidence {
     pub(super) name: String,
     pub(super) medium: String,
-    pub(super) progress: u64,
+    pub(super) delivered: u64,
     pub(super) received: Option<Received>,
     pub(super) counted: Option<Counted>,
 }
@@ -54,45 +59,69 @@ pub(super) enum Trouble {
 }
 
 struct Member {
+    is_publisher: bool,
     process: Process,
     evidence: Evidence,
     endpoint: Option<std::net::SocketAddr>,
     ready: bool,
-    last: Option<Progress>,
+    last: Progress,
     settled_from_ns: Option<u64>,
     gone: bool,
 }
 
 impl Parent {
-    /// Starts the publisher and the subscribers, who open their nodes; there are `messages` to publish.
-    pub(super) fn start(options: &Options, setup: &Setup, messages: u64) -> Result<Self, Refusal> {
+    /// Starts the publishers of these sources and the subscribers, who open their nodes.
+    pub(super) fn start(
+        options: &Options,
+        setup: &Setup,
+        promise: &Promise,
+        sources: Vec<Source>,
+    ) -> Result<Self, Refusal> {
         let (say, heard) = channel();
-        let total = messages * u64::from(options.members);
+        let (publishers, messages) = (sources.len(), promise.whole().messages);
+        let subscribers = u64::from(options.members);
         let mut parent = Self {
+            publishers,
+            is_total: options.order == Order::Total,
             members: Vec::new(),
             heard,
             started: false,
             moved_at: Instant::now(),
             patience: options.patience,
-            show: Show::new(total, options.verbose),
+            show: Show::new(messages * subscribers, options.verbose),
         };
         parent.show.note(|| format!("seed {}", setup.seed()));
-        for rank in 0..=options.members {
-            let plan = setup.plan(options, rank, role(options, rank, messages));
+        for role in roles(options, sources, messages) {
+            let rank = parent.members.len();
+            let plan = setup.plan(options, rank as u16, role);
             parent.add(rank, &Tell::Open(plan), &say)?;
         }
         Ok(parent)
     }
 
-    fn add(&mut self, rank: u16, open: &Tell, say: &Sender<(usize, Heard)>) -> Result<(), Refusal> {
-        let name = if rank == 0 { "publisher".to_owned() } else { format!("s{rank}") };
-        let process = Process::spawn(&name, usize::from(rank), say.clone())
+    fn add(&mut self, rank: usize, open: &Tell, say: &Sender<(usize, Heard)>) -> Result<(), Refusal> {
+        let name = match rank.checked_sub(self.publishers) {
+            Some(subscriber) => format!("s{}", subscriber + 1),
+            None if self.publishers == 1 => "publisher".to_owned(),
+            None => format!("p{}", rank + 1),
+        };
+        let process = Process::spawn(&name, rank, say.clone())
             .map_err(|error| Refusal::new(format_args!("{name} cannot be started: {error}")))?;
         self.show.note(|| format!("member {name} pid {}", process.pid()));
         let evidence = Evidence { name, ..Evidence::default() };
         let (endpoint, ready, last, settled_from_ns, gone) = Default::default();
-        self.members.push(Member { process, evidence, endpoint, ready, last, settled_from_ns, gone });
-        self.members[usize::from(rank)].process.tell(open).map_err(Refusal::new)
+        let is_publisher = rank < self.publishers;
+        self.members.push(Member {
+            is_publisher,
+            process,
+            evidence,
+            endpoint,
+            ready,
+            last,
+            settled_from_ns,
+            gone,
+        });
+        self.members[rank].process.tell(open).map_err(Refusal::new)
     }
 
     /// Waits until every member has its node, its group and its view.
@@ -113,14 +142,17 @@ impl Parent {
         let seconds = self.seconds().unwrap_or_else(|| from.elapsed().as_secs_f64());
         // Dropping a process kills it, so from here on nobody is left.
         let mut evidence = self.members.into_iter().map(|member| member.evidence);
-        let publisher = evidence.next().expect("the publisher is always started");
-        Outcome { publisher, subscribers: evidence.collect(), seconds, trouble }
+        let publishers = evidence.by_ref().take(self.publishers).collect();
+        Outcome { publishers, subscribers: evidence.collect(), seconds, trouble }
     }
 
     fn play(&mut self) -> Result<(), Trouble> {
         self.started = true;
         self.tell_all(&Tell::Start)?;
-        self.wait_for(|member| member.settled_from_ns.is_some() || member.evidence.received.is_some())?;
+        // A publisher says first what it got of others, then that it has settled.
+        self.wait_for(|member| {
+            member.settled_from_ns.is_some() || (!member.is_publisher && member.evidence.received.is_some())
+        })?;
         self.tell_all(&Tell::Stop)?;
         self.wait_for(|member| member.evidence.counted.is_some() && member.gone)
     }
@@ -178,7 +210,7 @@ impl Parent {
             Say::Ready => member.ready = true,
             Say::Settled { started_ns } => member.settled_from_ns = Some(started_ns),
             Say::Ended(received) => {
-                member.evidence.progress = received.digest.messages;
+                member.evidence.delivered = received.delivered;
                 member.evidence.received = Some(received);
             }
             Say::Counted(counted) => member.evidence.counted = Some(counted),
@@ -189,20 +221,22 @@ impl Parent {
 
     fn handle_progress(&mut self, rank: usize, progress: Progress) {
         let member = &mut self.members[rank];
-        if progress.messages > member.evidence.progress {
+        if progress.cast > member.last.cast || progress.delivered > member.last.delivered {
             self.moved_at = Instant::now();
-            member.evidence.progress = progress.messages;
         }
         let held = progress.held;
-        member.last = Some(progress);
-        if rank == 0 && self.is_caught_up() {
-            // Asked only when the publisher speaks: one that is silent is not ahead of anything.
+        member.evidence.delivered = progress.delivered;
+        member.last = progress;
+        let is_publisher = member.is_publisher;
+        if is_publisher && self.is_caught_up() {
+            // Asked only when a publisher speaks: one that is silent is not ahead of anything.
             self.moved_at = Instant::now();
         }
-        let delivered = self.members[1..].iter().map(|member| member.evidence.progress).sum();
+        let delivered = self.members[self.publishers..].iter().map(|member| member.last.delivered).sum();
         let holder = held.map(|held| (self.name(held.rank), held.age));
-        let member = &self.members[rank].evidence;
-        self.show.progress(&member.name, member.progress, delivered, holder);
+        let Member { evidence, last, .. } = &self.members[rank];
+        let messages = if is_publisher { last.cast } else { last.delivered };
+        self.show.progress(&evidence.name, is_publisher, messages, delivered, holder);
     }
 
     /// A member that has said its last word may go; any other has died.
@@ -220,20 +254,19 @@ impl Parent {
 
     /// Whether nothing can move before the next message is due: everybody has what was published so far.
     fn is_caught_up(&self) -> bool {
-        let Some(Progress { messages, ahead: true, .. }) = self.members[0].last else { return false };
-        self.members[1..].iter().all(|member| member.evidence.progress == messages)
+        let (publishers, subscribers) = self.members.split_at(self.publishers);
+        let cast: u64 = publishers.iter().map(|member| member.last.cast).sum();
+        let own = |member: &Member| if self.is_total { 0 } else { member.last.cast };
+        publishers.iter().all(|member| member.last.ahead && member.last.delivered + own(member) == cast)
+            && subscribers.iter().all(|member| member.last.delivered == cast)
     }
 
     fn stalled(&self, done: impl Fn(&Member) -> bool) -> Trouble {
         let seconds = self.patience.as_secs_f64();
-        let held = self.members[0].last.as_ref().and_then(|last| last.held);
+        let held = self.members[..self.publishers].iter().find_map(|member| member.last.held);
         let what = match held {
             Some(held) if self.started => {
-                format!(
-                    "the publisher is held by {} for {:.1} s",
-                    self.name(held.rank),
-                    held.age.as_secs_f64()
-                )
+                format!("a publisher is held by {} for {:.1} s", self.name(held.rank), held.age.as_secs_f64())
             }
             _ => {
                 let waited_for = self.members.iter().filter(|member| !done(member));
@@ -249,21 +282,24 @@ impl Parent {
     }
 
     fn seconds(&self) -> Option<f64> {
-        let from = self.members[0].settled_from_ns?;
-        let ends =
-            self.members[1..].iter().map(|member| member.evidence.received.as_ref().map(|r| r.ended_ns));
+        let (publishers, subscribers) = self.members.split_at(self.publishers);
+        let starts = publishers.iter().map(|member| member.settled_from_ns);
+        let from = starts.collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let ends = subscribers.iter().map(|member| member.evidence.received.as_ref().map(|r| r.ended_ns));
         let last = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
         Some(last.saturating_sub(from) as f64 / 1e9)
     }
 }
 
-/// The first subscriber is the one that cheats, in the middle of the stream.
-fn role(options: &Options, rank: u16, messages: u64) -> Role {
-    match rank {
-        0 => Role::Publisher { path: options.file.clone(), pace: options.pace },
-        1 => Role::Subscriber { fault: options.fault.map(|name| DeliveryFault { name, at: messages / 2 }) },
-        _ => Role::Subscriber { fault: None },
-    }
+/// Everybody's part, by rank. The first subscriber is the one that cheats, in the middle of the streams.
+fn roles(options: &Options, sources: Vec<Source>, messages: u64) -> impl Iterator<Item = Role> {
+    let (pace, fault) = (options.pace, options.fault);
+    let publishers =
+        sources.into_iter().zip(0..).map(move |(source, rank)| Role::Publisher { rank, source, pace });
+    let subscribers = (0..options.members).map(move |at| Role::Subscriber {
+        fault: fault.filter(|_| at == 0).map(|name| DeliveryFault { name, at: messages / 2 }),
+    });
+    publishers.chain(subscribers)
 }
 
 /// How often the parent looks at the time when nobody says anything.

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::api::Order;
 use super::lines::Latency;
 use super::options::{Options, Pace};
 use super::parent::{Evidence, Outcome};
-use super::verdict::{self, AskedLoss};
-use crate::digest::Digest;
+use super::verdict::{self, AskedLoss, Promise};
 
 /// How a run went. As JSON it has exactly these fields, but for the reasons.
 #[derive(Debug, Serialize)]
@@ -15,15 +15,21 @@ pub(super) struct Report {
     messages: u64,
     bytes: u64,
     seconds: f64,
-    digest: String,
+    /// What every member must have; of a total order of several publishers, what the first one has.
+    digest: Option<String>,
     medium: String,
     segments_per_send: f64,
+    order: &'static str,
+    publishers: usize,
     members: Vec<Row>,
     #[serde(skip)]
     reasons: Vec<String>,
+    /// Messages that depend on other publishers'.
+    #[serde(skip)]
+    dependent: u64,
 }
 
-/// A subscriber. What it did not live to say is null.
+/// A member to whom streams come. What it did not live to say is null.
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
@@ -38,23 +44,28 @@ struct Row {
 }
 
 impl Report {
-    /// Judges a run of the capture whose digest is `truth`.
-    pub(super) fn judge(options: &Options, truth: &Digest, outcome: &Outcome) -> Self {
+    /// Judges a run.
+    pub(super) fn judge(options: &Options, promise: &Promise, outcome: &Outcome) -> Self {
         let loss = AskedLoss {
             block: options.block_loss(),
             buffer: options.buffer_loss(),
             largest_block: options.mtu.map_or(USUAL_PACKET, |mtu| mtu as usize),
         };
-        let reasons = verdict::reasons(truth, loss, outcome);
+        let (reasons, truth) = (verdict::reasons(promise, loss, outcome), promise.whole());
+        let members: Vec<_> = promise.receivers(outcome).map(|member| Row::new(promise, member)).collect();
+        let is_given = promise.order != Order::Total || promise.truth.len() == 1;
         Self {
             ok: reasons.is_empty(),
             messages: truth.messages,
             bytes: truth.bytes,
             seconds: outcome.seconds,
-            digest: truth.hash.clone(),
-            medium: outcome.publisher.medium.clone(),
-            segments_per_send: segments_per_send(&outcome.publisher),
-            members: outcome.subscribers.iter().map(Row::new).collect(),
+            digest: if is_given { Some(truth.hash) } else { members[0].digest.clone() },
+            medium: outcome.publishers[0].medium.clone(),
+            segments_per_send: segments_per_send(&outcome.publishers),
+            order: promise.order.name(),
+            publishers: promise.truth.len(),
+            members,
+            dependent: verdict::dependent(promise, outcome),
             reasons,
         }
     }
@@ -86,27 +97,45 @@ impl Report {
         }
         let (members, messages, bytes, seconds) =
             (self.members.len(), self.messages, self.bytes, self.seconds);
-        let digest = self.digest.get(..16).unwrap_or(&self.digest);
+        let digest = short(self.digest.as_ref());
+        let what = self.what();
         format!(
-            "ok: {members} of {members} subscribers have all of the file, in order: {messages} messages, {bytes} bytes, \
-             digest {digest}, in {seconds:.3} s"
+            "ok: {members} of {members} {what}: {messages} messages, {bytes} bytes, digest {digest}, in {seconds:.3} s"
         )
+    }
+
+    /// Who has what, in which order.
+    fn what(&self) -> String {
+        let Self { publishers, dependent, order, .. } = self;
+        if *publishers == 1 {
+            let who = if *order == Order::Total.name() { "members" } else { "subscribers" };
+            return format!("{who} have all of the file, in order");
+        }
+        let how = if *order == Order::Total.name() {
+            format!("and in one order; {dependent} messages depend on another publisher's")
+        } else if *order == Order::Causal.name() {
+            format!("and after its causes; {dependent} messages depend on another publisher's")
+        } else {
+            "with no order between them".to_owned()
+        };
+        format!("members have all of {publishers} publishers, each in order, {how}")
     }
 }
 
 impl Row {
-    fn new(member: &Evidence) -> Self {
+    fn new(promise: &Promise, member: &Evidence) -> Self {
         let received = member.received.as_ref();
+        let digest = received.map(|received| promise.digest(received));
         let counted = member.counted.as_ref();
         Self {
             name: member.name.clone(),
-            delivered: member.progress,
-            digest: received.map(|received| received.digest.hash.clone()),
+            delivered: member.delivered,
             repaired: counted.map(|counted| counted.repaired),
             dropped: counted.map(|counted| counted.dropped),
             overflow: counted.map(|counted| counted.overflow),
             latency_ns: received.map(|received| received.latency_ns),
-            bytes: received.map(|received| received.digest.bytes),
+            bytes: digest.as_ref().map(|digest| digest.bytes),
+            digest: digest.map(|digest| digest.hash),
         }
     }
 
@@ -120,7 +149,7 @@ impl Row {
             self.name.clone(),
             self.delivered.to_string(),
             number(self.bytes),
-            self.digest.as_ref().map_or("-", |hash| hash.get(..16).unwrap_or(hash)).to_owned(),
+            short(self.digest.as_ref()).to_owned(),
             number(self.repaired),
             number(self.dropped),
             number(self.overflow),
@@ -131,11 +160,16 @@ impl Row {
     }
 }
 
-fn segments_per_send(publisher: &Evidence) -> f64 {
-    match publisher.counted {
-        Some(counted) if counted.sends > 0 => counted.sent_blocks as f64 / counted.sends as f64,
-        _ => 0.0,
-    }
+/// The first 16 hex digits of a hash, for people.
+fn short(hash: Option<&String>) -> &str {
+    hash.map_or("-", |hash| hash.get(..16).unwrap_or(hash))
+}
+
+fn segments_per_send(publishers: &[Evidence]) -> f64 {
+    let counted = || publishers.iter().filter_map(|publisher| publisher.counted);
+    let (sends, blocks) =
+        (counted().map(|c| c.sends).sum::<u64>(), counted().map(|c| c.sent_blocks).sum::<u64>());
+    if sends == 0 { 0.0 } else { blocks as f64 / sends as f64 }
 }
 
 /// The rows as lines: every column as wide as its widest cell, the first one to the left, the others to the right.
@@ -161,17 +195,37 @@ const USUAL_PACKET: usize = 1_500;
 mod tests {
     use super::super::lines::{Counted, Received};
     use super::*;
+    use crate::digest::Digest;
+
+    fn promise() -> Promise {
+        Promise { order: Order::Fifo, truth: vec![Digest { messages: 2, bytes: 3, hash: "ff".to_owned() }] }
+    }
 
     fn row(name: &str, hash: &str) -> Row {
         let digest = Digest { messages: 2, bytes: 3, hash: hash.to_owned() };
         let latency_ns = Latency { p50: 1_500, p99: 20_000, p999: 1_234_567 };
-        Row::new(&Evidence {
+        let (sequence, dependent, violations, violation) = Default::default();
+        let streams = vec![digest];
+        let delivered = 2;
+        let received = Received {
+            delivered,
+            streams,
+            sequence,
+            dependent,
+            violations,
+            violation,
+            ended_ns: 0,
+            latency_ns,
+        };
+        let counted = Counted { repaired: 5, dropped: 6, overflow: 0, ..Counted::default() };
+        let evidence = Evidence {
             name: name.to_owned(),
             medium: String::new(),
-            progress: 2,
-            received: Some(Received { digest, ended_ns: 0, latency_ns }),
-            counted: Some(Counted { repaired: 5, dropped: 6, overflow: 0, ..Counted::default() }),
-        })
+            delivered,
+            received: Some(received),
+            counted: Some(counted),
+        };
+        Row::new(&promise(), &evidence)
     }
 
     fn report(members: Vec<Row>) -> Report {
@@ -180,9 +234,12 @@ mod tests {
             messages: 2,
             bytes: 3,
             seconds: 0.5,
-            digest: "0123456789abcdef01".to_owned(),
+            digest: Some("0123456789abcdef01".to_owned()),
             medium: "udp: plain".to_owned(),
             segments_per_send: 9.5,
+            order: "fifo",
+            publishers: 1,
+            dependent: 0,
             members,
             reasons: Vec::new(),
         }
@@ -192,13 +249,13 @@ mod tests {
     fn the_json_has_exactly_its_fields() {
         let json = report(vec![
             row("s1", "ff"),
-            Row::new(&Evidence { name: "s2".to_owned(), ..Evidence::default() }),
+            Row::new(&promise(), &Evidence { name: "s2".to_owned(), ..Evidence::default() }),
         ]);
         assert_eq!(
             json.to_json(),
             concat!(
                 r#"{"ok":true,"messages":2,"bytes":3,"seconds":0.5,"digest":"0123456789abcdef01","#,
-                r#""medium":"udp: plain","segments_per_send":9.5,"members":["#,
+                r#""medium":"udp: plain","segments_per_send":9.5,"order":"fifo","publishers":1,"members":["#,
                 r#"{"name":"s1","delivered":2,"digest":"ff","repaired":5,"dropped":6,"overflow":0,"#,
                 r#""latency_ns":{"p50":1500,"p99":20000,"p999":1234567}},"#,
                 r#"{"name":"s2","delivered":0,"digest":null,"repaired":null,"dropped":null,"overflow":null,"#,
@@ -232,7 +289,10 @@ mod tests {
     #[test]
     fn segments_per_send_is_the_publishers() {
         let counted = Some(Counted { sends: 4, sent_blocks: 38, ..Counted::default() });
-        assert_eq!(segments_per_send(&Evidence { counted, ..Evidence::default() }), 9.5);
-        assert_eq!(segments_per_send(&Evidence::default()), 0.0);
+        assert_eq!(
+            segments_per_send(&[Evidence { counted, ..Evidence::default() }, Evidence::default()]),
+            9.5
+        );
+        assert_eq!(segments_per_send(&[Evidence::default()]), 0.0);
     }
 }

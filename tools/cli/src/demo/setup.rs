@@ -42,6 +42,9 @@ impl Setup {
             buffer_loss: options.buffer_loss(),
             // Every member draws its own losses.
             seed: self.seed.wrapping_add(u64::from(rank)),
+            publishers: options.publishers() as u16,
+            order: options.order,
+            total: options.total,
             role,
         }
     }

@@ -28,10 +28,11 @@ impl Show {
         }
     }
 
-    /// A member is at `messages`, all subscribers together at `delivered`; `holder` is whom the publisher waits for.
+    /// A member is at `messages`, all members together at `delivered`; `holder` is whom a publisher waits for.
     pub(super) fn progress(
         &self,
         member: &str,
+        is_publisher: bool,
         messages: u64,
         delivered: u64,
         holder: Option<(&str, Duration)>,
@@ -42,7 +43,7 @@ impl Show {
             None => String::new(),
         };
         self.note(|| format!("{member} at {messages} {held}").trim_end().to_owned());
-        if member == "publisher" {
+        if is_publisher {
             self.bar.set_message(held);
         }
     }

@@ -144,3 +144,20 @@ fn what_is_too_large_is_refused_with_both_sizes() {
     assert_eq!(lengths.len(), 2);
     assert_eq!(lengths[1], limit);
 }
+
+#[test]
+fn in_every_order_messages_of_about_a_block_arrive_in_a_group_whose_stamps_may_be_long() {
+    let mut cluster = Cluster::open(12, Fan::Multicast, &config());
+    let (block, group) = (Config::loopback("").block_size, cluster.members[0].group);
+    for order in Order::ALL {
+        let before = cluster.members[1].of(Rank(0)).len();
+        let sizes = block - 300..=block + 8;
+        for len in sizes.clone() {
+            cluster.members[0].node.cast(&group, order, &message(0, len, len)).expect("there is room");
+            cluster.turn();
+        }
+        cluster.settle();
+        let expected: Vec<_> = sizes.map(|len| message(0, len, len)).collect();
+        assert!(cluster.members[1].of(Rank(0))[before..] == expected, "{order}");
+    }
+}

@@ -13,6 +13,8 @@ struct Held<'a> {
     pool: &'a RxPool,
     me: Rank,
     log: &'a SendLog,
+    /// The end of my own stream: of what is sealed where frames are read, of what has come back where it is let through.
+    mine: Seq,
 }
 
 impl Blocks for Held<'_> {
@@ -23,6 +25,9 @@ impl Blocks for Held<'_> {
     }
 
     fn next(&self, rank: Rank) -> Seq {
+        if rank == self.me {
+            return self.mine;
+        }
         self.streams.get(rank.0 as usize).and_then(Option::as_ref).map_or(Seq(0), Stream::held)
     }
 }
@@ -31,11 +36,13 @@ impl<L: Layer> Session<L> {
     /// Shows the layer what has come of the stream of `rank`.
     pub(super) fn show(&mut self, rank: Rank, pool: &RxPool) {
         let (log, out) = self.sender.split();
-        self.layer.held(rank, &Held { streams: &self.streams, pool, me: self.config.me, log }, out);
+        let held = Held { streams: &self.streams, pool, me: self.config.me, log, mine: log.open() };
+        self.layer.held(rank, &held, out);
         self.ready.insert(rank);
     }
 
-    /// Takes what I have sealed into my own stream: totals come back to me in their place, the rest is passed over.
+    /// Takes what I have sealed into my own stream: totals come back to me in their place, the rest is passed over. All of it is read
+    /// at once, whether there is a place for it or not: the order that I tell may be what makes room.
     pub(super) fn take_own(&mut self, pool: &mut RxPool) {
         let me = self.config.me;
         let Some(own) = &mut self.streams[me.0 as usize] else { return };
@@ -53,16 +60,17 @@ impl<L: Layer> Session<L> {
             is_plain &= passed && self.layer.passes(me, seq, order);
         }
         let held = own.held();
-        if held == before {
+        if held == before && open == self.shown {
             return;
         }
-        if is_plain {
+        self.shown = open;
+        if is_plain && held == open {
             own.admit(held);
             self.layer.delivered(me, held);
         } else {
             self.show(me, pool);
             let (log, _) = self.sender.split();
-            let gate = self.layer.admit(me, &Held { streams: &self.streams, pool, me, log });
+            let gate = self.layer.admit(me, &Held { streams: &self.streams, pool, me, log, mine: held });
             self.streams[me.0 as usize].iter_mut().for_each(|own| own.admit(gate));
         }
         // Only now: what the others have delivered may be forgotten at once.
@@ -73,6 +81,20 @@ impl<L: Layer> Session<L> {
     pub(super) fn has_own_left(&self) -> bool {
         let own = self.streams[self.config.me.0 as usize].as_ref();
         L::ORDERS && !self.own_waits && own.is_some_and(|own| own.held() < self.sender.open())
+    }
+
+    /// Tells of those who are gone and have been delivered to their end, the layer first; returns of how many.
+    pub(super) fn tell_departures<H>(&mut self, pool: &RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Sender<L::Outbound>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Self { sender, streams, layer, departures, config, .. } = self;
+        let streams = &*streams;
+        departures.tell(streams, &mut |rank| {
+            let (log, out) = sender.split();
+            layer.departed(rank, &Held { streams, pool, me: config.me, log, mine: log.open() }, out);
+            handler(sender, Event::Left(rank))
+        })
     }
 
     /// Delivers what is ready, and what becomes ready by that, until the handler breaks.
@@ -114,7 +136,8 @@ impl<L: Layer> Session<L> {
             let has_gate = streams[rank.0 as usize].as_ref().is_some_and(Stream::has_gate);
             if L::ORDERS && has_gate {
                 let (log, _) = sender.split();
-                let gate = layer.admit(rank, &Held { streams, pool, me: config.me, log });
+                let mine = streams[config.me.0 as usize].as_ref().map_or(Seq(0), Stream::held);
+                let gate = layer.admit(rank, &Held { streams, pool, me: config.me, log, mine });
                 streams[rank.0 as usize].iter_mut().for_each(|stream| stream.admit(gate));
             }
             let Some(stream) = streams[rank.0 as usize].as_mut() else { return false };
