@@ -164,20 +164,6 @@ impl<L: Layer> Session<L> {
         self.sender.gating().map(|rank| (rank, self.heard_at[rank.0 as usize])).min_by_key(|(_, at)| *at)
     }
 
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> SessionCounters {
-        let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
-        let (_, reductions, reductions_undone) = self.sender.congestion();
-        SessionCounters {
-            repairs_sent: self.sender.repairs(),
-            malformed_frames,
-            reductions,
-            reductions_undone,
-            ..self.counters
-        }
-    }
-
     /// What this session was built from.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {

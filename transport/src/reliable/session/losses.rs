@@ -1,13 +1,27 @@
-//! What a session can tell of losses, on both ends.
+//! What a session has counted, and what it can tell of losses, on both ends.
 
 use super::super::gaps::{Gap, PeerLosses};
 use super::super::layer::Layer;
 use super::super::stream::Stream;
-use super::super::{Cause, Session};
+use super::super::{Cause, Session, SessionCounters};
 use super::Timer;
 use crate::id::Rank;
 
 impl<L: Layer> Session<L> {
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> SessionCounters {
+        let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
+        let (_, reductions, reductions_undone) = self.sender.congestion();
+        SessionCounters {
+            repairs_sent: self.sender.repairs(),
+            malformed_frames,
+            reductions,
+            reductions_undone,
+            ..self.counters
+        }
+    }
+
     /// The open and the recent gaps: first what others have lost of my stream, then what I have lost of theirs.
     pub fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
         let me = self.config.me;
