@@ -18,6 +18,9 @@ use crate::wire::{
 /// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
 const MAX_UNANNOUNCED: u64 = 64;
 
+/// A block that carries less of messages than this has no room for what their order needs.
+const MIN_CARRIED: usize = 32;
+
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
 
@@ -144,7 +147,7 @@ impl<O: Outbound> Sender<O> {
     fn carried(&self, class: O::Class) -> Result<usize, Refused> {
         let (needed, most) =
             (self.out.max_reserve(class), self.log.block_room() - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD);
-        let limit = most.saturating_sub(MIN_FRAGMENT);
+        let limit = most.saturating_sub(MIN_CARRIED);
         if needed > limit {
             return Err(Refused::Unordered { needed, limit });
         }
