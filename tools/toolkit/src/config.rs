@@ -42,8 +42,8 @@ pub struct Config {
     pub offload: bool,
     /// How to wait.
     pub idle: Idle,
-    /// Sizes and times of the reliable layer. The window shrinks where many members and groups share the pool. A pace is that of each group
-    /// by itself; where every member is sent a copy, that of all copies together.
+    /// Sizes and times of the reliable layer. The window shrinks where many members and groups share the pool. A pace is that
+    /// of each group by itself; where every member is sent a copy, that of all copies together.
     pub tuning: Tuning,
     /// Losses to inject, for tests and demonstrations.
     pub faults: Faults,

@@ -111,8 +111,8 @@ impl Socket {
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = SEGMENT_SPACE as _;
         write_segment(&message, segment);
-        // SAFETY: the message points to the address in `to`, `control` and, through `data`, to `run`, with their sizes; all are valid
-        // for the call, which only reads them.
+        // SAFETY: the message points to the address in `to` (or has none), `control` and, through `data`, to `run`, with their
+        // sizes; all are valid for the call, which only reads them.
         let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

@@ -97,8 +97,8 @@ impl Udp {
     ///
     /// To look for the way there at each send would cost 0.14 us (of 3). What others send to us by unicast is not for this
     /// socket, since it is connected to somebody else; but what comes between the two calls may be lost in it, and is
-    /// repaired. Nobody else can share the address: all who have it must allow that, and the
-    /// control socket does so no longer than it takes to bind.
+    /// repaired. Nobody else can share the address: all who have it must allow that, and the control socket does so no longer
+    /// than it takes to bind.
     fn sender(&self, group: Endpoint) -> Result<Socket, MediumError> {
         let doing = |what: &str| failed(format!("cannot {what} a sender to UDP {group} from {}", self.local));
         let (socket, control) =
