@@ -3,8 +3,9 @@
 #[cfg(test)]
 pub(super) use sistrum::Seq;
 pub(super) use sistrum::{
-    Cause, Clock, Config, Conflict, Endpoint, Event, Family, Faults, Gap, Group, Holder, Instant, Interface,
-    JoinOptions, MediumChoice, MonotonicClock, Node, Order, Pace, PeerLosses, Rank, Refused, Way,
+    Cause, Clock, Config, Conflict, Endpoint, Error, Event, Family, Faults, Gap, Group, Holder, Instant,
+    Interface, JoinOptions, MediumChoice, MediumError, MonotonicClock, Node, Order, Pace, PeerLosses, Rank,
+    Refused, Way,
 };
 
 /// What a node tells, as far as the feed wants to know.

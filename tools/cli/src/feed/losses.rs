@@ -37,7 +37,7 @@ fn line(now: Instant, gap: &Gap, others: usize, name: impl Fn(Rank) -> String) -
     let asked = match gap.asked {
         Some((at, 0)) => format!("asked for {:.3} s ago", seconds(at)),
         Some((at, again)) => {
-            format!("asked for {:.3} s ago, for the {}th time", seconds(at), u16::from(again) + 1)
+            format!("asked for {} times, last {:.3} s ago", u16::from(again) + 1, seconds(at))
         }
         None => "not asked for yet".to_owned(),
     };
@@ -81,7 +81,7 @@ pub(super) struct Losses {
     overflow: u64,
     injected: u64,
     pool: u64,
-    /// Of those: come since (or late), and still missing.
+    /// Of its stream: come after later ones, as repairs or merely late, and missing at the end.
     repaired: u64,
     missing: u64,
     /// Of this process's stream: how often it asked, and how many blocks were sent again for it.
@@ -168,8 +168,8 @@ mod tests {
         assert_eq!(
             look(2_000, &[gap(700), gap(500), gap(1_500)]).as_deref(),
             Some(
-                "missing for 1.5 s: 2 of 3 blocks from 40 on of r0, lost by r1; asked for 0.010 s ago, for the 5th \
-                 time, no answer, its sender holds it; suspected: the network; and 1 more"
+                "missing for 1.5 s: 2 of 3 blocks from 40 on of r0, lost by r1; asked for 5 times, last 0.010 s \
+                 ago, no answer, its sender holds it; suspected: the network; and 1 more"
             )
         );
         assert_eq!(look(6_900, &[gap(500)]), None, "said lately");

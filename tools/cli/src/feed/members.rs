@@ -94,10 +94,11 @@ impl<F: Fn(SocketAddr) -> bool> Own<F> {
         let mine: Vec<_> = candidates.iter().filter(|member| self.may_be(member)).collect();
         match mine[..] {
             [me] => Ok(*me),
-            [] if role == Role::Publisher => {
-                Err(format!("the publisher, first in the list, is {}: not this process ({self})", members[0]))
-            }
-            [] => Err(format!("none of --members but the first can be this process ({self})")),
+            [] if role == Role::Publisher => Err(format!(
+                "the publisher, first in the list, is {}, but this process is at {self}",
+                members[0]
+            )),
+            [] => Err(format!("none of --members but the first can be this process, which is at {self}")),
             [one, other, ..] => {
                 Err(format!("--port is wanted: {what} on this host could be {one} or {other}"))
             }
@@ -124,8 +125,8 @@ impl<F: Fn(SocketAddr) -> bool> Own<F> {
 impl<F> std::fmt::Display for Own<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.address {
-            Some(address) => write!(f, "interface {address}")?,
-            None => f.write_str("any address of this host")?,
+            Some(address) => write!(f, "{address}")?,
+            None => f.write_str("an address of this host")?,
         }
         match self.port {
             Some(port) => write!(f, ", port {port}"),

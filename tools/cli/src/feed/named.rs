@@ -73,7 +73,7 @@ fn of_one_family(
     }
     let name = |family| lacking(family).map_or("", String::as_str);
     Err(match wanted {
-        Some((family, by)) => format!("member {:?}: has no {family} address, which {by} wants", name(family)),
+        Some((family, by)) => format!("member {:?} has no {family} address, which {by} wants", name(family)),
         None => format!(
             "member {:?} has no IPv4 address and member {:?} no IPv6 one: all of a feed have one address family",
             name(Family::V4),
@@ -138,7 +138,7 @@ mod tests {
         );
         assert_eq!(
             resolved(&[both, four], Some(Family::V6)).expect_err("no IPv6"),
-            "member \"four\": has no IPv6 address, which --group G wants"
+            "member \"four\" has no IPv6 address, which --group G wants"
         );
     }
 

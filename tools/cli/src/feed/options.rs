@@ -51,7 +51,7 @@ pub(crate) struct Publish {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Subscribe {
     /// Comes to a running feed without standing in its list: holds nobody up, starts at the next whole message.
-    #[arg(long, conflicts_with_all = ["members", "peers", "unicast", "source_specific"])]
+    #[arg(long, conflicts_with_all = ["members", "peers", "unicast", "source_specific", "wait"])]
     pub(super) late: bool,
 
     /// Who is late hears only what is sent from these addresses (source-specific multicast).
@@ -125,7 +125,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) wait: Option<Duration>,
 
-    /// Loss to inject here, in percent of the received blocks (0 to 90).
+    /// Loss to inject here, in percent of the received blocks (0 to 50).
     #[arg(long, value_name = "PCT", default_value = "0", value_parser = crate::demo::percent, allow_negative_numbers = true)]
     pub(super) loss: f64,
 

@@ -53,7 +53,7 @@ impl Place {
             return Self::by_route(named.group, &sources);
         }
         let interface = Interface::find_in("lo", named.family).map_err(Refusal::new)?;
-        let why = "without --interface, a network wants --insecure and --group".to_owned();
+        let why = "the default: a network wants --insecure, and --interface, --group or --sources".to_owned();
         Ok(Self { interface, why })
     }
 

@@ -84,7 +84,11 @@ impl Publisher {
         self.started = Some(self.seat.now());
         let (ending, stop) = match self.publish() {
             Ok(()) => (Ending::Complete, None),
-            Err(Stop::Signal(signal)) => (Ending::Interrupted, Some(Stop::Signal(signal))),
+            Err(Stop::Signal(signal)) => {
+                // At a low rate, or with a slow subscriber, that takes its time.
+                self.seat.note("interrupted: what was cast is delivered before the goodbye; a second Ctrl-C ends at once");
+                (Ending::Interrupted, Some(Stop::Signal(signal)))
+            }
             Err(Stop::BadInput(why)) => (Ending::BrokenOff, Some(Stop::BadInput(why))),
             Err(wrong) => {
                 self.break_off();

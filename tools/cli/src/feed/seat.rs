@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Stop;
 use super::api::{
-    self, Clock, Config, Endpoint, Faults, Group, Happening, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Pace, Rank,
+    self, Clock, Config, Endpoint, Error, Faults, Group, Happening, Instant, Interface, JoinOptions,
+    MediumChoice, MediumError, MonotonicClock, Node, Pace, Rank,
 };
 use super::losses::{Losses, Watch};
 use super::members::{Members, Own, Role};
@@ -73,7 +73,7 @@ impl Seat {
         let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
         let multicast = named.group;
         let joining = joining(role, &members, options, &named);
-        let group = node.join(GROUP, joining).map_err(Refusal::new)?;
+        let group = node.join(GROUP, joining).map_err(|error| not_joined(&error))?;
         let (viewed, look_at, stop, left, sign, watch) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
@@ -128,9 +128,7 @@ impl Seat {
             let waited = self.now().since(from);
             if let Some(wait) = self.wait.filter(|&wait| waited > wait) {
                 let seconds = wait.as_secs_f64();
-                return Err(Stop::Wrong(format!(
-                    "not all of the {others} others have come within {seconds} s"
-                )));
+                return Err(Stop::Wrong(format!("not all others have come within {seconds} s (--wait)")));
             }
         }
         self.note("all are here");
@@ -317,6 +315,16 @@ fn refused(error: &dyn std::fmt::Display, options: &Common, interface: &Interfac
         return Refusal::new(error);
     }
     Refusal::new(format_args!("{error} (here: --insecure)"))
+}
+
+/// The same for a group.
+fn not_joined(error: &Error) -> Refusal {
+    match error {
+        Error::Medium(MediumError::NoMulticast { .. }) => {
+            Refusal::new(format_args!("{error} (here: --unicast)"))
+        }
+        _ => Refusal::new(error),
+    }
 }
 
 fn bar(role: Role) -> ProgressBar {

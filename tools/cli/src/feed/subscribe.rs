@@ -207,7 +207,7 @@ impl Tally {
                 None
             }
             Ending::BrokenOff => {
-                Some(format!("the publisher broke off after {messages} messages: it tells why"))
+                Some(format!("the publisher broke off after {messages} messages: it says why where it runs"))
             }
         }
     }

@@ -191,7 +191,7 @@ fn an_interface_is_chosen_by_the_routes() {
     );
     late.wait_for("came in at block 0");
     let mut home = hosts.feed(1, &["subscribe", "--late", "--json"]);
-    home.wait_for("interface lo 127.0.0.1 (without --interface, a network wants --insecure and --group)");
+    home.wait_for("interface lo 127.0.0.1 (the default: a network wants --insecure,");
     home.signal("-INT");
     publisher.type_in(&super::lines(0, 100));
     publisher.end_input();
