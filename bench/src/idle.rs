@@ -53,7 +53,7 @@ impl Cell {
         let setup = |pair| Setup {
             size: SIZE,
             offload: self.offload,
-            medium: plan.medium,
+            medium: plan.medium(),
             sockets: 1,
             idle: self.idle,
             place: &Place::Loopback,

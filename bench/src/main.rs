@@ -4,6 +4,7 @@
 //! the best that plain sockets do over the same path: floor, ours, floor, ours, and the ratio is the median of the
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
+mod aims;
 mod floor;
 mod full;
 mod idle;
@@ -76,8 +77,8 @@ pub(crate) struct Plan {
     pub(crate) sizes: Vec<usize>,
     /// Segmentation offload: on, off, or both.
     pub(crate) offload: Option<bool>,
-    /// What carries ours.
-    pub(crate) medium: MediumChoice,
+    /// What carries ours: one after the other, against the same floor; at least one.
+    pub(crate) media: Vec<MediumChoice>,
     /// Groups that each member joins; only one is active.
     pub(crate) sockets: Vec<usize>,
     /// Whether to measure throughput over a veth pair too.
@@ -92,6 +93,11 @@ impl Plan {
     /// Offload on and off, unless only one was asked for.
     pub(crate) fn switches(&self) -> Vec<bool> {
         self.offload.map_or(vec![true, false], |offload| vec![offload])
+    }
+
+    /// The medium of a bench that is not about media.
+    pub(crate) fn medium(&self) -> MediumChoice {
+        self.media[0]
     }
 }
 
@@ -141,9 +147,9 @@ struct Options {
     /// Segmentation offload (UDP GSO and GRO) [default: both; idle on]
     #[arg(long, value_enum)]
     offload: Option<Switch>,
-    /// What carries ours
-    #[arg(long, default_value_t, value_name = "NAME")]
-    medium: MediumChoice,
+    /// What carries ours; several take turns (rtt and throughput)
+    #[arg(long, value_delimiter = ',', default_value = "auto", value_name = "NAME,..")]
+    medium: Vec<MediumChoice>,
     /// Groups that each member joins, each a socket more to look at; only one is active (rtt and throughput)
     #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,..")]
     sockets: Vec<usize>,
@@ -187,7 +193,7 @@ impl Options {
         Ok(Plan {
             sizes: self.size.clone(),
             offload: self.offload.map(|switch| switch == Switch::On),
-            medium: self.medium,
+            media: self.medium.clone(),
             sockets: self.sockets.clone(),
             veth: !self.no_veth && self.offload != Some(Switch::Off),
             reps: self.reps,

@@ -56,8 +56,22 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Whether a node takes so many groups at all, before anything is measured.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    /// Those of `media` that there are here and that take so many groups, before anything is measured; what is left out is
+    /// said aloud.
+    pub(crate) fn usable(&self, bench: &str, media: &[MediumChoice]) -> Vec<MediumChoice> {
+        // What fits in the pool is the same wherever the ends are.
+        let here = Setup { place: &Place::Loopback, ..*self };
+        let is_usable = |medium: &MediumChoice| match (Setup { medium: *medium, ..here }).check() {
+            Ok(()) => true,
+            Err(reason) => {
+                eprintln!("SKIP {bench} over {medium} with {} sockets: {reason}", self.sockets);
+                false
+            }
+        };
+        media.iter().copied().filter(is_usable).collect()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
         let mut node = Node::open(self.config(0))?;
         let mine = node.endpoint();
         self.groups(&mut node, &[mine, mine_with_port(mine, 1)]).map(drop)
@@ -70,12 +84,13 @@ impl Setup<'_> {
         config.medium = self.medium;
         config.interface = self.place.address(rank).into();
         config.ttl = self.place.ttl();
+        config.groups = self.sockets;
         // The veth pair is our own, and nobody else is on it.
         config.insecure = !config.interface.is_loopback();
         config
     }
 
-    /// Joins all groups, the one that is used first: it gets the largest window.
+    /// Joins all groups.
     fn groups(&self, node: &mut Node, members: &[Endpoint]) -> Result<Vec<Group>, Failure> {
         let join = |index: usize| {
             let address = SocketAddr::from(group_address(2 + self.pair + u8::try_from(index)?));
@@ -148,9 +163,7 @@ impl Member {
     fn join(introduction: Introduction, rank: usize, setup: &Setup<'_>) -> Result<Self, Failure> {
         let cpu_before = raw::thread_cpu_time();
         setup.place.enter(rank)?;
-        let config = setup.config(rank);
-        let window = config.tuning.window;
-        let mut node = Node::open(config)?;
+        let mut node = Node::open(setup.config(rank))?;
         let mine = node.endpoint();
         introduction.mine.send(mine)?;
         let theirs = introduction.theirs.recv().map_err(|_| "the other end did not open")?;
@@ -169,6 +182,7 @@ impl Member {
         if rank == 1 {
             introduction.mine.send(mine)?;
         }
+        let window = node.window(&groups[0]).unwrap_or(0);
         Ok(Self { node, group: groups[0], idle: setup.idle, window, cpu_before })
     }
 

@@ -58,6 +58,14 @@ impl Pair {
         assert_eq!(back, 2 * count + 1, "every message arrives in the cycle after its cast");
     }
 
+    /// So many cycles of one end with nothing to do: what a look at an empty socket costs beside the look.
+    pub fn empty_cycles(&mut self, count: usize) {
+        for _ in 0..count {
+            self.clock.advance_ns(EMPTY_NS);
+            self.left.turn(|_, _| {});
+        }
+    }
+
     /// Casts `runs` runs of blocks full of `message` and delivers them; returns how many messages that were.
     pub fn stream(&mut self, message: &[u8], runs: usize) -> usize {
         let per_run = RUN_BLOCKS * (BLOCK / (message.len() + 2)).max(1);
@@ -99,6 +107,8 @@ impl End {
 
 /// From one end to the other: about half of a round trip over sockets.
 const LEG_NS: u64 = 2_000;
+/// From one empty cycle to the next.
+const EMPTY_NS: u64 = 400;
 /// About what a run takes.
 const RUN_NS: u64 = 20_000;
 

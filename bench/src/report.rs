@@ -68,15 +68,24 @@ impl Series {
     /// Whether the two differ in nothing but offload.
     fn is_same_as(&self, other: &Self) -> bool {
         let key = |series: &Self| (series.bench, series.size, series.sockets);
-        key(self) == key(other) && self.variant == other.variant
+        key(self) == key(other) && self.variant == other.variant && self.carrier() == other.carrier()
+    }
+
+    /// The medium without its reason, which stands below the table.
+    pub(crate) fn carrier(&self) -> &str {
+        self.medium.split(' ').next().unwrap_or_default()
+    }
+
+    /// The median of the ratios to the floor.
+    pub(crate) fn ratio_to_floor(&self) -> f64 {
+        ratio(&self.values, &self.floor)
     }
 
     fn row(&self) -> Row<'_> {
         Row {
             bench: self.bench.into(),
             variant: self.variant.as_str().into(),
-            // Its reason stands below the table.
-            medium: self.medium.split(' ').next().unwrap_or_default().into(),
+            medium: self.carrier().into(),
             size: self.size,
             sockets: self.sockets,
             offload: if self.offload { "on" } else { "off" }.into(),
@@ -85,7 +94,7 @@ impl Series {
             min: self.values.iter().copied().fold(f64::INFINITY, f64::min),
             max: self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             runs: self.values.len(),
-            ratio_to_floor: ratio(&self.values, &self.floor),
+            ratio_to_floor: self.ratio_to_floor(),
         }
     }
 }
@@ -139,9 +148,11 @@ pub(crate) fn table(series: &[Series], markdown: bool) -> String {
 fn notes(series: &[Series]) -> String {
     let mut text = String::new();
     for series in series.iter().filter(|series| !series.note.is_empty()) {
-        let Series { bench, variant, size, sockets, note, .. } = series;
+        let (Series { bench, variant, size, sockets, note, .. }, carrier) = (series, series.carrier());
         let offload = if series.offload { "on" } else { "off" };
-        text += &format!("- {bench}, {variant}, {size} B, sockets {sockets}, offload {offload}: {note}\n");
+        text += &format!(
+            "- {bench}, {variant} ({carrier}), {size} B, sockets {sockets}, offload {offload}: {note}\n"
+        );
     }
     let mut media: Vec<_> = series.iter().map(|series| series.medium.as_str()).collect();
     media.sort_unstable();

@@ -6,7 +6,7 @@ use crate::pins::Pins;
 use crate::place::Place;
 use crate::report::{Series, Unit, ratio};
 use crate::{Failure, Plan};
-use sistrum::Idle;
+use sistrum::{Idle, MediumChoice};
 
 /// Measures every size with every number of sockets.
 pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
@@ -22,28 +22,30 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
 
 /// Interleaves the variants of one size.
 fn measure(size: usize, sockets: usize, plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
-    let setup = |offload| Setup {
+    let setup = |medium, offload| Setup {
         size,
         offload,
-        medium: plan.medium,
+        medium,
         sockets,
         idle: Idle::Spin,
         place: &Place::Loopback,
         pair: 0,
     };
-    if let Err(reason) = setup(false).check() {
-        eprintln!("SKIP rtt with {sockets} sockets: {reason}");
+    let media = setup(plan.medium(), false).usable("rtt", &plan.media);
+    let mut floor = Column::new("floor", MediumChoice::Udp, sockets, false);
+    let mut harder = Column::new("floor, two groups", MediumChoice::Udp, sockets, false);
+    let own = media.iter().flat_map(|&medium| {
+        plan.switches().into_iter().map(move |offload| Column::new("ours", medium, sockets, offload))
+    });
+    let mut own: Vec<_> = own.collect();
+    if own.is_empty() {
         return Ok(Vec::new());
     }
-    let mut floor = Column::new("floor", sockets, false);
-    let mut harder = Column::new("floor, two groups", sockets, false);
-    let mut own: Vec<_> =
-        plan.switches().into_iter().map(|offload| Column::new("ours", sockets, offload)).collect();
     for rep in 1..=plan.reps {
         eprintln!("rtt {size} B, {sockets} sockets: repetition {rep} of {}", plan.reps);
         floor.push(&ping_pong(Topology::SharedGroup, size, plan.span, pins)?);
         for column in &mut own {
-            let (trips, medium) = ours::ping_pong(&setup(column.offload), plan.span, pins)?;
+            let (trips, medium) = ours::ping_pong(&setup(column.asked, column.offload), plan.span, pins)?;
             column.push(&trips);
             column.medium = medium;
         }
@@ -64,6 +66,7 @@ fn measure(size: usize, sockets: usize, plan: &Plan, pins: &Pins) -> Result<Vec<
 #[derive(Debug)]
 struct Column {
     variant: &'static str,
+    asked: MediumChoice,
     medium: String,
     sockets: usize,
     offload: bool,
@@ -75,10 +78,11 @@ struct Column {
 }
 
 impl Column {
-    fn new(variant: &'static str, sockets: usize, offload: bool) -> Self {
+    fn new(variant: &'static str, asked: MediumChoice, sockets: usize, offload: bool) -> Self {
         Self {
             variant,
-            medium: "udp".into(),
+            asked,
+            medium: asked.to_string(),
             sockets,
             offload,
             p50: Vec::new(),

@@ -22,15 +22,19 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
     let sizes = if plan.sizes.is_empty() { &DEFAULT_SIZES[..] } else { &plan.sizes };
     let mut series = Vec::new();
     for &size in sizes {
+        // The same for any number of sockets: the floor has one.
+        let mut paths = Vec::new();
+        for offload in plan.switches() {
+            paths.push(Path::find(size, offload, &Place::Loopback, pins)?);
+        }
+        if let Some(place) = veth.as_ref().filter(|_| plan.sockets.contains(&1)) {
+            paths.push(Path::find(size, true, place, pins)?);
+        }
         for &sockets in &plan.sockets {
-            let mut lanes = Vec::new();
             // Offload on and off take turns within a repetition too, so that their figures belong on one line.
-            for offload in plan.switches() {
-                lanes.extend(Lane::open(size, sockets, offload, &Place::Loopback, plan.medium, pins)?);
-            }
-            if let Some(place) = veth.as_ref().filter(|_| sockets == 1) {
-                lanes.extend(Lane::open(size, sockets, true, place, plan.medium, pins)?);
-            }
+            let here = paths.iter().filter(|path| sockets == 1 || matches!(path.place, Place::Loopback));
+            let mut lanes: Vec<_> = here.map(|path| Lane::open(path, sockets, &plan.media)).collect();
+            lanes.retain(|lane| !lane.own.is_empty());
             for rep in 1..=plan.reps {
                 eprintln!("throughput {size} B, {sockets} sockets: repetition {rep} of {}", plan.reps);
                 for lane in &mut lanes {
@@ -43,95 +47,101 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
     Ok(series)
 }
 
+/// A way from one end to the other, with the best floors over it.
+#[derive(Debug)]
+struct Path<'a> {
+    place: &'a Place,
+    floor: Packed,
+    /// Without own copies, and not a byte sent that no message fills.
+    harder: Packed,
+}
+
+impl<'a> Path<'a> {
+    fn find(size: usize, offload: bool, place: &'a Place, pins: &Pins) -> Result<Self, Failure> {
+        let same_path =
+            Packed { topology: Topology::SharedGroup, offload, size, block: BLOCK_BYTES, window_runs: 1 };
+        let trimmed = Packed { topology: Topology::TwoGroups, block: same_path.filled(), ..same_path };
+        Ok(Self {
+            place,
+            floor: same_path.with_best_window(place, pins)?,
+            harder: trimmed.with_best_window(place, pins)?,
+        })
+    }
+}
+
 /// The variants of one size with offload on or off, at one place.
 #[derive(Debug)]
 struct Lane<'a> {
     setup: Setup<'a>,
     floor: (Packed, Vec<Flow>),
-    /// Without own copies, and not a byte sent that no message fills.
     harder: (Packed, Vec<Flow>),
-    own: Vec<ours::Stream>,
+    /// For each medium.
+    own: Vec<(MediumChoice, Vec<ours::Stream>)>,
 }
 
 impl<'a> Lane<'a> {
-    /// Finds the best floors; `None`, aloud, where our node does not take so many groups.
-    fn open(
-        size: usize,
-        sockets: usize,
-        offload: bool,
-        place: &'a Place,
-        medium: MediumChoice,
-        pins: &Pins,
-    ) -> Result<Option<Self>, Failure> {
+    fn open(path: &Path<'a>, sockets: usize, media: &[MediumChoice]) -> Self {
+        let Packed { size, offload, .. } = path.floor;
+        let (medium, place) = (media[0], path.place);
         let setup = Setup { size, offload, medium, sockets, idle: Idle::Spin, place, pair: 0 };
-        // Where there is only one socket, whatever is wrong ends the bench.
-        if sockets > 1
-            && let Err(reason) = setup.check()
-        {
-            eprintln!("SKIP throughput with {sockets} sockets: {reason}");
-            return Ok(None);
-        }
-        let same_path =
-            Packed { topology: Topology::SharedGroup, offload, size, block: BLOCK_BYTES, window_runs: 1 };
-        let trimmed = Packed { topology: Topology::TwoGroups, block: same_path.filled(), ..same_path };
-        Ok(Some(Self {
-            setup,
-            floor: (same_path.with_best_window(place, pins)?, Vec::new()),
-            harder: (trimmed.with_best_window(place, pins)?, Vec::new()),
-            own: Vec::new(),
-        }))
+        let own = setup.usable("throughput", media).into_iter().map(|medium| (medium, Vec::new()));
+        Self { setup, floor: (path.floor, Vec::new()), harder: (path.harder, Vec::new()), own: own.collect() }
     }
 
     fn measure(&mut self, plan: &Plan, pins: &Pins) -> Result<(), Failure> {
         let place = self.setup.place;
         self.floor.1.push(self.floor.0.run(place, plan.span, pins)?);
-        self.own.push(ours::stream(&self.setup, plan.span, pins)?);
+        for (medium, streams) in &mut self.own {
+            streams.push(ours::stream(&Setup { medium: *medium, ..self.setup }, plan.span, pins)?);
+        }
         self.harder.1.push(self.harder.0.run(place, plan.span, pins)?);
         Ok(())
     }
 
     fn series(&self) -> Vec<Series> {
         let (floor, harder) = (rates(&self.floor.1), rates(&self.harder.1));
-        let flows: Vec<Flow> = self.own.iter().map(|stream| stream.flow).collect();
-        let medium = &self.own.last().expect("at least one repetition").medium;
-        let rows = [
-            ("floor packed", "udp", &floor, floor_note(&self.floor)),
-            ("floor packed, two groups, trimmed", "udp", &harder, floor_note(&self.harder)),
-            ("ours", medium, &rates(&flows), self.own_note(&flows, &harder)),
+        let mut rows = vec![
+            ("floor packed", "udp".to_owned(), floor.clone(), floor_note(&self.floor)),
+            ("floor packed, two groups, trimmed", "udp".to_owned(), harder.clone(), floor_note(&self.harder)),
         ];
+        for (_, streams) in &self.own {
+            let flows: Vec<Flow> = streams.iter().map(|stream| stream.flow).collect();
+            let medium = streams.last().map(|stream| stream.medium.clone()).unwrap_or_default();
+            rows.push(("ours", medium, rates(&flows), own_note(streams, &flows, &harder)));
+        }
         let place = match self.setup.place {
             Place::Loopback => "",
             Place::Veth(_) => ", veth that segments",
         };
-        let row = |(variant, medium, values, note): (&str, &str, &Vec<f64>, String)| Series {
+        let row = |(variant, medium, values, note): (&str, String, Vec<f64>, String)| Series {
             bench: "throughput",
             variant: format!("{variant}{place}"),
-            medium: medium.into(),
+            medium,
             size: self.setup.size,
             sockets: self.setup.sockets,
             offload: self.setup.offload,
             unit: Unit::MessagesPerSecond,
-            values: values.clone(),
+            values,
             floor: floor.clone(),
             note,
         };
         rows.into_iter().map(row).collect()
     }
+}
 
-    fn own_note(&self, flows: &[Flow], harder: &[f64]) -> String {
-        let last = self.own.last().expect("at least one repetition");
-        format!(
-            "{:.3} of the trimmed floor; {}, {} repaired, window {} blocks, {:.1} blocks per send, {:.1} per receive, \
+fn own_note(streams: &[ours::Stream], flows: &[Flow], harder: &[f64]) -> String {
+    let last = streams.last().expect("at least one repetition");
+    format!(
+        "{:.3} of the trimmed floor; {}, {} repaired, window {} blocks, {:.1} blocks per send, {:.1} per receive, \
              Full {} times",
-            ratio(&rates(flows), harder),
-            flow_note(flows),
-            self.own.iter().map(|stream| stream.repaired).sum::<u64>(),
-            last.window,
-            last.blocks_per_send,
-            last.blocks_per_datagram,
-            self.own.iter().map(|stream| stream.refused).sum::<u64>()
-        )
-    }
+        ratio(&rates(flows), harder),
+        flow_note(flows),
+        streams.iter().map(|stream| stream.repaired).sum::<u64>(),
+        last.window,
+        last.blocks_per_send,
+        last.blocks_per_datagram,
+        streams.iter().map(|stream| stream.refused).sum::<u64>()
+    )
 }
 
 fn rates(flows: &[Flow]) -> Vec<f64> {

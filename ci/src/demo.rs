@@ -19,6 +19,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Sizes of the group: one subscriber, as many as the README has, and more than any test machine has cores.
 const MEMBERS: [u16; 3] = [1, 3, 8];
 
+/// What carries it.
+const MEDIA: [&str; 2] = ["udp", URING];
+
+/// The medium that not every machine has.
+const URING: &str = "uring";
+
 /// What the loss takes at once.
 const MODELS: [&str; 3] = ["block", "buffer", "both"];
 
@@ -65,6 +71,7 @@ struct Case {
     members: u16,
     loss: u32,
     model: &'static str,
+    medium: &'static str,
     /// The embedded sample when absent.
     file: Option<PathBuf>,
     more: &'static [&'static str],
@@ -101,6 +108,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     cases.extend(ORDERS.map(|more| Case { more, ..case(8, 20, &None) }));
     // As many as the demo allows: a handshake that has a limit stops here.
     cases.push(case(64, 1, &None));
+    let cases: Vec<_> = MEDIA.iter().flat_map(|medium| over(&cases, medium)).collect();
     let cases = vec![cases; options.repeat as usize].concat();
     report.step("demo", |report| all(report, &cases))
 }
@@ -110,12 +118,18 @@ pub(crate) fn short(report: &mut Report) -> Result<()> {
     let losses = |members| [0, 1, 20].map(|loss| case(members, loss, &None));
     let mut cases: Vec<_> = MEMBERS.into_iter().flat_map(losses).collect();
     cases.push(Case { more: SMALL_BUFFER, ..case(8, 0, &None) });
+    cases.extend(over(&losses(3), URING));
     cases.extend(ORDERS.map(|more| Case { more, ..case(3, 1, &None) }));
     report.step("demo", |report| all(report, &cases))
 }
 
 fn case(members: u16, loss: u32, file: &Option<PathBuf>) -> Case {
-    Case { members, loss, model: "both", file: file.clone(), more: &[] }
+    Case { members, loss, model: "both", medium: "auto", file: file.clone(), more: &[] }
+}
+
+/// The same runs over one medium.
+fn over(cases: &[Case], medium: &'static str) -> Vec<Case> {
+    cases.iter().map(|case| Case { medium, ..case.clone() }).collect()
 }
 
 /// Every run over one capture.
@@ -127,7 +141,6 @@ fn of_file(file: &Option<PathBuf>) -> Vec<Case> {
             cases.extend(MODELS.map(|model| Case { model, ..case(members, loss, file) }));
         }
         cases.push(Case { more: SMALL_BUFFER, ..case(members, 0, file) });
-        cases.push(Case { more: &["--medium", "udp"], ..case(members, 1, file) });
     }
     cases
 }
@@ -151,11 +164,17 @@ fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Runs all cases, prints a line for each, and fails when one is red.
 fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
     let program = step::built_binary("sistrum-cli", "sistrum")?;
+    let mut cases = cases.to_vec();
+    if let Some(reason) = without_uring(&program)? {
+        cases.retain(|case| case.medium != URING);
+        report.optional("demo over uring", &reason)?;
+    }
     println!(
-        "{:>7} {:>4} {:6} {:30} {:49} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
+        "{:>7} {:>4} {:6} {:6} {:30} {:49} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}",
         "members",
         "loss",
         "model",
+        "medium",
         "file",
         "",
         "seconds",
@@ -167,7 +186,7 @@ fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
         "p99 us"
     );
     let (mut red, mut offload) = (0, true);
-    for case in cases {
+    for case in &cases {
         let line = case.line();
         let outcome = one(&program, case);
         match &outcome {
@@ -189,6 +208,15 @@ fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
         report.optional("demo: segments per send", "this kernel has no UDP segmentation offload")?;
     }
     Ok(())
+}
+
+/// Why there is no io_uring here, in the demo's own words; `None` where there is.
+fn without_uring(program: &Path) -> Result<Option<String>> {
+    let options = ["demo", "--medium", URING, "--members", "1", "--loss", "0"];
+    let output = Command::new(program).args(options).output().context("the demo does not start")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let refusal = said.lines().find(|line| line.contains("cannot use io_uring"));
+    Ok(refusal.filter(|_| output.status.code() == Some(2)).map(str::to_owned))
 }
 
 /// One run, and what its report says.
@@ -239,7 +267,9 @@ impl Case {
     fn arguments(&self) -> Vec<String> {
         let (members, loss) = (self.members.to_string(), self.loss.to_string());
         let mut arguments: Vec<_> =
-            ["--members", &members, "--loss", &loss, "--loss-model", self.model].map(str::to_owned).into();
+            ["--members", &members, "--loss", &loss, "--loss-model", self.model, "--medium", self.medium]
+                .map(str::to_owned)
+                .into();
         arguments.extend(self.more.iter().map(|&word| word.to_owned()));
         if let Some(file) = &self.file {
             arguments.extend(["--file".to_owned(), file.display().to_string()]);
@@ -249,9 +279,9 @@ impl Case {
 
     fn line(&self) -> String {
         let file = self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
-        let Self { members, loss, model, .. } = self;
+        let Self { members, loss, model, medium, .. } = self;
         let (file, more) = (file.as_deref().unwrap_or("sample"), self.more.join(" "));
-        format!("{members:>7} {loss:>4} {model:6} {file:30} {more:49}")
+        format!("{members:>7} {loss:>4} {model:6} {medium:6} {file:30} {more:49}")
     }
 }
 
@@ -329,6 +359,18 @@ mod tests {
         assert_eq!(found(&slow, |seen| seen.segments = 1.1), 0);
         let lossy = Case { loss: 1, ..lossless };
         assert_eq!(found(&lossy, |seen| seen.repaired = 50.0), 0);
+    }
+
+    #[test]
+    fn the_matrix_is_the_same_over_every_medium() {
+        let cases = of_file(&None);
+        for medium in MEDIA {
+            let over = over(&cases, medium);
+            assert!(
+                over.iter().all(|case| case.arguments().join(" ").contains(&format!("--medium {medium}")))
+            );
+            assert_eq!(over.len(), cases.len());
+        }
     }
 
     #[test]

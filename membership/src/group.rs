@@ -9,7 +9,7 @@ use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::reliable::{
-    self, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
+    self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
@@ -206,6 +206,13 @@ impl Group {
         self.running.as_ref().map(|running| &running.session)
     }
 
+    /// What the streams have noticed to be missing was most likely lost by `cause`.
+    pub fn explain(&mut self, cause: Cause) {
+        if let Some(running) = &mut self.running {
+            running.session.explain(cause);
+        }
+    }
+
     /// The most bytes that a message may have, once there is a view.
     #[must_use]
     pub fn max_message(&self) -> Option<usize> {
@@ -240,6 +247,16 @@ impl Group {
         let running = self.running.as_ref().ok_or(ContextError::NoView)?;
         let delivered = running.session.layer().causal().delivered_up_to();
         context.is_reached(running.view.id(), delivered)
+    }
+
+    /// Whether every member holds everything that `context` names, as far as is known here. Of my own context, it is the end of a
+    /// flush: whatever I do outside the group from then on, no failure undoes its causes.
+    ///
+    /// # Errors
+    /// When it is of another group or view, or there is no view here yet.
+    pub fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
     }
 
     /// Says goodbye once everything that I cast has been delivered by all.

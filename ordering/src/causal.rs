@@ -69,6 +69,12 @@ impl Causal {
         &self.delivered
     }
 
+    /// How far each stream is held by every member, as far as that is known here.
+    #[must_use]
+    pub fn stable_up_to(&self) -> &[Seq] {
+        &self.stable
+    }
+
     /// The blocks that wait, and the vectors that were read.
     #[must_use]
     pub fn queue(&self) -> &DelayQueue {

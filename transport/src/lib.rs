@@ -19,3 +19,6 @@ pub mod reliable;
 pub mod sys;
 pub mod time;
 pub mod wire;
+
+// Arithmetic, although it is made of the processor's own instructions: the pure code may have it.
+pub(crate) use sys::crc;

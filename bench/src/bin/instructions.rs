@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         "deliver_32" => deliver(32, MOST_32, count),
         "deliver_1024" => deliver(1024, MOST_1024, count),
         "round_trip_64" => Pair::new().round_trips(&[0x5a; 64], count),
+        "empty_cycle" => Pair::new().empty_cycles(count),
         _ => return usage(),
     }
     ExitCode::SUCCESS
@@ -32,7 +33,9 @@ fn deliver(size: usize, prepared: usize, count: usize) {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: sistrum-instructions cast_32|cast_1024|deliver_32|deliver_1024|round_trip_64 COUNT");
+    eprintln!(
+        "usage: sistrum-instructions cast_32|cast_1024|deliver_32|deliver_1024|round_trip_64|empty_cycle COUNT"
+    );
     ExitCode::from(2)
 }
 

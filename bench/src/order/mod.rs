@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
 
 fn setup(plan: &Plan, members: usize, size: usize, (_, order, mode): (&str, Order, TotalMode)) -> Setup {
     let split = members / 2;
-    Setup { members, split, order, mode, medium: plan.medium, size, span: plan.span }
+    Setup { members, split, order, mode, medium: plan.medium(), size, span: plan.span }
 }
 
 fn flows(
@@ -157,7 +157,7 @@ fn one(
     Series {
         bench,
         variant,
-        medium: plan.medium.to_string(),
+        medium: plan.medium().to_string(),
         size,
         sockets: 1,
         offload: true,

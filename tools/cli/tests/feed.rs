@@ -7,6 +7,7 @@ mod process;
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use process::{Process, Setting, feed, json_of, text};
 
@@ -43,6 +44,12 @@ fn two_subscribers_come_to_the_publishers_digest_through_losses() {
     assert_eq!((&published["ok"], &published["messages"]), (&true.into(), &20_000.into()));
     assert_eq!((&one["digest"], &two["digest"]), (&published["digest"], &published["digest"]));
     assert!(one["injected"].as_u64() > Some(0) && one["repaired"].as_u64() > Some(0), "{one}");
+    let (lost, told) = (&one["losses"][0], &published["losses"][0]);
+    assert!(lost["injected"].as_u64() > Some(0) && lost["overflow"] == 0, "{lost}");
+    assert!(
+        told["rank"] == 1 && told["naks"].as_u64() > Some(0) && told["sent_again"].as_u64() > Some(0),
+        "{told}"
+    );
     let packed = std::fs::File::open(MARKET).expect("embedded");
     let unpacked = std::io::read_to_string(flate2::read::MultiGzDecoder::new(packed)).expect("text");
     assert!(std::fs::read_to_string(&copy).expect("written") == unpacked, "the copy differs");
@@ -381,6 +388,38 @@ fn capture_time_paces_what_is_published() {
 }
 
 #[test]
+fn a_rate_holds_back_what_is_published() {
+    let setting = Setting::new(2);
+    let subscriber = setting.subscribe(1, &["--json", "--loss", "2"]);
+    let publisher =
+        setting.publish(&["--file", MARKET, "--rate", "80mbit", "--burst", "32kB", "--json"]).finish();
+    assert_eq!((publisher.status, subscriber.finish().status), (Some(0), Some(0)), "{}", publisher.err);
+    let took = json_of(&publisher)["seconds"].as_f64().expect("a number");
+    assert!((0.52..3.0).contains(&took), "{took} s, where 5.2 MB take 0.53 s at least");
+}
+
+#[test]
+fn what_stays_missing_is_told_while_it_does() {
+    let setting = Setting::new(2);
+    let mut subscriber = setting.subscribe(1, &["--loss", "50", "--limit", "60"]);
+    let mut publisher = setting.publish(&["--file", MARKET, "--rate", "2mbit", "--burst", "4kB"]);
+    publisher.wait_for("all are here");
+    // Most often something is missing when it is stopped; then nobody answers.
+    for _ in 0..20 {
+        publisher.signal("-STOP");
+        std::thread::sleep(Duration::from_millis(1_300));
+        publisher.signal("-CONT");
+        if subscriber.said().contains("missing for 1.") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    subscriber.wait_for("lost by subscriber");
+    assert!(subscriber.said().contains("suspected: injected loss"), "{}", subscriber.said());
+    assert!(subscriber.said().contains("its sender holds it"), "{}", subscriber.said());
+}
+
+#[test]
 fn bad_input_is_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, bytes: &[u8]| {
@@ -392,7 +431,7 @@ fn bad_input_is_one_line() {
     let two = "127.0.0.1:7001,127.0.0.1:7002";
     let (six, mixed) = ("[::1]:7001,[::1]:7002", "127.0.0.1:7001,[::1]:7002");
     let mapped = "[::ffff:127.0.0.1]:7001,[::ffff:127.0.0.1]:7002";
-    let cases: [(&str, &[&str], &str); 30] = [
+    let cases: [(&str, &[&str], &str); 34] = [
         ("publish", &["--file", MARKET], "--members HOST:PORT,.."),
         ("publish", &["--members", two], "--file"),
         ("publish", &["--members", two, "--file", "/nonexistent"], "/nonexistent: No such file"),
@@ -413,6 +452,14 @@ fn bad_input_is_one_line() {
         ("subscribe", &["--late", "--unicast"], "cannot be used with"),
         ("subscribe", &["--late", "--interface", "nosuch0"], "unknown interface"),
         ("subscribe", &["--late", "--write", "--json"], "--out"),
+        ("publish", &["--members", two, "--file", MARKET, "--rate", "10"], "such as 100mbit"),
+        ("publish", &["--members", two, "--file", MARKET, "--rate", "0kbit"], "would never send"),
+        ("publish", &["--members", two, "--file", MARKET, "--burst", "64kB"], "--rate"),
+        (
+            "publish",
+            &["--members", two, "--file", MARKET, "--rate", "1mbit", "--burst", "99B"],
+            "tuning.pace.burst: it is less than a block",
+        ),
         ("publish", &["--members", mixed, "--file", MARKET], "\"[::1]:7002\" has no IPv4 address"),
         (
             "publish",

@@ -1,6 +1,6 @@
 //! What a node and a group are built from. Every value is checked before anything is opened.
 
-use crate::{Endpoint, Error, Idle, MediumChoice, Result, TotalMode, Tuning};
+use crate::{Endpoint, Error, Idle, MediumChoice, Pace, Result, TotalMode, Tuning};
 use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
 use sistrum_transport::medium::FanOut;
 use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
@@ -33,13 +33,17 @@ pub struct Config {
     pub receive_buffer: usize,
     /// Bytes of a block, the unit on the wire: the same at all members.
     pub block_size: usize,
+    /// How many groups this node is to be in, a reader's among them. Three quarters of the pool are divided evenly among so
+    /// many, and one group more is refused: with few groups, windows are large.
+    pub groups: usize,
     /// Blocks that the receive buffers of all senders have together.
     pub pool_blocks: usize,
     /// Whether to use UDP segmentation offload where there is.
     pub offload: bool,
     /// How to wait.
     pub idle: Idle,
-    /// Sizes and times of the reliable layer. The window shrinks where many members share the pool.
+    /// Sizes and times of the reliable layer. The window shrinks where many members and groups share the pool. A pace is that of each group
+    /// by itself; where every member is sent a copy, that of all copies together.
     pub tuning: Tuning,
     /// Losses to inject, for tests and demonstrations.
     pub faults: Faults,
@@ -71,6 +75,7 @@ impl Config {
             ttl: 0,
             receive_buffer: 8 << 20,
             block_size: 1408,
+            groups: 2,
             pool_blocks: 32 * 1024,
             offload: true,
             idle: Idle::Auto,
@@ -109,6 +114,9 @@ impl Config {
         if let Err((field, why)) = self.tuning.check() {
             return refuse("tuning", format!("{field}: {why}"));
         }
+        if let Some((key, why)) = self.tuning.pace.and_then(|pace| self.check_pace(pace).err()) {
+            return refuse(key, why);
+        }
         let most = MAX_POOL_BYTES / (1 + SLABS_FOR_STRIDES) / self.block_size - SLAB_BYTES / self.block_size;
         if !(MIN_WINDOW * 4..=most).contains(&self.pool_blocks) {
             let (blocks, least) = (self.pool_blocks, MIN_WINDOW * 4);
@@ -116,6 +124,10 @@ impl Config {
                 format!("{blocks} blocks of {} bytes are not between {least} and {most}", self.block_size);
             return refuse("pool_blocks", why);
         }
+        if !(1..=MAX_GROUPS).contains(&self.groups) {
+            return refuse("groups", format!("{} is not between 1 and {MAX_GROUPS}", self.groups));
+        }
+        self.max_window_for(2, 0)?;
         for (key, loss) in
             [("faults.block_loss", self.faults.block_loss), ("faults.buffer_loss", self.faults.buffer_loss)]
         {
@@ -126,20 +138,50 @@ impl Config {
         Ok(())
     }
 
-    /// Blocks of my window in a group of `members`.
-    pub(crate) fn window_for(&self, members: usize, taken: usize) -> Result<usize> {
-        Ok(self.tuning.window.min(self.max_window_for(members, taken)?))
+    /// Whether blocks of mine can be sent at this pace; otherwise which key says no, and why.
+    fn check_pace(&self, pace: Pace) -> Result<(), (&'static str, String)> {
+        let key = |field| if field == "rate" { "tuning.pace.rate" } else { "tuning.pace.burst" };
+        let Pace { rate, burst } = pace;
+        pace.check(self.block_size).map_err(|(field, why)| {
+            let block = self.block_size;
+            (key(field), format!("{why} ({rate} bytes a second, a burst of {burst}, blocks of {block})"))
+        })
     }
 
-    /// Blocks of the largest window in a group of `members`, when `taken` blocks are those of groups joined before.
+    /// The pace of a stream each of whose blocks is sent `copies` times.
+    pub(crate) fn pace_of_each(&self, copies: usize) -> Result<Option<Pace>> {
+        let each = self.tuning.pace.map(|pace| pace.of_each(copies));
+        let checked = each.map_or(Ok(()), |pace| self.check_pace(pace));
+        checked.map(|()| each).map_err(|(key, why)| Error::Config {
+            key,
+            why: format!("of each of {copies} copies, one for each member: {why}"),
+        })
+    }
+
+    /// Blocks of my window in a group of `members`, when so many groups were `joined` before.
+    pub(crate) fn window_for(&self, members: usize, joined: usize) -> Result<usize> {
+        Ok(self.tuning.window.min(self.max_window_for(members, joined)?))
+    }
+
+    /// Blocks of the largest window in a group of `members`, when so many groups were `joined` before.
     ///
-    /// All windows fit in three quarters of the pool, and a group takes at most half of what is left of them.
-    pub(crate) fn max_window_for(&self, members: usize, taken: usize) -> Result<usize> {
-        let left = (self.pool_blocks * 3 / 4).saturating_sub(taken);
-        let share = left / 2 / members.saturating_sub(1).max(1);
-        if share < MIN_WINDOW {
+    /// The windows of all senders in all groups fit in three quarters of the pool, and half of mine too, since my total casts come
+    /// back to me through it. Every group has the same share, whichever is joined first.
+    pub(crate) fn max_window_for(&self, members: usize, joined: usize) -> Result<usize> {
+        let Self { groups, pool_blocks, .. } = *self;
+        if joined >= groups {
             let why =
-                format!("{left} free blocks leave less than {MIN_WINDOW} for each of {members} members");
+                format!("the pool is divided among {groups}, which are joined: {} would do", joined + 1);
+            return Err(Error::Config { key: "groups", why });
+        }
+        let halves = 2 * members.saturating_sub(1).max(1) + 1;
+        let share = pool_blocks * 3 / 4 * 2 / groups / halves;
+        if share < MIN_WINDOW {
+            let least = (MIN_WINDOW * halves * groups * 2).div_ceil(3);
+            let why = format!(
+                "{pool_blocks} blocks leave less than {MIN_WINDOW} for each of {members} members in each of {groups} groups: \
+                 {least} would do"
+            );
             return Err(Error::Config { key: "pool_blocks", why });
         }
         Ok(1 << share.ilog2())
@@ -155,6 +197,8 @@ impl Config {
 
 /// Less is no window: half of it has to hold a message.
 const MIN_WINDOW: usize = 8;
+/// Channels of a medium have numbers of 16 bits.
+const MAX_GROUPS: usize = u16::MAX as usize;
 /// Bytes of slabs for each byte of strides.
 const SLABS_FOR_STRIDES: usize = 2;
 
@@ -331,13 +375,28 @@ mod tests {
                 .starts_with("tuning: nak_retry_max_ns: it is less")
         );
         assert!(refusal(|config| config.tuning.ack_delay_ns = 1 << 40).starts_with("tuning: ack_delay_ns: "));
+        let pace = |rate, burst| refusal(move |config| config.tuning.pace = Some(Pace { rate, burst }));
+        assert!(pace(0, 9_000).starts_with("tuning.pace.rate: it is 0"));
+        assert!(pace(1, 1_407).starts_with("tuning.pace.burst: it is less than a block"));
         assert!(refusal(|config| config.pool_blocks = 2).starts_with("pool_blocks: 2 blocks"));
         let too_much = |config: &mut Config| (config.pool_blocks, config.block_size) = (1 << 16, 32 * 1024);
         assert!(refusal(too_much).starts_with("pool_blocks: 65536 blocks"));
+        assert!(refusal(|config| config.groups = 0).starts_with("groups: 0 is not between 1 and"));
+        assert!(refusal(|config| config.groups = 10_000).starts_with("pool_blocks: 32768 blocks leave less"));
         assert!(refusal(|config| config.faults.block_loss = 1.5).starts_with("faults.block_loss: 1.5"));
         assert!(
             refusal(|config| config.faults.buffer_loss = f64::NAN).starts_with("faults.buffer_loss: NaN")
         );
+    }
+
+    #[test]
+    fn copies_share_the_pace() {
+        let mut config = Config::loopback("test");
+        assert_eq!(config.pace_of_each(7).unwrap(), None);
+        config.tuning.pace = Some(Pace { rate: 9_000, burst: 3 * 1_408 });
+        assert_eq!(config.pace_of_each(3).unwrap(), Some(Pace { rate: 3_000, burst: 1_408 }));
+        let refused = config.pace_of_each(4).unwrap_err().to_string();
+        assert!(refused.starts_with("tuning.pace.burst: of each of 4 copies"), "{refused}");
     }
 
     #[test]
@@ -366,17 +425,41 @@ mod tests {
     }
 
     #[test]
-    fn windows_shrink_until_all_senders_fit_in_the_pool() {
-        let config = Config::loopback("test");
+    fn windows_shrink_until_all_senders_of_all_groups_fit_in_the_pool() {
+        let mut config = Config { groups: 1, ..Config::loopback("test") };
         assert_eq!(config.window_for(2, 0).unwrap(), 2048);
-        assert_eq!(config.window_for(9, 0).unwrap(), 1024);
-        assert_eq!(config.window_for(65, 0).unwrap(), 128);
-        let mut taken = 0;
-        while let Ok(window) = config.window_for(9, taken) {
-            taken += window * 8;
+        assert_eq!(config.window_for(65, 0).unwrap(), 256);
+        for groups in [1, 2, 3, 12, 64, 100] {
+            config.groups = groups;
+            let windows: Vec<_> =
+                (0..groups).map(|joined| config.max_window_for(9, joined).unwrap()).collect();
+            let (all, most) = (windows.iter().sum::<usize>() * 8, config.pool_blocks * 3 / 4);
+            assert!(all > most / 3 && all <= most, "{groups} groups take {all} of {most}");
+            assert!(windows.windows(2).all(|pair| pair[0] == pair[1]), "the first has no more than the last");
         }
-        assert!(taken > config.pool_blocks / 2 && taken <= config.pool_blocks * 3 / 4);
-        assert!(config.window_for(10_000, 0).is_err());
+    }
+
+    #[test]
+    fn a_pool_that_is_too_small_says_what_would_do() {
+        let refusal = |config: &Config, members, joined| match config.window_for(members, joined) {
+            Err(Error::Config { key, why }) => (key, why),
+            other => panic!("{other:?}"),
+        };
+        let mut config = Config::loopback("test");
+        let (key, why) = refusal(&config, 2, 2);
+        assert_eq!(
+            (key, why.ends_with("divided among 2, which are joined: 3 would do")),
+            ("groups", true),
+            "{why}"
+        );
+        config.groups = 64;
+        let (key, why) = refusal(&config, 1000, 0);
+        let least = why.strip_suffix(" would do").and_then(|why| why.rsplit(' ').next()).unwrap();
+        assert_eq!(key, "pool_blocks");
+        config.pool_blocks = least.parse().unwrap();
+        assert_eq!(config.max_window_for(1000, 63).unwrap(), MIN_WINDOW);
+        config.pool_blocks -= 1;
+        assert!(config.max_window_for(1000, 63).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
 use crate::joined::Joined;
-use crate::{Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
+use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Transmit};
@@ -108,6 +108,10 @@ impl Groups {
         handle
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     pub(crate) fn next_index(&self) -> u16 {
         self.groups.len() as u16
     }
@@ -123,6 +127,16 @@ impl Groups {
 
     pub(crate) fn get(&self, group: &Group) -> Option<&Joined> {
         self.groups.get(group.index as usize).filter(|found| found.id() == group.id)
+    }
+
+    /// Whether a gap of any waits for its cause to be told.
+    #[inline]
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.groups.iter().any(Joined::is_unexplained)
+    }
+
+    pub(crate) fn explain(&mut self, cause: Cause) {
+        self.groups.iter_mut().for_each(|group| group.explain(cause));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Joined> {

@@ -1,7 +1,8 @@
 //! What a node has joined: a group as its member, or a group's streams as their reader.
 
 use crate::{
-    CausalContext, ContextError, Endpoint, Event, GroupId, Instant, Rank, Refused, SessionCounters, View,
+    CausalContext, Cause, ContextError, Endpoint, Event, Gap, GroupId, Instant, PeerLosses, Rank, Refused,
+    SessionCounters, View,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -36,6 +37,10 @@ impl Joined {
         self.member()?.view()
     }
 
+    pub(crate) fn window(&self) -> Option<usize> {
+        Some(self.member()?.session()?.stream().window())
+    }
+
     pub(crate) fn max_message(&self) -> Option<usize> {
         self.member()?.max_message()
     }
@@ -46,6 +51,10 @@ impl Joined {
 
     pub(crate) fn causal_context(&self) -> Result<CausalContext, ContextError> {
         self.member().ok_or(ContextError::NoView)?.causal_context()
+    }
+
+    pub(crate) fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
+        self.member().ok_or(ContextError::NoView)?.is_stable(context)
     }
 
     pub(crate) fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
@@ -71,6 +80,46 @@ impl Joined {
             Self::Member(group) => group.counters(),
             Self::Reader(_, reader) => reader.counters(),
         }
+    }
+
+    /// Whether a gap waits for its cause to be told.
+    #[inline]
+    pub(crate) fn is_unexplained(&self) -> bool {
+        match self {
+            Self::Member(group) => group.session().is_some_and(membership::Session::is_unexplained),
+            Self::Reader(_, reader) => reader.is_unexplained(),
+        }
+    }
+
+    pub(crate) fn explain(&mut self, cause: Cause) {
+        match self {
+            Self::Member(group) => group.explain(cause),
+            Self::Reader(_, reader) => reader.explain(cause),
+        }
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
+        match self {
+            Self::Member(group) => {
+                group.session().map(|session| session.gaps().collect()).unwrap_or_default()
+            }
+            Self::Reader(_, reader) => reader.gaps().collect(),
+        }
+    }
+
+    pub(crate) fn losses(&self) -> Vec<(Rank, PeerLosses)> {
+        match self {
+            Self::Member(group) => {
+                group.session().map(|session| session.losses().collect()).unwrap_or_default()
+            }
+            Self::Reader(_, reader) => reader.losses().collect(),
+        }
+    }
+
+    /// The most true-size bytes under way at present.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        let (limit, ..) = self.member()?.session()?.stream().congestion();
+        Some(limit)
     }
 
     pub(crate) fn handle_block(

@@ -3,15 +3,15 @@
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Group,
-    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, Promise, Rank, Refused, Result, Seq,
-    SessionCounters, TotalMode, View,
+    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Gap, Group,
+    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
+    Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
 use sistrum_ordering::TotalOptions;
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
-use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Tuning};
+use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -23,8 +23,9 @@ pub struct Node {
     boot: BootId,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
-    /// Blocks of the receive pool that the windows of the groups joined so far take.
-    claimed_blocks: usize,
+    suspect: Suspect,
+    /// When the medium was last asked what it has lost.
+    looked_at: Instant,
 }
 
 /// What happened so far in a node, all groups together.
@@ -70,7 +71,14 @@ impl Node {
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
         let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
-        Ok(Self { boot, cycle, groups: Groups::default(), claimed_blocks: 0, config })
+        Ok(Self {
+            boot,
+            cycle,
+            groups: Groups::default(),
+            suspect: Suspect::default(),
+            looked_at: Instant::default(),
+            config,
+        })
     }
 
     /// Where this node sends from and is reached at: what stands in member lists.
@@ -94,7 +102,7 @@ impl Node {
     /// Joins the group `name`. Its first event is the view; casts are refused before.
     ///
     /// # Errors
-    /// When the list or the address cannot be; the message names it.
+    /// When the list or the address cannot be, or there are [`groups`](Config::groups) already; the message names it.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
         if self.groups.contains(GroupId::of(name)) {
             return Err(Error::Config {
@@ -117,10 +125,12 @@ impl Node {
         fan_out: FanOut,
         mode: TotalMode,
     ) -> Result<Joined> {
-        let (local, count) = (self.endpoint(), members.len());
+        let (local, count, joined) = (self.endpoint(), members.len(), self.groups.len());
         let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
-        let window = self.config.window_for(count, self.claimed_blocks)?;
-        let max_window = self.config.max_window_for(count, self.claimed_blocks)?;
+        let window = self.config.window_for(count, joined)?;
+        let max_window = self.config.max_window_for(count, joined)?;
+        let copies = if matches!(fan_out, FanOut::Unicast(_)) { count.saturating_sub(1) } else { 1 };
+        let tuning = Tuning { pace: self.config.pace_of_each(copies)?, ..self.tuning(window) };
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
@@ -134,12 +144,11 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
-            tuning: self.tuning(window),
+            tuning,
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
             seed: self.seed_of(name),
         };
-        self.claimed_blocks += max_window * count.saturating_sub(1);
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
@@ -149,9 +158,8 @@ impl Node {
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
         }
-        let window = self.config.window_for(2, self.claimed_blocks)?;
+        let window = self.config.window_for(2, self.groups.len())?;
         self.cycle.medium_mut().open_channel(fan_out)?;
-        self.claimed_blocks += window;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =
             ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
@@ -172,7 +180,8 @@ impl Node {
     /// [safe](crate::Order::safe). It is copied into the log and sent by the next [`poll`](Self::poll).
     ///
     /// # Errors
-    /// [`Refused::Full`] names the member that holds everybody back: poll, and try again. [`Refused::TooLarge`] is final.
+    /// [`Refused::Full`] names the member that holds everybody back, [`Refused::Paced`] says that my own pace does: poll, and try again.
+    /// [`Refused::TooLarge`] is final.
     #[inline]
     pub fn cast(
         &mut self,
@@ -223,7 +232,21 @@ impl Node {
                     }
                 },
             )?;
+        if self.groups.is_unexplained() {
+            self.look_for_causes();
+        }
         failure.map_or(Ok(work), Err)
+    }
+
+    /// Blocks are missing: what of the medium's own losses has grown is suspected. Asking it costs system calls: not too often.
+    #[cold]
+    fn look_for_causes(&mut self) {
+        let now = self.cycle.now();
+        if now.since_ns(self.looked_at) >= LOOK_EVERY_NS {
+            self.looked_at = now;
+            let cause = self.suspect.look(now, &self.cycle.medium().counters());
+            self.groups.explain(cause);
+        }
     }
 
     /// One duty cycle, and when it found nothing to do, a wait as [`Config::idle`] says, for `limit` at most.
@@ -266,6 +289,16 @@ impl Node {
         self.groups.get(group).ok_or(ContextError::NoView)?.has_reached(context)
     }
 
+    /// Whether every member holds everything that `context` names, as far as is known here. To flush before an action outside the
+    /// group, take [my context](Self::causal_context) and poll until it is stable: no failure undoes its causes then. Members tell
+    /// each other by heartbeats what they hold, so that takes about the time between two of them.
+    ///
+    /// # Errors
+    /// As [`has_reached`](Self::has_reached).
+    pub fn is_stable(&self, group: &Group, context: &CausalContext) -> Result<bool, ContextError> {
+        self.groups.get(group).ok_or(ContextError::NoView)?.is_stable(context)
+    }
+
     /// Says goodbye to the others, once all of them have delivered what I cast: from then on I hold nobody back. Nothing more
     /// can be cast. Poll on until [`has_left`](Self::has_left).
     pub fn leave(&mut self, group: &Group) {
@@ -296,6 +329,12 @@ impl Node {
         self.groups.get(group)?.view()
     }
 
+    /// Blocks of my window in this group, once there is a view: so many may be cast that not all have delivered.
+    #[must_use]
+    pub fn window(&self, group: &Group) -> Option<usize> {
+        self.groups.get(group)?.window()
+    }
+
     /// The most bytes that a message to this group may have, once there is a view.
     #[must_use]
     pub fn max_message(&self, group: &Group) -> Option<usize> {
@@ -306,6 +345,26 @@ impl Node {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.cycle.now()
+    }
+
+    /// The open and the recent gaps, on both ends: what others have lost of my stream, and what I have lost of theirs. Not for
+    /// the hot path.
+    #[must_use]
+    pub fn gaps(&self, group: &Group) -> Vec<Gap> {
+        self.groups.get(group).map(Joined::gaps).unwrap_or_default()
+    }
+
+    /// The losses between me and each other member, as far as I know of them. Not for the hot path.
+    #[must_use]
+    pub fn losses(&self, group: &Group) -> Vec<(Rank, PeerLosses)> {
+        self.groups.get(group).map(Joined::losses).unwrap_or_default()
+    }
+
+    /// The most bytes that I keep under way at present, as receive buffers count them, before they are shared with other
+    /// senders: less while losses repeat. `None` without a view.
+    #[must_use]
+    pub fn under_way_limit(&self, group: &Group) -> Option<u64> {
+        self.groups.get(group)?.limit()
     }
 
     /// What happened so far.
@@ -322,3 +381,6 @@ impl Node {
         }
     }
 }
+
+/// Gaps that come within this time are put down to the same cause.
+const LOOK_EVERY_NS: u64 = 1_000_000;

@@ -1,7 +1,8 @@
 //! Plain UDP sockets: multicast or unicast fan-out, with segmentation offload in both directions where the kernel has it.
 //!
-//! Everything is sent from the control socket, so that its (address, port) names this process. Data of a multicast
-//! channel arrives on a socket of its own, which others on the host share; everything else arrives on the control socket.
+//! Everything is sent from one address and port, which name this process: from the control socket, or to a group from a
+//! socket beside it that is connected there. Data of a group arrives on a socket of its own, which others on the host share;
+//! everything else arrives on the control socket.
 
 mod groups;
 pub(super) mod inlet;
@@ -211,7 +212,7 @@ impl Medium for Udp {
                 Route::Group(group) => {
                     let inlet = &mut self.data[group.inlet];
                     let hears_itself = group.hears_itself;
-                    self.outlet.send(from, &to, &group.destinations, (run, segment), |blocks| {
+                    self.outlet.send(&group.sender, &to, &group.destinations, (run, segment), |blocks| {
                         if hears_itself {
                             inlet.expect_own(blocks);
                         }

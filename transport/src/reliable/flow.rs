@@ -20,6 +20,12 @@ pub enum Refused {
         /// How long the oldest block has been waited for.
         age: Duration,
     },
+    /// The window is full of what the pace holds back; nobody else does.
+    #[error("the window is full: the pace lets the next block go in {wait:?}")]
+    Paced {
+        /// How long until then.
+        wait: Duration,
+    },
     /// The message can never fit: it is longer than half the window, or than a block where it is claimed in place.
     #[error("a message of {len} bytes exceeds the limit of {limit}")]
     TooLarge {
@@ -183,6 +189,16 @@ impl Flow {
     pub(super) fn allowance(&self, senders: usize) -> u64 {
         let under_way = self.total - self.received_charge();
         if under_way == 0 { u64::MAX } else { (self.limit / senders.max(1) as u64).saturating_sub(under_way) }
+    }
+
+    /// The most true-size bytes under way, before they are shared with other senders.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Changes it.
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
     }
 
     /// True-size bytes that a run costs the receiver that is charged most.

@@ -4,13 +4,17 @@
 //! what they hold; the sender repairs (`retransmit`) from its log, finds lost tails by heartbeats, and is bounded by its
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
+mod cause;
 mod config;
+mod congestion;
 mod control;
 mod departures;
 mod flow;
+mod gaps;
 mod layer;
 mod message;
 mod nak;
+mod pace;
 mod rank_set;
 mod reader;
 mod retransmit;
@@ -18,11 +22,14 @@ mod sender;
 mod session;
 mod stream;
 
+pub use cause::{Cause, LostBlocks, Suspect};
 pub use config::{Entry, Member, SessionConfig};
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
+pub use gaps::{Gap, Holder, PeerLosses};
 pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
+pub use pace::Pace;
 pub use reader::{Reader, ReaderConfig, ReaderEvent};
 pub use sender::{RunLimits, Sender, max_message};
 pub use session::{Event, Session};
@@ -48,6 +55,10 @@ pub struct Tuning {
     pub heartbeat_max_ns: u64,
     /// Whether checksums cover the payload too.
     pub check_payload: bool,
+    /// How fast I may send; `None` is as fast as the receivers take it.
+    pub pace: Option<Pace>,
+    /// Whether less is sent at a time while losses repeat and that helps.
+    pub congestion: bool,
 }
 
 /// What a session counted since its view began. Counts of blocks, unless said otherwise.
@@ -81,6 +92,10 @@ pub struct SessionCounters {
     pub naks_received: u64,
     /// Acks sent in blocks of their own.
     pub acks_sent: u64,
+    /// How often less was allowed under way because losses repeated.
+    pub reductions: u64,
+    /// How often that did not help, and was taken back.
+    pub reductions_undone: u64,
 }
 
 impl std::iter::Sum for SessionCounters {
@@ -100,6 +115,8 @@ impl std::iter::Sum for SessionCounters {
             naks_sent: sum.naks_sent + one.naks_sent,
             naks_received: sum.naks_received + one.naks_received,
             acks_sent: sum.acks_sent + one.acks_sent,
+            reductions: sum.reductions + one.reductions,
+            reductions_undone: sum.reductions_undone + one.reductions_undone,
         })
     }
 }
@@ -118,6 +135,8 @@ impl Tuning {
             heartbeat_ns: 1_000_000,
             heartbeat_max_ns: 100_000_000,
             check_payload: false,
+            pace: None,
+            congestion: true,
         }
     }
 

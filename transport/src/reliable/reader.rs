@@ -1,11 +1,12 @@
 //! A reader: not in the view, it gates nobody and acknowledges nothing. It enters streams in mid-flow, asks for what it
 //! misses, and goes on behind what it cannot get any more.
 
-use super::config::{Entry, Member};
+mod source;
+
+use self::source::{Means, Source};
 use super::control::ControlQueue;
 use super::message::Message;
-use super::stream::Stream;
-use super::{SessionCounters, Tuning};
+use super::{Cause, Gap, PeerLosses, SessionCounters, Tuning};
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
@@ -42,6 +43,8 @@ pub struct Reader {
     /// The life and view that is read, and when it was last heard.
     life: Option<(GroupInstance, ViewNumber)>,
     heard_at: Instant,
+    /// The present cycle.
+    now: Instant,
     senders: Vec<Option<Source>>,
     control: ControlQueue,
     nak_timer: Option<Instant>,
@@ -62,22 +65,6 @@ pub enum ReaderEvent<'a> {
     Left(Rank),
 }
 
-/// One member, as a reader knows it.
-#[derive(Debug)]
-struct Source {
-    endpoint: Endpoint,
-    stream: Stream,
-    /// What the application is to be told before the next message.
-    notice: Option<Notice>,
-    end: Option<Seq>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Notice {
-    Entered(Seq),
-    Lost(u64),
-}
-
 impl Reader {
     /// Listens; nothing is sent before something is missing.
     #[must_use]
@@ -90,6 +77,7 @@ impl Reader {
             config,
             life: None,
             heard_at: Instant::default(),
+            now: Instant::default(),
             senders: Vec::new(),
             nak_timer: None,
             rng: fastrand::Rng::with_seed(config.seed),
@@ -101,6 +89,32 @@ impl Reader {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         self.counters
+    }
+
+    /// The open and the recent gaps of all streams.
+    pub fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+        self.sources().flat_map(|(_, source)| source.stream.gaps(Rank::READER))
+    }
+
+    /// What I have lost of each member's stream.
+    pub fn losses(&self) -> impl Iterator<Item = (Rank, PeerLosses)> + '_ {
+        self.sources().map(|(rank, source)| (rank, source.stream.losses()))
+    }
+
+    /// Whether a gap was noticed whose cause [`explain`](Self::explain) should say: one look while nothing is missing.
+    #[inline]
+    #[must_use]
+    pub fn is_unexplained(&self) -> bool {
+        self.nak_timer.is_some() && self.sources().any(|(_, source)| source.stream.is_unexplained())
+    }
+
+    /// What was noticed to be missing was most likely lost by `cause`: the driver knows what its medium has lost.
+    pub fn explain(&mut self, cause: Cause) {
+        self.senders.iter_mut().flatten().for_each(|source| source.stream.explain(cause));
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (Rank, &Source)> {
+        (0..).map(Rank).zip(&self.senders).filter_map(|(rank, source)| Some((rank, source.as_ref()?)))
     }
 
     /// Takes a block whose header was decoded already.
@@ -133,10 +147,8 @@ impl Reader {
             return pool.release(block);
         };
         let Some(seq) = header.seq_near(source.stream.near()) else { return pool.release(block) };
-        if let Some(lost) = source.stream.make_way(seq, pool) {
-            source.notice = Some(Notice::Lost(lost));
-        }
-        source.stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
+        let (rng, counters) = (&mut self.rng, &mut self.counters);
+        source.take(seq, block, &mut Means { now, pool, rng, counters });
         self.arm(header.rank);
     }
 
@@ -149,7 +161,7 @@ impl Reader {
         if self.life.is_some() && now.since_ns(self.heard_at) < LIFE_OVER_NS {
             return false;
         }
-        self.senders.drain(..).flatten().for_each(|mut source| source.stream.clear(pool));
+        self.senders.drain(..).flatten().for_each(|mut source| source.clear(pool));
         self.control.set_template(template(&self.config, header.instance, header.view));
         self.life = Some(life);
         true
@@ -161,22 +173,7 @@ impl Reader {
             self.senders.resize_with(at + 1, || None);
         }
         let config = &self.config;
-        self.senders[at].get_or_insert_with(|| {
-            let member = Member {
-                endpoint: from,
-                start: Seq(0),
-                entry: Entry::Live,
-                window: config.tuning.window,
-                receive_buffer: 0,
-                coalesces: true,
-            };
-            Source {
-                endpoint: from,
-                stream: Stream::passive(rank, &member, &config.tuning),
-                notice: None,
-                end: None,
-            }
-        })
+        self.senders[at].get_or_insert_with(|| Source::new(rank, from, config))
     }
 
     fn handle_control(&mut self, now: Instant, header: &Header, block: &[u8]) {
@@ -186,7 +183,7 @@ impl Reader {
                 Control::Heartbeat(heartbeat) => self.handle_heartbeat(now, header.rank, heartbeat),
                 Control::Goodbye(goodbye) => {
                     if let Some(Some(source)) = self.senders.get_mut(header.rank.0 as usize) {
-                        source.end.get_or_insert(goodbye.end);
+                        source.end_at(goodbye.end);
                     }
                 }
                 Control::Nak(nak) => {
@@ -202,7 +199,7 @@ impl Reader {
     fn handle_heartbeat(&mut self, now: Instant, rank: Rank, heartbeat: Heartbeat) {
         let Some(Some(source)) = self.senders.get_mut(rank.0 as usize) else { return };
         if source.stream.is_waiting() {
-            source.notice = Some(Notice::Entered(heartbeat.next));
+            source.enter(heartbeat.next);
         }
         source.stream.on_heartbeat(now, heartbeat, &mut self.rng);
         self.arm(rank);
@@ -213,17 +210,14 @@ impl Reader {
         self.nak_timer = None;
         for at in 0..self.senders.len() {
             let Some(source) = &mut self.senders[at] else { continue };
-            match source.stream.nak_due(now) {
-                Some(ask) if ask.attempt >= MAX_ATTEMPTS && source.stream.is_missing(ask) => {
-                    let lost = source.stream.give_up(now, pool, &mut self.rng);
-                    source.notice = Some(Notice::Lost(lost));
-                }
-                Some(ask) => {
+            if let Some(ask) = source.stream.nak_due(now) {
+                let (rng, counters) = (&mut self.rng, &mut self.counters);
+                let in_vain = ask.attempt >= MAX_ATTEMPTS && source.stream.is_missing(ask);
+                if !(in_vain && source.give_up(&mut Means { now, pool, rng, counters })) {
                     let to = Target::One(source.endpoint);
                     let asked = source.stream.ask(now, ask, to, &mut self.control, &mut self.rng);
                     self.counters.naks_sent += u64::from(asked);
                 }
-                None => {}
             }
             self.arm(Rank(at as u16));
         }
@@ -252,6 +246,7 @@ impl Protocol for Reader {
     }
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        self.now = now;
         if self.nak_timer.is_some_and(|due| due <= now) {
             self.send_naks(now, pool);
         }
@@ -261,11 +256,16 @@ impl Protocol for Reader {
     where
         H: FnMut(&mut (), ReaderEvent<'_>) -> ControlFlow<()>,
     {
-        let (mut events, counters) = (0, &mut self.counters);
+        let mut events = 0;
         let mut tell = |event: ReaderEvent<'_>| handler(&mut (), event);
-        for (at, source) in self.senders.iter_mut().enumerate() {
-            let Some(source) = source else { continue };
-            if source.poll(Rank(at as u16), pool, counters, &mut events, &mut tell).is_break() {
+        for at in 0..self.senders.len() {
+            let (rank, now) = (Rank(at as u16), self.now);
+            let Some(source) = &mut self.senders[at] else { continue };
+            let means = &mut Means { now, pool, rng: &mut self.rng, counters: &mut self.counters };
+            let flow = source.poll(rank, means, &mut events, &mut tell);
+            // What was parked may have left a gap behind.
+            self.arm(rank);
+            if flow.is_break() {
                 break;
             }
         }
@@ -296,43 +296,6 @@ impl Protocol for Reader {
 
     fn awaits_control(&self) -> bool {
         false
-    }
-}
-
-impl Source {
-    /// Tells the application what there is of this sender: first where it enters or goes on, then messages, then the end.
-    fn poll(
-        &mut self,
-        rank: Rank,
-        pool: &mut RxPool,
-        counters: &mut SessionCounters,
-        events: &mut usize,
-        tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        if let Some(notice) = self.notice {
-            tell(match notice {
-                Notice::Entered(seq) => ReaderEvent::Reading(rank, seq),
-                Notice::Lost(blocks) => ReaderEvent::Gap(rank, blocks),
-            })?;
-            self.notice = None;
-            *events += 1;
-        }
-        if self.stream.is_ready() {
-            let before = *events;
-            let flow = self.stream.deliver(pool, counters, events, &mut |message: Message<'_>| {
-                tell(ReaderEvent::Deliver(message))
-            });
-            counters.delivered += (*events - before) as u64;
-            self.stream.release(pool);
-            flow?;
-        }
-        if self.end.is_some_and(|end| !self.stream.is_waiting() && self.stream.status().delivered >= end) {
-            tell(ReaderEvent::Left(rank))?;
-            // Said once: a stream that has ended has no second end.
-            self.end = Some(Seq(u64::MAX));
-            *events += 1;
-        }
-        ControlFlow::Continue(())
     }
 }
 

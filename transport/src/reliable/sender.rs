@@ -3,11 +3,15 @@
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
 use super::config::SessionConfig;
+use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
+use super::gaps::{Gap, PeerLosses, SentGaps};
 use super::layer::{Fifo, Outbound};
+use super::pace::Bucket;
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
 use crate::log::SendLog;
+use crate::medium::true_size;
 use crate::mutated;
 use crate::time::Instant;
 use crate::wire::{
@@ -38,6 +42,9 @@ pub struct Sender<O: Outbound = Fifo> {
     order_room: usize,
     flow: Flow,
     retransmit: Retransmit,
+    gaps: SentGaps,
+    pace: Option<Bucket>,
+    congestion: Option<Congestion>,
     window: u64,
     max_message: usize,
     limits: RunLimits,
@@ -62,6 +69,13 @@ pub struct RunLimits {
     pub bytes: usize,
 }
 
+impl RunLimits {
+    /// Blocks of this many bytes that one send carries.
+    fn blocks_of(&self, block: usize) -> usize {
+        self.blocks.min(self.bytes / block).max(1)
+    }
+}
+
 impl<O: Outbound> Sender<O> {
     pub(super) fn new(config: &SessionConfig, out: O) -> std::io::Result<Self> {
         let me = &config.members[config.me.0 as usize];
@@ -76,10 +90,17 @@ impl<O: Outbound> Sender<O> {
         // A run never takes more than a quarter of the smallest receive buffer.
         let quarter = (receive_buffer / 4).max(config.block);
         let limits = RunLimits { blocks: config.limits.blocks, bytes: config.limits.bytes.min(quarter) };
+        // More than the log takes is never under way.
+        let most = flow.limit().min(me.window as u64 * true_size(config.block) as u64);
+        let run = flow.run_size(limits.blocks_of(config.block) as u32, config.block, config.block);
+        let congestion = Congestion::new(most, run, config.members.len());
         Ok(Self {
+            congestion: tuning.congestion.then_some(congestion),
             max_message: max_message(me.window, config.block),
             flow,
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
+            gaps: SentGaps::new(config.members.len()),
+            pace: tuning.pace.map(Bucket::new),
             window: me.window as u64,
             limits,
             sent: me.start,
@@ -190,6 +211,12 @@ impl<O: Outbound> Sender<O> {
         self.out.wants_block() && self.log.is_writable()
     }
 
+    /// Blocks of the window: as many may not be delivered by all.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.log.capacity() as usize
+    }
+
     /// The most bytes that a message may have.
     #[must_use]
     pub fn max_message(&self) -> usize {
@@ -212,6 +239,14 @@ impl<O: Outbound> Sender<O> {
     #[must_use]
     pub fn repairs(&self) -> u64 {
         self.retransmit.repairs()
+    }
+
+    /// The most bytes that may be under way at present, as receive buffers count them, before they are shared with other senders;
+    /// and how often that was halved because losses repeated, and how often a halving did not help and was taken back.
+    #[must_use]
+    pub fn congestion(&self) -> (u64, u64, u64) {
+        let (reductions, undone) = self.congestion.as_ref().map(Congestion::reductions).unwrap_or_default();
+        (self.flow.limit(), reductions, undone)
     }
 
     /// What one member has received contiguously.
@@ -244,6 +279,7 @@ impl<O: Outbound> Sender<O> {
 
     /// A member has said goodbye.
     pub(super) fn excuse(&mut self, rank: Rank) {
+        self.gaps.received(self.now, rank, Seq(u64::MAX));
         if self.flow.excuse(self.now, rank, self.sent) {
             self.release();
         }
@@ -251,6 +287,18 @@ impl<O: Outbound> Sender<O> {
 
     pub(super) fn begin_cycle(&mut self, now: Instant) {
         self.now = now;
+        if let Some(pace) = &mut self.pace {
+            pace.fill(now);
+        }
+    }
+
+    /// When what the pace alone holds back may go.
+    pub(super) fn pace_timeout(&self) -> Option<Instant> {
+        self.held_by_pace().filter(|due| *due > self.now)
+    }
+
+    fn held_by_pace(&self) -> Option<Instant> {
+        self.pace.as_ref()?.held_until()
     }
 
     /// As many senders share the receivers' buffers, this one included.
@@ -264,15 +312,39 @@ impl<O: Outbound> Sender<O> {
     }
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
+        self.gaps.received(self.now, rank, entry.received);
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
             self.release();
+            if let Some(congestion) = &mut self.congestion {
+                congestion.progress(self.flow.stable());
+                self.flow.set_limit(congestion.window());
+            }
         }
     }
 
-    pub(super) fn on_nak(&mut self, ranges: NakRanges<'_>) {
+    /// Takes what `rank` asks for, for the `attempt`th time again.
+    pub(super) fn on_nak(&mut self, rank: Rank, attempt: u8, ranges: NakRanges<'_>) {
+        let (now, oldest, sent) = (self.now, self.log.retained(), self.sent);
+        let mut granted = 0;
         for (first, count) in ranges.iter() {
-            self.retransmit.request(self.now, first, count, self.log.retained(), self.sent);
+            granted += self.retransmit.request(now, first, count, oldest, sent);
+            let end = Seq(first.0.saturating_add(u64::from(count))).min(sent);
+            self.gaps.asked(now, rank, first, end, attempt);
         }
+        self.gaps.heard(rank, granted);
+        if let Some(congestion) = &mut self.congestion {
+            congestion.asked(rank, granted);
+        }
+    }
+
+    /// What others have lost of my stream lately.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+        self.gaps.report(self.me, self.log.retained())
+    }
+
+    /// Adds what `rank` has told of its losses.
+    pub(super) fn losses(&self, rank: Rank, losses: PeerLosses) -> PeerLosses {
+        self.gaps.losses(rank, losses)
     }
 
     /// Whether a message has been written into a block that is not sealed.
@@ -281,10 +353,11 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// Whether the open block, once sealed, could be sent in this cycle: else it stays open, and fills up.
-    pub(super) fn may_send_open(&self) -> bool {
+    pub(super) fn may_send_open(&mut self) -> bool {
         let unsent = self.log.open().since(self.sent) as u32;
-        let size = self.flow.run_size(unsent + 1, self.log.stride(), self.log.stride() - self.log.room());
-        size <= self.flow.allowance(self.senders)
+        let (stride, used) = (self.log.stride(), self.log.stride() - self.log.room());
+        let fits = self.flow.run_size(unsent + 1, stride, used) <= self.flow.allowance(self.senders);
+        fits && self.pace.as_mut().is_none_or(|pace| pace.admits(unsent as usize * stride + used))
     }
 
     /// Seals the open block with my acks in its trailer, and returns how many of them fitted.
@@ -320,14 +393,23 @@ impl<O: Outbound> Sender<O> {
 
     /// Whether an ack would let me go on at once.
     pub(super) fn is_blocked(&self) -> bool {
+        if self.held_by_pace().is_some() {
+            return false;
+        }
         self.log.open() > self.sent || !self.log.is_writable()
     }
 
     /// The next run of repairs, if there is one.
     pub(super) fn next_repair(&mut self) -> Option<(Seq, u32)> {
-        let (log, limits, sent) = (&self.log, self.limits, self.sent);
-        self.retransmit
-            .next(log.retained(), |first, end| log.run_len(first, end.min(sent), limits.blocks, limits.bytes))
+        let Self { log, limits, sent, pace, retransmit, now, .. } = self;
+        let run = retransmit.next(*now, log.retained(), |first, end| {
+            let count = log.run_len(first, end.min(*sent), limits.blocks, limits.bytes);
+            paced(pace, log, first, count)
+        });
+        let (first, count) = run?;
+        self.gaps.answered(self.now, first, first.plus(u64::from(count)));
+        self.note_sent((first, count));
+        run
     }
 
     /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
@@ -341,9 +423,14 @@ impl<O: Outbound> Sender<O> {
         let allowance = self.flow.allowance(self.senders);
         while self.flow.run_size(count, stride, self.log.used(first.plus(u64::from(count) - 1))) > allowance {
             if count == 1 {
+                self.pace.iter_mut().for_each(Bucket::forget);
                 return None;
             }
             count /= 2;
+        }
+        count = paced(&mut self.pace, &self.log, first, count);
+        if count == 0 {
+            return None;
         }
         self.flow.charge(first, count, stride, self.log.used(first.plus(u64::from(count) - 1)));
         if !self.is_waiting_for_acks() {
@@ -354,7 +441,14 @@ impl<O: Outbound> Sender<O> {
         if self.flow.settle_alone(self.now, self.sent) {
             self.release();
         }
+        self.note_sent((first, count));
         Some((first, count))
+    }
+
+    fn note_sent(&mut self, (_, count): (Seq, u32)) {
+        if let Some(congestion) = &mut self.congestion {
+            congestion.sent(count, self.sent);
+        }
     }
 
     pub(super) fn run(&self, first: Seq, count: u32) -> (&[u8], usize) {
@@ -368,6 +462,9 @@ impl<O: Outbound> Sender<O> {
 
     /// The refusal of a cast for which the log has no room.
     fn full(&self) -> Refused {
+        if let Some(due) = self.held_by_pace() {
+            return Refused::Paced { wait: due.since(self.now) };
+        }
         self.flow.full(self.now, (self.kept < self.flow.delivered()).then_some(self.me))
     }
 
@@ -477,6 +574,12 @@ impl<O: Outbound> Sender<O> {
             (rest, part) = (left, Part::Middle);
         }
     }
+}
+
+/// How many of the `count` blocks from `first` on, which are one run, the pace lets go now; they are charged.
+fn paced(pace: &mut Option<Bucket>, log: &SendLog, first: Seq, count: u32) -> u32 {
+    let Some(pace) = pace else { return count };
+    pace.take(count, log.stride(), |at| log.used(first.plus(u64::from(at))))
 }
 
 /// The most bytes that a message may have in a window of `blocks` blocks of `stride` bytes: half of it.

@@ -1,5 +1,7 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
+mod control;
+mod losses;
 mod order;
 
 use super::SessionCounters;
@@ -17,7 +19,7 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Goodbye, Header, Heartbeat, Kind, Malformed, Nak};
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
 use std::ops::ControlFlow;
 
 /// What a session hands to the application.
@@ -162,13 +164,6 @@ impl<L: Layer> Session<L> {
         self.sender.gating().map(|rank| (rank, self.heard_at[rank.0 as usize])).min_by_key(|(_, at)| *at)
     }
 
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> SessionCounters {
-        let malformed_frames = self.counters.malformed_frames + self.layer.misbehaved();
-        SessionCounters { repairs_sent: self.sender.repairs(), malformed_frames, ..self.counters }
-    }
-
     /// What this session was built from.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {
@@ -234,7 +229,7 @@ impl<L: Layer> Session<L> {
                 && nak.origin == self.config.me
             {
                 self.counters.naks_received += 1;
-                self.sender.on_nak(nak.ranges);
+                self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);
@@ -282,7 +277,7 @@ impl<L: Layer> Session<L> {
                         self.arm(Timer::Heartbeat, Some(now.plus_ns(self.config.tuning.heartbeat_ns)));
                     }
                 }
-                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, nak),
+                Ok(Some(Control::Nak(nak))) => self.handle_nak(now, header.rank, nak),
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
@@ -307,141 +302,13 @@ impl<L: Layer> Session<L> {
         self.arm(Timer::Nak, nak);
     }
 
-    fn handle_nak(&mut self, now: Instant, nak: Nak<'_>) {
+    fn handle_nak(&mut self, now: Instant, rank: Rank, nak: Nak<'_>) {
         self.counters.naks_received += 1;
         if nak.origin == self.config.me {
-            self.sender.on_nak(nak.ranges);
+            self.sender.on_nak(rank, nak.attempt, nak.ranges);
         } else if let Some(Some(stream)) = self.streams.get_mut(nak.origin.0 as usize) {
             stream.on_nak_heard(now, nak.ranges, &mut self.rng);
         }
-    }
-
-    /// Sends the NAKs that are due, and finds the next time to look.
-    fn send_naks(&mut self, now: Instant) {
-        self.timers[Timer::Nak as usize] = None;
-        for rank in 0..self.streams.len() {
-            let Some(stream) = &mut self.streams[rank] else { continue };
-            // A single receiver asks the sender alone; several listen to each other.
-            let to = match self.config.members.len() {
-                0..=2 => Target::One(self.config.members[rank].endpoint),
-                _ => Target::Channel(self.config.channel),
-            };
-            if let Some(ask) = stream.nak_due(now) {
-                let asked = stream.ask(now, ask, to, &mut self.control, &mut self.rng);
-                self.counters.naks_sent += u64::from(asked);
-            }
-            let next = stream.nak_timeout();
-            self.arm(Timer::Nak, next);
-        }
-    }
-
-    /// Counts the senders that share the receivers' buffers: those heard since it was last counted, at least for a while.
-    fn count_senders(&mut self, now: Instant) {
-        if now.since_ns(self.counted_at) < self.config.tuning.heartbeat_max_ns {
-            return;
-        }
-        if self.counted_at == Instant::default() {
-            // Nobody is silent before the view began.
-            self.heard_at.iter_mut().for_each(|at| *at = now);
-        }
-        self.counted_at = now;
-        self.sender.set_senders(1 + self.heard.len());
-        self.heard.clear();
-    }
-
-    /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
-    fn send_heartbeat(&mut self, now: Instant) {
-        if self.departures.is_leaving() && self.sender.is_settled() {
-            return self.say_goodbye(now);
-        }
-        let tuning = &self.config.tuning;
-        let waiting = self.sender.is_waiting_for_acks();
-        let wait_ns = match (self.sender.has_news(), waiting) {
-            // What has become stable frees the receivers' buffers: they hear of it soon.
-            (true, _) => tuning.heartbeat_ns,
-            (false, true) => self.heartbeat_wait_ns,
-            (false, false) => tuning.heartbeat_max_ns,
-        };
-        let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
-        if due <= now {
-            let heartbeat = self.sender.position();
-            let to = Target::Channel(self.config.channel);
-            let queued = self.control.push(to, |writer| {
-                writer.heartbeat(heartbeat);
-            });
-            if queued {
-                self.sender.heartbeat_sent(now, heartbeat);
-            }
-            self.heartbeat_wait_ns = (wait_ns * 2).min(tuning.heartbeat_max_ns);
-            due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
-        }
-        self.timers[Timer::Heartbeat as usize] = Some(due);
-    }
-
-    /// Says it a few times, since it is not acknowledged.
-    fn say_goodbye(&mut self, now: Instant) {
-        self.sender.retire();
-        let (heartbeat, to) = (self.sender.position(), Target::Channel(self.config.channel));
-        let queued = self.control.push(to, |writer| {
-            writer.goodbye(Goodbye { end: heartbeat.next });
-            writer.heartbeat(heartbeat);
-        });
-        if queued {
-            self.departures.said();
-        }
-        let wait_ns = self.config.tuning.heartbeat_ns;
-        self.timers[Timer::Heartbeat as usize] = (!self.has_left()).then(|| now.plus_ns(wait_ns));
-    }
-
-    /// Sends the acks that can wait no longer, and finds the next time to look.
-    fn send_acks(&mut self, now: Instant) {
-        let mut next = None;
-        let (mut due_ranks, mut last) = (0, Rank(0));
-        for rank in self.news.iter() {
-            let Some(stream) = &mut self.streams[rank.0 as usize] else { continue };
-            match stream.update_ack(now) {
-                Some(due) if due <= now => (due_ranks, last) = (due_ranks + 1, rank),
-                Some(due) => next = Some(next.map_or(due, |before: Instant| before.min(due))),
-                None => {}
-            }
-        }
-        self.timers[Timer::Ack as usize] = next;
-        if due_ranks == 0 {
-            self.news.retain(|rank| {
-                self.streams[rank.0 as usize].as_mut().is_some_and(|s| s.update_ack(now).is_some())
-            });
-            return;
-        }
-        let to = match due_ranks {
-            1 => Target::One(self.config.members[last.0 as usize].endpoint),
-            _ => Target::Channel(self.config.channel),
-        };
-        let only = (due_ranks == 1).then_some(last);
-        let (streams, mut written) = (&self.streams, 0);
-        let told = |rank: &Rank| only.is_none_or(|only| only == *rank);
-        let queued = self.control.push(to, |writer| {
-            let entries = self.news.iter().filter(told).filter_map(|rank| streams[rank.0 as usize].as_ref());
-            written = writer.status(entries.map(Stream::status));
-        });
-        if queued {
-            self.counters.acks_sent += 1;
-            self.reported(written, only);
-        }
-    }
-
-    /// The first `count` streams of which there was news (or the `only` one) have been acknowledged.
-    fn reported(&mut self, count: usize, only: Option<Rank>) {
-        let (streams, mut left) = (&mut self.streams, count);
-        self.news.retain(|rank| {
-            if left == 0 || only.is_some_and(|only| only != rank) {
-                return true;
-            }
-            left -= 1;
-            if let Some(stream) = &mut streams[rank.0 as usize] {
-                stream.reported();
-            }
-            false
-        });
     }
 
     /// Seals the open block, with my acks.
@@ -586,7 +453,7 @@ impl<L: Layer> Protocol for Session<L> {
         if self.has_own_left() {
             return Some(Instant::default());
         }
-        self.timers.iter().flatten().min().copied()
+        self.timers.iter().copied().chain([self.sender.pace_timeout()]).flatten().min()
     }
 
     fn awaits_control(&self) -> bool {

@@ -2,9 +2,10 @@
 
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
+use super::gaps::{Gap, Holder, PeerLosses, ReceiveGaps};
 use super::message::{Message, Parts, continuation};
 use super::nak::{Ask, NakTiming};
-use super::{SessionCounters, Tuning};
+use super::{Cause, SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
 use crate::log::{Insert, ReceiveWindow, RxBlock, RxPool};
 use crate::mutated;
@@ -36,6 +37,7 @@ pub(super) struct Stream {
     ack_every: u64,
     ack_delay_ns: u64,
     nak: NakTiming,
+    gaps: ReceiveGaps,
     scratch: Vec<u8>,
 }
 
@@ -76,6 +78,7 @@ impl Stream {
             ack_every,
             ack_delay_ns: tuning.ack_delay_ns,
             nak: NakTiming::new(tuning, receivers, seq),
+            gaps: ReceiveGaps::new(),
             scratch: Vec::new(),
         }
     }
@@ -88,6 +91,8 @@ impl Stream {
 
     /// My own stream, as it comes back to me: nothing is delivered before it is admitted, or kept once it is delivered.
     pub(super) fn own(origin: Rank, member: &Member, only: u8, tuning: &Tuning) -> Self {
+        // The longest message fits in half of it.
+        let member = &Member { window: member.window / 2, ..*member };
         Self { is_passive: true, only, gate: member.start, ..Self::new(origin, member, 1, u64::MAX, tuning) }
     }
 
@@ -146,18 +151,38 @@ impl Stream {
         self.waiting
     }
 
-    /// Skips what a block at `seq` shows to be out of reach: its sender has gone on by more than my window. Returns the blocks
-    /// that are lost by it.
-    pub(super) fn make_way(&mut self, seq: Seq, pool: &mut RxPool) -> Option<u64> {
-        let reach = self.window.base().plus(self.window.capacity());
-        (!self.waiting && seq >= reach).then(|| self.skip(seq, pool))
+    /// Whether the window takes a block at `seq`, as far as its place goes.
+    pub(super) fn reaches(&self, seq: Seq) -> bool {
+        self.waiting || seq < self.window.base().plus(self.window.capacity())
+    }
+
+    /// A block at `seq` shows that the sender has gone on by more than my window: gives up the oldest gap where something is
+    /// held behind it, otherwise everything before `seq`. Returns the blocks that are lost by it.
+    pub(super) fn make_way(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        pool: &mut RxPool,
+        rng: &mut fastrand::Rng,
+    ) -> u64 {
+        let behind = self.behind_gap();
+        self.give_up_to(now, if behind < self.highest { behind } else { seq }, pool, rng)
     }
 
     /// Gives up the oldest gap. Returns the blocks that are lost by it.
     pub(super) fn give_up(&mut self, now: Instant, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+        self.give_up_to(now, self.behind_gap(), pool, rng)
+    }
+
+    /// The end of the oldest gap.
+    fn behind_gap(&self) -> Seq {
         let gap = self.window.missing(self.window.next(), self.highest).next();
-        let behind = gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)));
-        let lost = self.skip(behind, pool);
+        gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)))
+    }
+
+    fn give_up_to(&mut self, now: Instant, to: Seq, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+        let lost = self.skip(to, pool);
+        self.gaps.give_up(now, to);
         self.nak.update(now, self.window.next(), self.highest, rng);
         lost
     }
@@ -192,12 +217,22 @@ impl Stream {
         self.release_implied(seq, pool);
         let is_next = seq == self.window.next();
         let is_refused = if is_next { pool.is_spent() } else { pool.is_low() };
+        if seq > self.highest && self.reaches(seq) {
+            self.gaps.note(now, self.highest, seq);
+        }
         if is_refused && self.window.wants(seq) {
+            if seq >= self.highest {
+                self.gaps.refuse(now, seq);
+            }
             counters.refused_low += 1;
             pool.release(block);
         } else {
             match self.window.insert(seq, block) {
-                Insert::InOrder | Insert::OutOfOrder => counters.repaired += u64::from(seq < self.highest),
+                Insert::InOrder | Insert::OutOfOrder if seq < self.highest => {
+                    counters.repaired += 1;
+                    self.gaps.fill(now, seq);
+                }
+                Insert::InOrder | Insert::OutOfOrder => {}
                 Insert::Duplicate(block) => {
                     counters.duplicates += 1;
                     pool.release(block);
@@ -219,7 +254,11 @@ impl Stream {
         }
         self.stable = self.stable.max(heartbeat.stable);
         let reach = self.window.base().plus(self.window.capacity());
-        self.highest = self.highest.max(heartbeat.next.min(reach));
+        let next = heartbeat.next.min(reach);
+        if next > self.highest {
+            self.gaps.note(now, self.highest, next);
+            self.highest = next;
+        }
         self.nak.update(now, self.window.next(), self.highest, rng);
         let sender_is_behind = heartbeat.stable < self.window.next() || heartbeat.delivered < self.cursor.seq;
         if sender_is_behind && self.ack_due.is_none() {
@@ -272,6 +311,9 @@ impl Stream {
                     asked_to = first;
                 }
             });
+        if queued {
+            self.gaps.asked(now, ask.from, asked_to, ask.attempt);
+        }
         if queued || !is_missing {
             self.nak.asked(now, self.window.next(), asked_to, rng);
         }
@@ -281,6 +323,29 @@ impl Stream {
     /// Whether anything is missing in what is to be asked for.
     pub(super) fn is_missing(&self, ask: Ask) -> bool {
         self.missing(ask).next().is_some()
+    }
+
+    /// Whether a gap was noticed whose cause nobody has said yet.
+    pub(super) fn is_unexplained(&self) -> bool {
+        self.gaps.is_unexplained()
+    }
+
+    /// What was noticed to be missing was lost by `cause`.
+    pub(super) fn explain(&mut self, cause: Cause) {
+        self.gaps.explain(cause);
+    }
+
+    /// What `me` has lost of this stream lately.
+    pub(super) fn gaps(&self, me: Rank) -> impl Iterator<Item = Gap> + '_ {
+        // Who gates the sender finds everything in its log.
+        let keeper = if self.is_passive { Holder::Unknown } else { Holder::Sender };
+        self.gaps.report(self.origin, me, keeper)
+    }
+
+    /// What I have lost of this stream altogether.
+    pub(super) fn losses(&self) -> PeerLosses {
+        let missing = self.window.missing(self.window.next(), self.highest);
+        self.gaps.losses(missing.map(|(_, count)| u64::from(count)).sum())
     }
 
     /// When [`nak_due`](Self::nak_due) wants to be asked.

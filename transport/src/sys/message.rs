@@ -91,8 +91,8 @@ impl Socket {
                 datagram.as_ptr().cast(),
                 datagram.len(),
                 libc::MSG_DONTWAIT,
-                (&raw const to.address).cast(),
-                to.address.len(),
+                to.name().cast(),
+                to.name_len(),
             )
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -103,16 +103,15 @@ impl Socket {
     /// # Errors
     /// What the system says; `WouldBlock` when the send buffer is full, `InvalidInput` for too many segments.
     pub fn send_run(&self, to: &Destination, run: &[u8], segment: u16) -> io::Result<()> {
-        let mut address = to.address;
         let mut control = ControlBuffer::default();
         let mut data = libc::iovec { iov_base: run.as_ptr().cast_mut().cast(), iov_len: run.len() };
         let mut message = header(&mut data);
-        message.msg_namelen = address.len();
-        message.msg_name = (&raw mut address).cast();
+        message.msg_namelen = to.name_len();
+        message.msg_name = to.name().cast_mut().cast();
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = SEGMENT_SPACE as _;
         write_segment(&message, segment);
-        // SAFETY: the message points to `address`, `control` and, through `data`, to `run`, with their sizes; all are valid
+        // SAFETY: the message points to the address in `to`, `control` and, through `data`, to `run`, with their sizes; all are valid
         // for the call, which only reads them.
         let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -123,6 +122,8 @@ impl Socket {
 #[derive(Clone, Copy)]
 pub struct Destination {
     address: RawAddress,
+    /// Whether the sending socket is connected to it: then the kernel has the address already, and the way there.
+    connected: bool,
 }
 
 impl Destination {
@@ -130,7 +131,24 @@ impl Destination {
     #[must_use]
     #[inline]
     pub fn new(to: Endpoint) -> Self {
-        Self { address: RawAddress::of(to) }
+        Self { address: RawAddress::of(to), connected: false }
+    }
+
+    /// The same for a socket that is [connected](Socket::connect) to `to`.
+    #[must_use]
+    pub fn connected(to: Endpoint) -> Self {
+        Self { connected: true, ..Self::new(to) }
+    }
+
+    /// The address as a send wants it: none for a connected socket.
+    #[inline]
+    fn name(&self) -> *const RawAddress {
+        if self.connected { std::ptr::null() } else { &raw const self.address }
+    }
+
+    #[inline]
+    fn name_len(&self) -> libc::socklen_t {
+        if self.connected { 0 } else { self.address.len() }
     }
 
     /// The same place as an endpoint.

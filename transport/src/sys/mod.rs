@@ -4,6 +4,7 @@
 mod address;
 pub mod bpf;
 pub mod clock;
+pub mod crc;
 pub mod interface;
 pub mod message;
 pub mod random;

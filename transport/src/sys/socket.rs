@@ -52,12 +52,21 @@ impl Socket {
         address.map(Endpoint).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Lets several sockets of the host bind the same group and port; each of them gets every datagram of the group.
+    /// Lets several sockets of the host that all allow it bind the same address and port, or no longer. Each of them gets
+    /// every datagram of a group; of what is sent to one host, only one does.
     ///
     /// # Errors
     /// What the system says.
-    pub fn share_address(&self) -> io::Result<()> {
-        self.inner.set_reuse_address(true)
+    pub fn share_address(&self, shared: bool) -> io::Result<()> {
+        self.inner.set_reuse_address(shared)
+    }
+
+    /// Sends to `to` alone from now on, and hears nobody else: the kernel finds the way once, and not for each datagram.
+    ///
+    /// # Errors
+    /// No route, an address of the other family.
+    pub fn connect(&self, to: Endpoint) -> io::Result<()> {
+        self.inner.connect(&SockAddr::from(to.0))
     }
 
     /// The address that the kernel would send from to `to`, as its routes say. Nothing is sent.
@@ -65,7 +74,7 @@ impl Socket {
     /// # Errors
     /// No route, an address of the other family.
     pub fn route_to(&self, to: Endpoint) -> io::Result<Endpoint> {
-        self.inner.connect(&SockAddr::from(to.0))?;
+        self.connect(to)?;
         self.local()
     }
 

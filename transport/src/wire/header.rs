@@ -23,6 +23,7 @@
 //! What lies beyond `used` is padding: blocks in the middle of a segmentation-offload run are all of one size.
 
 use super::{HEADER_LEN, Malformed};
+use crate::crc;
 use crate::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::mutated;
 use zerocopy::little_endian::{U16, U32};
@@ -233,9 +234,9 @@ impl Header {
 
 /// CRC32C over header and trailer, and over what lies between them when `payload` says so.
 fn checksum(block: &[u8], trailer: usize, used: usize, payload: bool) -> u32 {
-    let head = crc32c::crc32c(&block[..CRC_AT]);
+    let head = crc::append(0, &block[..CRC_AT]);
     let from = if payload { HEADER_LEN } else { trailer };
-    if from == used { head } else { crc32c::crc32c_append(head, &block[from..used]) }
+    crc::append(head, &block[from..used])
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn quiet(members: u16, storm: SimOptions) -> Options {
         replies: 0.0,
         spare_strides: 16,
         slabs: 2,
+        pace: None,
         ..Options::draw(1)
     }
 }
@@ -181,4 +182,48 @@ fn a_reader_is_told_when_a_stream_ends() {
     assert_eq!(onlooker.numbers.last(), Some(&99));
     let ends = onlooker.notices.iter().filter(|notice| *notice == "Left(r0)").count();
     assert_eq!(ends, 1, "{:?}", onlooker.notices);
+}
+
+/// Casts while the onlooker sleeps: it finds several windows of blocks at once when it wakes.
+fn stream_asleep(world: &mut World, next: &mut u64, until: u64) {
+    stream(world, None, next, until);
+    world.rounds_for(5_000_000);
+}
+
+#[test]
+fn a_batch_of_several_windows_is_delivered_whole() {
+    for seed in 0..20 {
+        let storm = SimOptions { delay_ns: 1_000..1_001, ..SimOptions::default() };
+        let mut world = World::new(Options { seed, ..quiet(2, storm) });
+        let mut onlooker = Onlooker::new(&world, 9);
+        let mut next = 0;
+        stream(&mut world, Some(&mut onlooker), &mut next, 100);
+        settle(&mut world, &mut onlooker);
+        stream_asleep(&mut world, &mut next, 200 + seed);
+        // One cycle, in which nothing can be repaired.
+        onlooker.turn();
+        let numbers = &onlooker.numbers;
+        assert!(numbers.iter().copied().eq(numbers[0]..next), "seed {seed}: {:?}", onlooker.notices);
+        assert!(onlooker.notices.iter().all(|notice| notice.starts_with("Reading")), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reader_gives_up_the_gap_and_not_what_it_holds_behind_it() {
+    let storm = SimOptions { delay_ns: 1_000..1_001, ..SimOptions::default() };
+    let mut world = World::new(quiet(2, storm));
+    let mut onlooker = Onlooker::new(&world, 9);
+    let mut next = 0;
+    stream(&mut world, Some(&mut onlooker), &mut next, 100);
+    settle(&mut world, &mut onlooker);
+    world.network.cut(0, 9);
+    stream_asleep(&mut world, &mut next, 105);
+    world.network.heal_all();
+    stream_asleep(&mut world, &mut next, 200);
+    onlooker.turn();
+    let (numbers, notices) = (&onlooker.numbers, &onlooker.notices);
+    let missing: Vec<u64> = (numbers[0]..next).filter(|number| !numbers.contains(number)).collect();
+    // One that was cut in the middle is lost with its beginning.
+    assert!((5..=6).contains(&missing.len()) && missing[0] == 100, "{missing:?}, {notices:?}");
+    assert_eq!(notices.iter().filter(|notice| notice.starts_with("Gap(r0")).count(), 1, "{notices:?}");
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::medium::SimOptions;
 use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::{Entry, Refused};
+use sistrum_transport::reliable::{Entry, Pace, Refused};
 use std::time::{Duration, Instant};
 
 /// Runs one world; when it fails, its options are printed on the way out.
@@ -66,6 +66,7 @@ fn everything_happened(all: &[Outcome]) {
         ("wrong checksums", sum(&|run| run.counters.wrong_checksums)),
         ("malformed blocks", sum(&|run| run.counters.malformed_blocks - run.counters.wrong_checksums)),
         ("full", sum(&|run| run.tally.full)),
+        ("paced", sum(&|run| run.tally.paced)),
         ("too large", sum(&|run| run.tally.too_large)),
         ("broke", sum(&|run| run.tally.broke)),
         ("in parts", sum(&|run| run.tally.in_parts)),
@@ -105,6 +106,7 @@ proptest! {
         jitter_ns in 1..300_000_u64,
         coalesce in any::<bool>(),
         check_payload in any::<bool>(),
+        paced in any::<bool>(),
         corrupt in 0.0..0.1_f64,
         start in prop_oneof![Just(0), (1_u64 << 32) - 300..1 << 32, (1_u64 << 61) - 300..1 << 61],
     ) {
@@ -117,7 +119,9 @@ proptest! {
         };
         run(Options {
             seed, members, senders: senders.min(members), messages, window, block, check_payload,
-            start: Seq(start), calm: calm_of(&storm), storm, ..Options::draw(seed)
+            start: Seq(start), calm: calm_of(&storm), storm,
+            pace: paced.then_some(Pace { rate: 20_000_000, burst: 2 * block as u64 }),
+            ..Options::draw(seed)
         });
     }
 }
@@ -141,6 +145,7 @@ fn quiet(members: u16, storm: SimOptions) -> Options {
         spare_strides: 64,
         slabs: 1,
         check_payload: true,
+        pace: None,
         ..Options::draw(1)
     }
 }

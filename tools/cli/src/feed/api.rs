@@ -1,8 +1,10 @@
 //! The one place of the feed that names the library.
 
+#[cfg(test)]
+pub(super) use sistrum::Seq;
 pub(super) use sistrum::{
-    Clock, Config, Conflict, Endpoint, Event, Family, Faults, Group, Instant, Interface, JoinOptions,
-    MediumChoice, MonotonicClock, Node, Order, Rank, Refused, Way,
+    Cause, Clock, Config, Conflict, Endpoint, Event, Family, Faults, Gap, Group, Holder, Instant, Interface,
+    JoinOptions, MediumChoice, MonotonicClock, Node, Order, Pace, PeerLosses, Rank, Refused, Way,
 };
 
 /// What a node tells, as far as the feed wants to know.

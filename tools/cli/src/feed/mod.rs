@@ -9,11 +9,13 @@
 
 mod api;
 mod frame;
+mod losses;
 mod members;
 mod named;
 mod options;
 mod place;
 mod publish;
+mod rate;
 mod seat;
 mod signals;
 mod sink;

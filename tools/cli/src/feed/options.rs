@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::api;
 use crate::capture::stream::Format;
 use crate::demo::{Medium, Pace};
 use crate::refusal::Refusal;
@@ -33,6 +34,14 @@ pub(crate) struct Publish {
     /// As fast as the group takes it, or so many times faster than it was captured.
     #[arg(long, value_name = "max|FACTOR", default_value = "max", value_parser = crate::demo::pace, allow_negative_numbers = true)]
     pub(super) pace: Pace,
+
+    /// The most that is sent: bits a second, or bytes where B says so [default: as fast as the group takes it].
+    #[arg(long, value_name = "100mbit|10MB", value_parser = super::rate::rate, allow_negative_numbers = true)]
+    pub(super) rate: Option<u64>,
+
+    /// How much of it may be sent at once.
+    #[arg(long, value_name = "64kB", default_value = "64kB", value_parser = super::rate::size, requires = "rate", allow_negative_numbers = true)]
+    pub(super) burst: u64,
 
     #[command(flatten)]
     pub(super) common: Common,
@@ -131,6 +140,11 @@ impl Publish {
             return Err(Refusal::new("messages of format binary carry no time: only --pace max is possible"));
         }
         Ok(())
+    }
+
+    /// What `--rate` and `--burst` ask for.
+    pub(super) fn limit_of_sending(&self) -> Option<api::Pace> {
+        self.rate.map(|rate| api::Pace { rate, burst: self.burst })
     }
 }
 

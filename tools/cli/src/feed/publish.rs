@@ -31,7 +31,7 @@ pub(super) fn run(options: &Publish) -> Result<ExitCode, Refusal> {
             Head::Message | Head::Waiting => {}
         }
     }
-    let seat = Seat::open(options, Role::Publisher, &[])?;
+    let seat = Seat::open(options, Role::Publisher, &[], options.limit_of_sending())?;
     seat.announce();
     if let Some(size) = stream.size() {
         seat.bar.set_length(size);
@@ -63,7 +63,7 @@ struct Publisher {
 enum Turn {
     /// There is more to cast now; the node gets its turn in between.
     Burst,
-    /// The next message is not due for so long, or has not come yet.
+    /// The next message is not due for so long, or has not come yet, or `--rate` holds it back.
     Ahead { wait: Duration },
     /// There is no room: this member holds it up.
     Held(Rank),
@@ -120,6 +120,7 @@ impl Publisher {
                 match self.seat.node.cast(&self.seat.group, Order::Fifo, &self.frame) {
                     Ok(()) => self.ended = true,
                     Err(Refused::Full { held_by, .. }) => holder = Some(held_by),
+                    Err(Refused::Paced { .. }) => {}
                     Err(refused) => return Err(Stop::wrong(refused)),
                 }
             }
@@ -153,6 +154,7 @@ impl Publisher {
             let held = holder.map(|rank| format!(", held up by {}", self.seat.name(rank)));
             self.seat.bar.set_message(format!("{} messages{}", self.cast, held.unwrap_or_default()));
             self.seat.show(self.stream.bytes_read());
+            self.seat.watch_losses();
         }
         Ok(())
     }
@@ -175,6 +177,7 @@ impl Publisher {
             match self.seat.node.cast(&self.seat.group, Order::Fifo, &self.frame) {
                 Ok(()) => {}
                 Err(Refused::Full { held_by, .. }) => return Ok(Turn::Held(held_by)),
+                Err(Refused::Paced { wait }) => return Ok(Turn::Ahead { wait }),
                 Err(refused) => {
                     return Err(Stop::BadInput(format!("message {}: {refused}", self.cast)));
                 }

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Stop;
 use super::api::{
     self, Clock, Config, Endpoint, Faults, Group, Happening, Instant, Interface, JoinOptions, MediumChoice,
-    MonotonicClock, Node, Rank,
+    MonotonicClock, Node, Pace, Rank,
 };
+use super::losses::{Losses, Watch};
 use super::members::{Members, Own, Role};
 use super::named::Named;
 use super::options::Common;
@@ -43,11 +44,18 @@ pub(super) struct Seat {
     look_at: Instant,
     /// Blocks received so far, and since when there are no more.
     sign: (u64, Instant),
+    watch: Watch,
 }
 
 impl Seat {
-    /// Opens the node and joins the group. Nothing waits for anybody yet. Who is late may hear `sources` only.
-    pub(super) fn open(options: &Common, role: Role, sources: &[IpAddr]) -> Result<Self, Refusal> {
+    /// Opens the node, which sends at this pace, and joins the group. Nothing waits for anybody yet. Who is late may hear
+    /// `sources` only.
+    pub(super) fn open(
+        options: &Common,
+        role: Role,
+        sources: &[IpAddr],
+        pace: Option<Pace>,
+    ) -> Result<Self, Refusal> {
         let named = Named::by(options, sources)?;
         let place = Place::before_list(options, role, &named)?;
         let address = place.as_ref().map(|place| place.interface.address);
@@ -60,12 +68,13 @@ impl Seat {
         let Place { interface, why } = place;
         let port = members.list.get(members.me).map_or(options.port.unwrap_or(0), SocketAddr::port);
         let signals = Signals::listen()?;
-        let mut node = Node::open(config(options, role, &interface, port))
-            .map_err(|error| refused(&error, options, &interface))?;
+        let mut config = config(options, role, &interface, port);
+        config.tuning.pace = pace;
+        let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
         let multicast = named.group;
         let joining = joining(role, &members, options, &named);
         let group = node.join(GROUP, joining).map_err(Refusal::new)?;
-        let (viewed, look_at, stop, left, sign) = Default::default();
+        let (viewed, look_at, stop, left, sign, watch) = Default::default();
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
         Ok(Self {
@@ -87,6 +96,7 @@ impl Seat {
             viewed,
             look_at,
             sign,
+            watch,
         })
     }
 
@@ -230,6 +240,20 @@ impl Seat {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.set_position(position);
+    }
+
+    /// Says what has been missing for long, if anything has.
+    pub(super) fn watch_losses(&mut self) {
+        let gaps = self.node.gaps(&self.group);
+        if let Some(line) = self.watch.look(self.node.now(), &gaps, |rank| name(&self.members, rank)) {
+            self.note(line);
+        }
+    }
+
+    /// The losses between this process and each other member.
+    pub(super) fn losses(&self) -> Vec<Losses> {
+        let all = self.node.losses(&self.group);
+        all.iter().map(|(rank, of)| Losses::new(*rank, self.name(*rank), of)).collect()
     }
 
     /// A member for people.

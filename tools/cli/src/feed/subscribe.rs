@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 pub(super) fn run(options: &Subscribe) -> Result<ExitCode, Refusal> {
     options.check()?;
     let role = if options.late { Role::Late } else { Role::Subscriber };
-    let mut seat = Seat::open(options, role, &options.sources)?;
+    let mut seat = Seat::open(options, role, &options.sources, None)?;
     let wanted = options.write || options.out.is_some();
     let sink = wanted.then(|| Sink::open(options.out.as_deref(), options.format)).transpose()?;
     seat.announce();
@@ -50,6 +50,7 @@ fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
         if now >= show_at {
             show_at = now.plus_ns(SHOW_EVERY_NS);
             seat.show(tally.next.unwrap_or(0));
+            seat.watch_losses();
         }
     }
     let verdict = tally.verdict();

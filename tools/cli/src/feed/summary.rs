@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Stop;
 use super::api::{Instant, Rank};
+use super::losses::{self, Losses};
 use super::members::Role;
 use super::seat::Seat;
 use crate::digest::Digest;
@@ -39,6 +40,10 @@ pub(super) struct Summary {
     group: Option<String>,
     endpoint: String,
     members: Vec<Row>,
+    /// What was lost between this process and each other member, and by what, as far as it can tell.
+    losses: Vec<Losses>,
+    /// How often less was sent at a time because losses repeated, without those that did not help.
+    reductions: u64,
 }
 
 /// A member of the list.
@@ -132,6 +137,8 @@ impl Summary {
             group: seat.multicast.map(|group| group.to_string()),
             endpoint: seat.node.endpoint().to_string(),
             members: rows(seat, &tallied.holds),
+            losses: seat.losses(),
+            reductions: counters.session.reductions - counters.session.reductions_undone,
         }
     }
 
@@ -175,7 +182,7 @@ impl Summary {
                 row.rank, row.endpoint, row.held_seconds, row.held_longest_seconds
             ));
         }
-        text
+        text + &losses::table(&self.losses)
     }
 }
 

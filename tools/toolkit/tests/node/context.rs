@@ -49,3 +49,21 @@ fn a_context_of_another_group_is_refused_and_so_is_one_before_the_view() {
     let node = &cluster.members[0].node;
     assert_eq!(node.has_reached(&alone, &here), Err(ContextError::OtherGroup));
 }
+
+#[test]
+fn a_context_is_stable_when_every_member_holds_it() {
+    let mut cluster = Cluster::open(3, Fan::Multicast, &config());
+    let group = cluster.members[0].group;
+    for order in Order::ALL {
+        cluster.members[0].node.cast(&group, order, b"before the action").expect("there is room");
+        let context = context_of(&cluster, 0);
+        let is_stable = |cluster: &Cluster| cluster.members[0].node.is_stable(&group, &context);
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(20);
+        while std::time::Instant::now() < until {
+            cluster.members[..2].iter_mut().for_each(|member| _ = member.poll());
+            assert_eq!(is_stable(&cluster), Ok(false), "{order}: one member has not been polled");
+        }
+        cluster.until("stability", |cluster| is_stable(cluster) == Ok(true));
+        cluster.settle();
+    }
+}

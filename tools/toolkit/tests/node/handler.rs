@@ -5,6 +5,32 @@ use sistrum::{Config, Error, Event, Group, JoinOptions, Node, Order, Rank};
 use std::time::Instant;
 
 #[test]
+fn all_of_many_groups_have_the_same_window_and_carry_messages() {
+    let names: Vec<_> = (0..64).map(|at| format!("group {at}")).collect();
+    let Crossed { nodes: [mut caster, mut hearer], groups } =
+        Crossed::open(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let windows: Vec<_> = groups.iter().map(|group| caster.window(group).unwrap()).collect();
+    assert!(windows.iter().all(|&window| window == windows[0]), "{windows:?}");
+    for (at, group) in groups.iter().enumerate() {
+        caster.cast(group, Order::Fifo, &[at as u8; 100]).unwrap();
+    }
+    let (started, mut heard) = (Instant::now(), vec![0; groups.len()]);
+    while heard != [1; 64] {
+        assert!(started.elapsed() < PATIENCE, "{heard:?}");
+        caster.poll(|_, _| Ok(())).unwrap();
+        hearer
+            .poll(|cx, event| {
+                let Event::Deliver(message) = event else { return Ok(()) };
+                let at = usize::from(message.bytes()[0]);
+                assert_eq!(cx.group(), groups[at], "a message is delivered in its group");
+                heard[at] += 1;
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
 fn a_reply_is_cast_from_inside_the_handler() {
     let mut cluster = Cluster::open(2, Fan::Multicast, &config());
     let [asker, echoer] = &mut cluster.members[..] else { panic!("two were opened") };
@@ -35,7 +61,8 @@ struct Crossed {
 
 impl Crossed {
     fn open(names: &[&str]) -> Self {
-        let mut nodes = [0, 1].map(|at| open_nth(&config(), at));
+        let config = Config { groups: names.len(), ..config() };
+        let mut nodes = [0, 1].map(|at| open_nth(&config, at));
         let members: Vec<_> = nodes.iter().map(Node::endpoint).collect();
         let options: Vec<_> =
             names.iter().map(|_| JoinOptions::members(members.clone()).multicast(multicast())).collect();

@@ -6,6 +6,7 @@ mod exchange;
 mod families;
 mod handler;
 mod idle;
+mod losses;
 mod pressure;
 mod readers;
 mod refusals;

@@ -176,6 +176,18 @@ fn a_pool_too_small_for_the_list_is_refused_and_nothing_is_joined() {
     let others = (1..=3).map(|at| Endpoint(([127, 0, 0, 1], at).into()));
     let members = std::iter::once(me).chain(others).collect();
     let error = refusal(node.join("a", JoinOptions::members(members).multicast(multicast())));
-    assert!(error.starts_with("pool_blocks: 24 free blocks leave less than"), "{error}");
+    assert!(
+        error.starts_with("pool_blocks: 32 blocks leave less than") && error.ends_with(" 75 would do"),
+        "{error}"
+    );
     node.join("a", JoinOptions::members(vec![me])).expect("nothing was half done");
+}
+
+#[test]
+fn a_group_more_than_the_pool_is_divided_among_is_refused() {
+    let mut node = open(&Config { groups: 1, ..config() });
+    let alone = JoinOptions::members(vec![node.endpoint()]);
+    node.join("a", alone.clone()).expect("one is one");
+    let error = refusal(node.join("b", alone));
+    assert_eq!(error, "groups: the pool is divided among 1, which are joined: 2 would do");
 }

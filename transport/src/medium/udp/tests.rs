@@ -315,6 +315,22 @@ fn a_group_opened_twice_is_one_channel() {
 }
 
 #[test]
+fn groups_are_sent_to_from_one_address_that_nobody_else_can_share() {
+    let [(mut one, _, _), (mut other, _, mut pool)] = pair(&UdpConfig::default());
+    let channels = [(); 2].map(|()| one.open_channel(FanOut::multicast(fresh_group())).unwrap());
+    assert_ne!(channels[0], channels[1]);
+    let thief = Socket::open(Family::V4).unwrap();
+    thief.share_address(true).unwrap();
+    let taken = thief.bind(one.local()).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    // What comes by unicast is for the control socket, whichever senders are beside it.
+    for _ in 0..10 {
+        other.send(Target::One(one.local()), b"to you", 1408).unwrap();
+    }
+    assert_eq!(drain(&mut one, &mut pool), 10);
+}
+
+#[test]
 fn a_send_to_where_nobody_is_harms_nothing() {
     let mut udp = Udp::open(UdpConfig::default()).unwrap();
     let gone = Udp::open(UdpConfig::default()).unwrap().local();

@@ -36,6 +36,7 @@ pub(crate) struct App {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) full: u64,
+    pub(crate) paced: u64,
     pub(crate) too_large: u64,
     pub(crate) broke: u64,
     pub(crate) in_parts: u64,
@@ -100,6 +101,11 @@ impl App {
                     "{held_by} cannot hold anybody back"
                 );
                 self.tally.full += 1;
+                self.next = Some(message);
+                false
+            }
+            Err(Refused::Paced { .. }) => {
+                self.tally.paced += 1;
                 self.next = Some(message);
                 false
             }
@@ -178,6 +184,7 @@ impl std::iter::Sum for Tally {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             full: sum.full + one.full,
+            paced: sum.paced + one.paced,
             too_large: sum.too_large + one.too_large,
             broke: sum.broke + one.broke,
             in_parts: sum.in_parts + one.in_parts,

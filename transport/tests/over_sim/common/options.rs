@@ -4,7 +4,7 @@ use fastrand::Rng;
 use sistrum_transport::id::Seq;
 use sistrum_transport::medium::SimOptions;
 use sistrum_transport::medium::true_size;
-use sistrum_transport::reliable::Tuning;
+use sistrum_transport::reliable::{Pace, Tuning};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) spare_strides: isize,
     pub(crate) slabs: usize,
     pub(crate) check_payload: bool,
+    /// How fast each may send.
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Options {
@@ -70,12 +72,18 @@ impl Options {
             spare_strides: pick(rng, &[0, 0, 1, 4, 31]),
             slabs: pick(rng, &[0, 1, 8]),
             check_payload,
+            pace: draw_pace(rng, block as u64),
         }
     }
 
     /// Times as on one host, but with the window and the checks of this run.
     pub(crate) fn tuning(&self) -> Tuning {
-        Tuning { window: self.window, check_payload: self.check_payload, ..Tuning::loopback() }
+        Tuning {
+            window: self.window,
+            check_payload: self.check_payload,
+            pace: self.pace,
+            ..Tuning::loopback()
+        }
     }
 }
 
@@ -110,6 +118,11 @@ fn draw_storm(rng: &mut Rng, block: usize, check_payload: bool) -> SimOptions {
 fn draw_start(rng: &mut Rng, window: u64) -> u64 {
     let wraps = pick(rng, &[0_u64, 1 << 31, 1 << 32, 1 << 33, 5 << 32, 1 << 48]);
     wraps.saturating_sub(rng.u64(0..3 * window))
+}
+
+fn draw_pace(rng: &mut Rng, block: u64) -> Option<Pace> {
+    let pace = Pace { rate: rng.u64(5_000_000..100_000_000), burst: block * pick(rng, &[1, 1, 3, 64]) };
+    (rng.u8(0..4) == 0).then_some(pace)
 }
 
 fn sometimes(rng: &mut Rng, probability: f64) -> f64 {

@@ -1,0 +1,180 @@
+//! One member as a reader knows it: its stream, what waits for room in it, and what the application is to be told.
+//!
+//! A batch may bring more than the window takes, and is delivered only when all of it was taken. What comes beyond the
+//! window while something before it can still be delivered is *parked*, and let in behind the delivery: so a reader
+//! never skips what it holds and could deliver. The park is bounded; beyond it a block is lost like any other.
+
+use super::super::SessionCounters;
+use super::super::config::{Entry, Member};
+use super::super::message::Message;
+use super::super::stream::Stream;
+use super::{ReaderConfig, ReaderEvent};
+use crate::id::{Endpoint, Rank, Seq};
+use crate::log::{RxBlock, RxPool};
+use crate::time::Instant;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// Blocks that wait for room: more than one batch of a cycle brings.
+const MAX_PARKED: usize = 512;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) endpoint: Endpoint,
+    pub(super) stream: Stream,
+    /// What the application is to be told before the next message: that it enters here, and has lost so many blocks.
+    entered: Option<Seq>,
+    lost: u64,
+    end: Option<Seq>,
+    parked: VecDeque<(Seq, RxBlock)>,
+}
+
+/// What every block needs.
+pub(super) struct Means<'a> {
+    pub(super) now: Instant,
+    pub(super) pool: &'a mut RxPool,
+    pub(super) rng: &'a mut fastrand::Rng,
+    pub(super) counters: &'a mut SessionCounters,
+}
+
+impl Source {
+    /// The member of this rank, that sends from `endpoint`.
+    pub(super) fn new(rank: Rank, endpoint: Endpoint, config: &ReaderConfig) -> Self {
+        let member = Member {
+            endpoint,
+            start: Seq(0),
+            entry: Entry::Live,
+            window: config.tuning.window,
+            receive_buffer: 0,
+            coalesces: true,
+        };
+        let stream = Stream::passive(rank, &member, &config.tuning);
+        let parked = VecDeque::with_capacity(MAX_PARKED);
+        Self { endpoint, stream, entered: None, lost: 0, end: None, parked }
+    }
+
+    /// The stream begins here, for me.
+    pub(super) fn enter(&mut self, seq: Seq) {
+        self.entered = Some(seq);
+    }
+
+    /// The member has said goodbye: its stream ends here.
+    pub(super) fn end_at(&mut self, end: Seq) {
+        self.end.get_or_insert(end);
+    }
+
+    /// Takes a block. One for which there is no room before a delivery is parked.
+    pub(super) fn take(&mut self, seq: Seq, block: RxBlock, means: &mut Means<'_>) {
+        // What is parked was sent before it, or was lost before.
+        if self.parked.is_empty() && self.is_in_reach(seq, means) {
+            return self.insert(seq, block, means);
+        }
+        if self.parked.len() == MAX_PARKED || means.pool.is_low() {
+            means.counters.refused_low += 1;
+            return means.pool.release(block);
+        }
+        self.parked.push_back((seq, block));
+    }
+
+    /// Gives up the oldest gap, unless something before it can still be delivered; returns whether it did.
+    pub(super) fn give_up(&mut self, means: &mut Means<'_>) -> bool {
+        if self.stream.is_ready() {
+            return false;
+        }
+        self.lost += self.stream.give_up(means.now, means.pool, means.rng);
+        true
+    }
+
+    /// Gives everything back to the pool.
+    pub(super) fn clear(&mut self, pool: &mut RxPool) {
+        self.parked.drain(..).for_each(|(_, block)| pool.release(block));
+        self.stream.clear(pool);
+    }
+
+    /// Tells the application what there is of this sender: first where it enters or goes on, then messages, then the end.
+    pub(super) fn poll(
+        &mut self,
+        rank: Rank,
+        means: &mut Means<'_>,
+        events: &mut usize,
+        tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        loop {
+            self.notify(rank, events, tell)?;
+            self.deliver(means, events, tell)?;
+            if !self.admit(means) {
+                break;
+            }
+        }
+        if self.end.is_some_and(|end| !self.stream.is_waiting() && self.stream.status().delivered >= end) {
+            tell(ReaderEvent::Left(rank))?;
+            // Said once: a stream that has ended has no second end.
+            self.end = Some(Seq(u64::MAX));
+            *events += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn notify(
+        &mut self,
+        rank: Rank,
+        events: &mut usize,
+        tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if let Some(seq) = self.entered {
+            tell(ReaderEvent::Reading(rank, seq))?;
+            self.entered = None;
+            *events += 1;
+        }
+        if self.lost > 0 {
+            tell(ReaderEvent::Gap(rank, self.lost))?;
+            self.lost = 0;
+            *events += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn deliver(
+        &mut self,
+        means: &mut Means<'_>,
+        events: &mut usize,
+        tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if !self.stream.is_ready() {
+            return ControlFlow::Continue(());
+        }
+        let before = *events;
+        let flow = self.stream.deliver(means.pool, means.counters, events, &mut |message: Message<'_>| {
+            tell(ReaderEvent::Deliver(message))
+        });
+        means.counters.delivered += (*events - before) as u64;
+        self.stream.release(means.pool);
+        flow
+    }
+
+    /// Lets in what is parked, as far as there is room; returns whether there may be more to tell by that.
+    fn admit(&mut self, means: &mut Means<'_>) -> bool {
+        let parked = self.parked.len();
+        while let Some(&(seq, _)) = self.parked.front() {
+            if !self.is_in_reach(seq, means) {
+                break;
+            }
+            let (seq, block) = self.parked.pop_front().expect("it was looked at");
+            self.insert(seq, block, means);
+        }
+        self.lost > 0 || parked > self.parked.len()
+    }
+
+    fn insert(&mut self, seq: Seq, block: RxBlock, means: &mut Means<'_>) {
+        self.stream.on_block(means.now, seq, block, means.pool, means.rng, means.counters);
+    }
+
+    /// Whether the window takes a block at `seq`, once what nobody waits for has made way.
+    fn is_in_reach(&mut self, seq: Seq, means: &mut Means<'_>) -> bool {
+        while !self.stream.reaches(seq) && !self.stream.is_ready() {
+            self.lost += self.stream.make_way(means.now, seq, means.pool, means.rng);
+        }
+        self.stream.reaches(seq)
+    }
+}
