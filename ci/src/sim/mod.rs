@@ -18,6 +18,8 @@ pub(crate) mod options;
 mod oracle;
 mod report;
 mod shrink;
+#[cfg(test)]
+mod twins;
 mod weather;
 mod whim;
 
