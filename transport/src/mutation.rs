@@ -100,6 +100,8 @@ mod present {
         DropDependency,
         /// What a stamp told is told again, as if it had not been.
         BaseResetLate,
+        /// A safe block is let through when its causes are there, held by all or not.
+        SafeAtOnce,
         /// A total block that has a place does not wait for those before it.
         IgnoreTurn,
         /// The holder leaves out a place before the blocks that it orders.

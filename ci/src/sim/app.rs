@@ -5,8 +5,7 @@ use super::history::{History, Message, Process, What};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
-use sistrum_ordering::Order;
-use sistrum_ordering::Rank;
+use sistrum_ordering::{Order, Promise, Rank, Seq};
 use sistrum_transport::reliable::{self, Refused, max_message};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
@@ -29,6 +28,7 @@ pub(super) struct App {
     /// It was told of a view: before that it casts nothing.
     has_view: bool,
     orders: Vec<Order>,
+    safe: f64,
     block: usize,
     largest: usize,
     /// When the next burst is cast, and how far apart bursts are at most.
@@ -53,8 +53,9 @@ impl App {
             own_totals: 0,
             has_view: false,
             orders: scenario.orders.clone(),
+            safe: scenario.safe,
             block: scenario.block,
-            largest: max_message(scenario.windows[me.0 as usize], scenario.block),
+            largest: max_message(scenario.windows[me.0 as usize], scenario.block).min(scenario.longest),
             next_at: Instant::default(),
             spread_ns: 1 + 20 * scenario.storm_ns / u64::from(messages.max(1)),
             refusals: scenario.refusals,
@@ -89,7 +90,13 @@ impl App {
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
         (0..burst)
-            .take_while(|_| self.cast(now, |order, bytes| sender.cast_as(order.into(), bytes), history))
+            .take_while(|_| {
+                self.cast(
+                    now,
+                    |promise, bytes| sender.cast_as(promise, bytes).map(|()| sender.open()),
+                    history,
+                )
+            })
             .count()
     }
 
@@ -117,7 +124,8 @@ impl App {
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
-            let replied = self.cast(now, |order, bytes| caster.cast(order, bytes), history);
+            let replied =
+                self.cast(now, |promise, bytes| caster.cast(promise, bytes).map(|()| caster.open()), history);
             self.counts.add(Fault::Reply, u64::from(replied));
         }
         ControlFlow::Continue(())
@@ -127,26 +135,29 @@ impl App {
     fn cast(
         &mut self,
         now: Instant,
-        cast: impl FnOnce(Order, &[u8]) -> Result<(), Refused>,
+        cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>,
         history: &mut History,
     ) -> bool {
         if self.left == 0 {
             return false;
         }
         let order = self.orders[self.rng.usize(..self.orders.len())];
+        let promise = Promise { order, safe: self.safe > 0.0 && self.rng.f64() < self.safe };
         let len = self.draw_len();
         self.compose(history.next_message(), len);
-        match cast(order, &self.scratch) {
-            Ok(()) => {
+        match cast(promise, &self.scratch) {
+            Ok(Seq(block)) => {
                 self.left -= 1;
                 self.own_totals += u32::from(order == Order::Total);
-                history.cast(now.0, self.process, order, len);
+                history.cast(now.0, self.process, promise, len, block);
                 true
             }
             Err(Refused::Full { .. }) => {
                 self.counts.add(Fault::FullWindow, 1);
                 false
             }
+            // What stamps take of each block is taken off the longest message.
+            Err(Refused::TooLarge { len, limit }) if order != Order::Fifo && len > limit => false,
             // A handler may run before its own view, when all that there is to tell is a conflict.
             Err(Refused::NoView) => false,
             Err(other) => panic!("{len} bytes: {other}"),

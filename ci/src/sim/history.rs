@@ -2,7 +2,7 @@
 //!
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
 
-use sistrum_ordering::{Order, Rank, View};
+use sistrum_ordering::{Order, Promise, Rank, View};
 use std::fmt;
 
 /// One incarnation of one member; an index into [`History::processes`].
@@ -31,7 +31,11 @@ pub(crate) struct Cast {
     /// Its number among all that its sender cast.
     pub(crate) number: u32,
     pub(crate) order: Order,
+    /// It asked to be delivered only when all hold it.
+    pub(crate) is_safe: bool,
     pub(crate) len: usize,
+    /// The block of its sender's stream that it ends in.
+    pub(crate) block: u64,
 }
 
 /// Something that a process did.
@@ -111,10 +115,18 @@ impl History {
         Message(self.casts.len() as u32)
     }
 
-    pub(crate) fn cast(&mut self, at_ns: u64, by: Process, order: Order, len: usize) -> Message {
+    pub(crate) fn cast(
+        &mut self,
+        at_ns: u64,
+        by: Process,
+        promise: impl Into<Promise>,
+        len: usize,
+        block: u64,
+    ) -> Message {
         let message = self.next_message();
         let number = &mut self.cast_by[by.0 as usize];
-        self.casts.push(Cast { by, number: *number, order, len });
+        let Promise { order, safe: is_safe } = promise.into();
+        self.casts.push(Cast { by, number: *number, order, is_safe, len, block });
         *number += 1;
         self.push(at_ns, by, What::Cast(message));
         message
@@ -171,8 +183,9 @@ impl History {
 
     /// A message as a reader of a report can find it again.
     pub(crate) fn named(&self, message: Message) -> String {
-        let Cast { by, number, order, .. } = self.cast_of(message);
-        format!("m{} ({order:?} {number} of {})", message.0, self.name(by))
+        let Cast { by, number, order, is_safe, .. } = self.cast_of(message);
+        let safe = if is_safe { "safe " } else { "" };
+        format!("m{} ({safe}{order:?} {number} of {})", message.0, self.name(by))
     }
 
     /// A process likewise.
@@ -221,8 +234,12 @@ pub(crate) mod tests {
             Self(history)
         }
 
-        pub(crate) fn cast(&mut self, by: u16, order: Order) -> Message {
-            self.0.cast(self.0.events.len() as u64, Process(by), order, 10)
+        pub(crate) fn cast(&mut self, by: u16, promise: impl Into<Promise>) -> Message {
+            self.cast_into(by, promise, 0)
+        }
+
+        pub(crate) fn cast_into(&mut self, by: u16, promise: impl Into<Promise>, block: u64) -> Message {
+            self.0.cast(self.0.events.len() as u64, Process(by), promise, 10, block)
         }
 
         pub(crate) fn deliver(&mut self, at: u16, message: Message) {

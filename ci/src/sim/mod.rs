@@ -1,7 +1,7 @@
 //! `cargo ci sim`: groups of the production protocols on a network in virtual time, everything drawn from one seed, judged by
 //! the properties of the model.
 //!
-//! A seed gives a [`Scenario`](options::Scenario); [`driver`] runs it and writes a [`History`](history::History); the
+//! A seed gives a `Scenario`; [`driver`] runs it and writes a `History`; the
 //! [`checker`]s judge that. The same seed gives the same history, in whatever thread. What judges is built with
 //! optimisation and with debug assertions: the command builds it, and starts it with the same arguments and `--here`.
 
@@ -18,6 +18,8 @@ pub(crate) mod options;
 mod oracle;
 mod report;
 mod shrink;
+#[cfg(test)]
+mod twins;
 mod weather;
 mod whim;
 

@@ -17,6 +17,10 @@ pub(crate) struct Scenario {
     pub(crate) messages: u32,
     /// Each cast has one of these.
     pub(crate) orders: Vec<Order>,
+    /// How often a cast asks to be safe too.
+    pub(crate) safe: f64,
+    /// Bytes of a message, at most.
+    pub(crate) longest: usize,
     /// How total order is found, and how stamps are told.
     pub(crate) total: TotalOptions,
     pub(crate) block: usize,
@@ -124,6 +128,8 @@ impl Scenario {
             death,
             spare_strides: pick(rng, &[0, 0, 1, 4, 31]),
             slabs: pick(rng, &[0, 1, 8]),
+            safe: pick(rng, &[0.0, 0.0, 0.2, 1.0]),
+            longest: usize::MAX,
         }
     }
 
@@ -183,6 +189,7 @@ impl Scenario {
             || if value == "off" { Ok(()) } else { Err(format!("{edit}: `off` is all that can be said")) };
         match name {
             "messages" => self.messages = number()?,
+            "longest" => self.longest = number()? as usize,
             "members" => self.set_members(number()?)?,
             "senders" => self.senders = (number()?.max(1) as u16).min(self.members),
             "storm_us" => self.storm_ns = u64::from(number()?) * 1_000,
@@ -226,13 +233,14 @@ impl Scenario {
             "stalls" => self.stalls = false,
             "death" => self.death = Death::None,
             "starts" => self.starts.fill(0),
+            "safe" => self.safe = 0.0,
             _ => return Err(format!("{name}: nothing of that name is drawn")),
         }
         Ok(())
     }
 
     /// What can be [turned off](Self::edit).
-    pub(crate) const SWITCHES: [&str; 19] = [
+    pub(crate) const SWITCHES: [&str; 20] = [
         "loss",
         "duplicate",
         "corrupt",
@@ -252,6 +260,7 @@ impl Scenario {
         "stalls",
         "death",
         "starts",
+        "safe",
     ];
 
     /// The faults that this run may bring.

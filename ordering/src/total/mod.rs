@@ -1,6 +1,6 @@
 //! Total order: a layer above causal order that delivers the total casts of all in one order.
 //!
-//! Who decides that order is a [`Sequencer`]: the holder of a token ([`token`]), or the turn of the ranks ([`rotating`]). Both read
+//! Who decides that order is a `Sequencer`: the holder of a token (`token.rs`), or the turn of the ranks (`rotating.rs`). Both read
 //! the streams in their order, without waiting for deliveries, and say whose block is next. It is delivered when its stamp is
 //! satisfied too; the order never contradicts the stamps.
 

@@ -538,8 +538,8 @@ impl<O: Outbound> Sender<O> {
 
     /// Casts a message that needs several blocks: all of them, or none.
     fn cast_fragments(&mut self, class: O::Class, message: &[u8], carried: usize) -> Result<(), Refused> {
-        // What its order needs of each block may leave less than half the window.
-        let limit = self.max_message.min((self.window - self.reserved - 2) as usize * carried);
+        // What its order needs of each block leaves less, and it must fit in half the window, where it comes back to me.
+        let limit = self.max_message.min((self.window / 2).saturating_sub(2).max(1) as usize * carried);
         if message.len() > limit {
             return Err(Refused::TooLarge { len: message.len(), limit });
         }

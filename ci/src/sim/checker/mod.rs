@@ -9,6 +9,7 @@ mod duplication;
 mod fifo;
 mod integrity;
 mod liveness;
+mod safe;
 mod stability;
 mod total;
 mod view;
@@ -120,7 +121,9 @@ impl Property {
             Self::ViewAgreement => Needs::History(view::is_agreed_on),
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
-            Self::SafePrefix => Needs::History(stability::is_held_by_all),
+            Self::SafePrefix => Needs::History(|history| {
+                stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history))
+            }),
             Self::Fifo => Needs::History(fifo::swaps),
             Self::ReliableFifo => Needs::History(fifo::gaps),
             Self::Causal => Needs::History(causal::swaps),
