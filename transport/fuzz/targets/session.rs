@@ -43,7 +43,7 @@ fn turn(session: &mut Session, pool: &mut RxPool, now: Instant, choice: u8) {
         let _ = session.sender().cast(&message[..usize::from(choice & 0x3f) * 2 + 8]);
     }
     session.poll_event(pool, &mut |_, event| {
-        let Event::Deliver(message) = event;
+        let Event::Deliver(message) = event else { return ControlFlow::Continue(()) };
         assert_eq!(message.len(), message.bytes().len());
         if choice & 0x80 != 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
