@@ -335,7 +335,8 @@ impl Node {
         self.groups.get(group)?.window()
     }
 
-    /// The most bytes that a message to this group may have, once there is a view.
+    /// The most bytes that a message to this group may have, once there is a view. What causal and total order write into each block is
+    /// taken off it: the refusal of a longer one names what is left.
     #[must_use]
     pub fn max_message(&self, group: &Group) -> Option<usize> {
         self.groups.get(group)?.max_message()
