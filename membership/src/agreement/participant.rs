@@ -94,7 +94,8 @@ impl Part {
     pub(super) fn promise(&mut self, ballot: Ballot) {
         self.has_yielded &= self.promised == Some(ballot);
         self.promised = Some(ballot);
-        if self.accepted.as_ref().is_some_and(|accepted| accepted.ballot < ballot) {
+        let is_over = self.accepted.as_ref().is_some_and(|accepted| accepted.ballot < ballot);
+        if is_over && !mutated!(ReportUnackedAsAcked) {
             self.accepted = None;
         }
     }
@@ -210,11 +211,10 @@ impl Agreement {
         if !self.part.is_frozen() || !self.is_sound(&proposal.value) {
             return;
         }
-        let is_low =
-            self.part.promised.is_some_and(|promised| promised > ballot) && !mutated!(AcceptLowerBallot);
-        if is_low || self.is_suspected(ballot.rank) {
+        let is_low = self.part.promised.is_some_and(|promised| promised > ballot);
+        let suspected = self.is_suspected(ballot.rank);
+        if (is_low || suspected) && !mutated!(AcceptLowerBallot) {
             let (next, promised) = (self.next(), self.part.promised);
-            let suspected = self.is_suspected(ballot.rank);
             return self.send_to(ballot.rank, Message::Refuse { next, promised, suspected });
         }
         self.part.promise(ballot);

@@ -24,6 +24,7 @@ fn draw(seed: u64) -> (Weather, u8) {
         leaves: often(rng, 0.003),
         syncs: often(rng, 0.02),
         storm_ns: rng.u64(50_000_000..600_000_000),
+        pulls: [0.6, 2.0, 2.5][rng.usize(..3)],
         late: [0.02, 0.02, 0.3][rng.usize(..3)],
         deadly: rng.bool().then(|| (Step::ALL[rng.usize(..Step::ALL.len())], rng.f64() * 0.5)),
     };

@@ -33,6 +33,8 @@ pub(crate) struct Weather {
     pub(crate) storm_ns: u64,
     /// How often a message comes very late.
     pub(crate) late: f64,
+    /// How many others a process hears blocks from in a step, at most.
+    pub(crate) pulls: f64,
     /// Whoever comes to this step dies there, with this probability.
     pub(crate) deadly: Option<(Step, f64)>,
 }
@@ -430,7 +432,7 @@ impl World {
     /// Blocks are cast, received and delivered; members hear each other in their view.
     fn travel(&mut self, at: usize) {
         let Some((number, me)) = self.place(at) else { return };
-        let (casts, pulls) = (self.rng.u8(0..4) == 0, self.rng.u8(0..3));
+        let (casts, pulls) = (self.rng.u8(0..4) == 0, (self.rng.f64() * self.weather.pulls).round() as u8);
         let process = self.processes[at].as_mut().expect("it has a place");
         if casts && process.streams.limit.is_none() {
             process.streams.held[me] += 1;
@@ -632,7 +634,10 @@ impl World {
                     assert!(std::mem::take(&mut process.is_wedged), "resumed unwedged");
                     self.count("resumed");
                 }
-                Some(Outcome::Excluded { .. }) => {
+                Some(Outcome::Excluded { number }) => {
+                    let is_in =
+                        self.views.get(&number.0).is_some_and(|roster| roster.members.contains(&process.me));
+                    assert!(!is_in, "{at} is excluded from view {number}, which it is in");
                     process.is_out = true;
                     process.out_at = Some(self.now);
                     self.count("excluded");
