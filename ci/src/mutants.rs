@@ -52,7 +52,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
                 "--test",
                 "agreement",
             ];
-            step::run(Command::new("cargo").args(test).args(["every_mutation", "--", "--nocapture"]))
+            step::run(step::cargo().args(test).args(["every_mutation", "--", "--nocapture"]))
         }),
     }
 }

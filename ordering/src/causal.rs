@@ -6,6 +6,7 @@
 use crate::delay::DelayQueue;
 use crate::order::{Order, Promise};
 use crate::timestamp::{StampWriter, Stamps};
+use crate::truth;
 use crate::wire::{SAFE, STAMPED};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::mutated;
@@ -258,9 +259,12 @@ impl Outbound for Stamper {
         self.writer.see(rank, to);
     }
 
-    fn seal(&mut self, _seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
+    fn seal(&mut self, seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
         if bare {
             return 0;
+        }
+        if self.open.order != Order::Fifo {
+            truth::sealed(seq, self.writer.seen());
         }
         let safe = if self.open.safe { SAFE } else { 0 };
         let is_stamped = self.open.order != Order::Fifo && self.writer.write(writer);

@@ -8,7 +8,7 @@ use super::node::{Birth, Node};
 use super::options::Scenario;
 use super::weather::{LONG_NS, Strike, Weather};
 use fastrand::Rng;
-use sistrum_ordering::{BootId, Rank};
+use sistrum_ordering::{BootId, Rank, truth};
 use sistrum_transport::medium::Network;
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
@@ -35,6 +35,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run(scenario: &Scenario) -> Outcome {
     let history = RefCell::new(History::default());
     let (mut effective, mut took_ns) = (Counts::default(), 0);
+    truth::record(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(scenario, &history);
         world.run();

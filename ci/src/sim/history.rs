@@ -2,11 +2,13 @@
 //!
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
 
-use sistrum_ordering::{Order, Promise, Rank, View};
+use sistrum_ordering::truth::Note;
+use sistrum_ordering::{Order, Promise, Rank, Seq, View};
+use std::collections::HashMap;
 use std::fmt;
 
 /// One incarnation of one member; an index into [`History::processes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Process(pub(crate) u16);
 
 /// One cast; an index into [`History::casts`].
@@ -79,6 +81,16 @@ pub(crate) struct Ending {
     pub(crate) beyond: u64,
 }
 
+/// Stamps of sealed blocks, and of those that others have read.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    /// By process and sequence.
+    sealed: HashMap<(Process, u64), Vec<Seq>>,
+    /// How many were read that were known, and the first one that was read as another.
+    pub(crate) compared: u64,
+    pub(crate) wrong: Option<String>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -90,6 +102,8 @@ pub(crate) struct History {
     cast_by: Vec<u32>,
     /// Indices of the events of each process.
     of: Vec<Vec<u32>>,
+    /// What stamps say, where they are written and where they are read.
+    pub(crate) stamps: Stamps,
     /// What the world did, before which event, and when.
     weather: Vec<(usize, u64, String)>,
 }
@@ -135,6 +149,40 @@ impl History {
     pub(crate) fn crash(&mut self, at_ns: u64, process: Process) {
         self.processes[process.0 as usize].is_crashed = true;
         self.push(at_ns, process, What::Crash);
+    }
+
+    /// What `process` wrote or read in a stamp.
+    pub(crate) fn stamp(&mut self, process: Process, note: Note) {
+        match note {
+            Note::Sealed { seq, vector } => {
+                self.stamps.sealed.insert((process, seq.0), vector);
+            }
+            Note::Read { rank, seq, vector } => self.compare(process, rank, seq, &vector),
+        }
+    }
+
+    fn compare(&mut self, reader: Process, rank: Rank, seq: Seq, read: &[Seq]) {
+        let life = self.who(reader).life;
+        let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_newcomer;
+        let Some(at) = self.processes.iter().position(is_sender) else { return };
+        // Whoever has sealed a block need not read it, and may have forgotten it.
+        if at == usize::from(reader.0) {
+            return;
+        }
+        let Some(sealed) = self.stamps.sealed.get(&(Process(at as u16), seq.0)) else { return };
+        self.stamps.compared += 1;
+        // A sender's own entry is the sequence itself.
+        let differs = (0..)
+            .map(Rank)
+            .zip(sealed.iter().zip(read))
+            .find(|(k, (sealed, read))| *k != rank && sealed != read);
+        if let Some((k, (sealed, read))) = differs
+            && self.stamps.wrong.is_none()
+        {
+            let (reader, sender) = (self.name(reader), self.name(Process(at as u16)));
+            self.stamps.wrong =
+                Some(format!("{sender} sealed block {seq} with {sealed} of {k}, {reader} reads {read}"));
+        }
     }
 
     pub(crate) fn weather(&mut self, at_ns: u64, what: String) {

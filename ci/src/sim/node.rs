@@ -7,7 +7,7 @@ use super::history::{Ending, History, Process, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
-use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq};
+use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq, truth};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
@@ -102,6 +102,7 @@ impl Node {
         };
         let work = self.cycle.turn(&mut self.group, &mut handler).expect("the network is never broken");
         assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
+        truth::take().into_iter().for_each(|note| history.borrow_mut().stamp(process, note));
         let busy_sends = self.cycle.counters().busy_sends;
         let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
         // An event that was refused is offered again soon, whatever the timers say.

@@ -135,7 +135,7 @@ impl Property {
             Self::StabilityReported => Needs::Healing(stability::is_reported),
             Self::Bounded => Needs::Healing(bounded::check),
             Self::Soundness => Needs::Driver,
-            Self::TimestampTruth => Needs::NotYet("the stamps of blocks in the history"),
+            Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
             Self::SyncOrder => Needs::NotYet("gbcast"),
             Self::ReplyLaw => Needs::NotYet("group calls"),
             Self::TransferCut => Needs::NotYet("state transfer"),
@@ -174,7 +174,9 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
 mod tests {
     use super::super::history::tests::Told;
     use super::*;
-    use sistrum_ordering::Order;
+    use crate::sim::history::Process;
+    use sistrum_ordering::truth::Note;
+    use sistrum_ordering::{Order, Rank, Seq};
 
     #[test]
     fn a_good_history_has_no_fault() {
@@ -191,6 +193,19 @@ mod tests {
         told.deliver(1, fifo);
         assert_eq!(judge(&told.0, false), []);
         assert_eq!(judge(&told.0, true), []);
+    }
+
+    #[test]
+    fn a_stamp_that_is_read_as_another_is_found() {
+        let mut told = Told::of(3);
+        let vector = |of: [u64; 3]| of.map(Seq).to_vec();
+        told.0.stamp(Process(0), Note::Sealed { seq: Seq(4), vector: vector([5, 1, 2]) });
+        let read = |vector| Note::Read { rank: Rank(0), seq: Seq(4), vector };
+        told.0.stamp(Process(1), read(vector([4, 1, 2])));
+        assert_eq!((judge(&told.0, false), told.0.stamps.compared), (Vec::new(), 1));
+        told.0.stamp(Process(2), read(vector([4, 1, 3])));
+        let found: Vec<_> = judge(&told.0, false).into_iter().map(|violation| violation.property).collect();
+        assert_eq!(found, [Property::TimestampTruth]);
     }
 
     #[test]
