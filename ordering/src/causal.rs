@@ -234,21 +234,22 @@ impl Outbound for Stamper {
     #[inline]
     fn joins(&self, class: Promise) -> bool {
         // A block has a stamp for all of its messages: those that need none may come along. Totals keep to themselves.
-        class == self.open || (class, self.open) == (Order::Fifo.into(), Order::Causal.into())
+        let comes_along = !class.order.spans_senders() && self.open.order != Order::Total;
+        class == self.open || comes_along && !class.safe && !self.open.safe
     }
 
     fn open(&mut self, class: Promise) -> usize {
         self.open = class;
-        self.reserve = if class.order == Order::Fifo { 0 } else { self.writer.reserve() };
+        self.reserve = if class.order.spans_senders() { self.writer.reserve() } else { 0 };
         self.reserve
     }
 
     fn max_reserve(&self, class: Promise) -> usize {
-        if class.order == Order::Fifo { 0 } else { self.writer.max_len() }
+        if class.order.spans_senders() { self.writer.max_len() } else { 0 }
     }
 
     fn fits(&self, rank: Rank, to: Seq) -> bool {
-        self.open.order == Order::Fifo || self.writer.len_with(rank, to) <= self.reserve
+        !self.open.order.spans_senders() || self.writer.len_with(rank, to) <= self.reserve
     }
 
     #[inline]
@@ -263,11 +264,11 @@ impl Outbound for Stamper {
         if bare {
             return 0;
         }
-        if self.open.order != Order::Fifo {
+        if self.open.order.spans_senders() {
             truth::sealed(seq, self.writer.seen());
         }
         let safe = if self.open.safe { SAFE } else { 0 };
-        let is_stamped = self.open.order != Order::Fifo && self.writer.write(writer);
+        let is_stamped = self.open.order.spans_senders() && self.writer.write(writer);
         safe | if is_stamped { STAMPED } else { 0 }
     }
 

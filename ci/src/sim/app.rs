@@ -157,7 +157,7 @@ impl App {
                 false
             }
             // What stamps take of each block is taken off the longest message.
-            Err(Refused::TooLarge { len, limit }) if order != Order::Fifo && len > limit => false,
+            Err(Refused::TooLarge { len, limit }) if order.spans_senders() && len > limit => false,
             // A handler may run before its own view, when all that there is to tell is a conflict.
             Err(Refused::NoView) => false,
             Err(other) => panic!("{len} bytes: {other}"),

@@ -319,7 +319,7 @@ fn draw_orders(rng: &mut Rng, orders: &[Order]) -> Vec<Order> {
 
 /// Any size, as long as a block has room for the longest stamp beside a message.
 fn draw_block(rng: &mut Rng, members: u16, orders: &[Order]) -> usize {
-    let needs_stamps = orders != [Order::Fifo];
+    let needs_stamps = orders.iter().any(|order| order.spans_senders());
     let least = if needs_stamps { 160 + 14 * usize::from(members) } else { 0 };
     let sizes: Vec<usize> =
         [128, 160, 256, 512, 1408, 4096].into_iter().filter(|size| *size >= least).collect();

@@ -55,12 +55,12 @@ impl Walk<'_> {
         let message = history.delivery(event)?;
         let Cast { by, order, is_safe, block, .. } = history.cast_of(message);
         let mut needed = match order {
-            Order::Fifo => vec![0; history.processes.len()],
+            Order::Unordered | Order::Fifo => vec![0; history.processes.len()],
             _ => self.past[message.0 as usize].clone(),
         };
         // The first block that need not be held.
         needed[by.0 as usize] = block + 1;
-        if order != Order::Fifo {
+        if order.spans_senders() {
             raise(&mut self.known[at], &needed);
         }
         if order == Order::Total {
