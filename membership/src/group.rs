@@ -1,13 +1,15 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
 use crate::handshake::{Conflict, Handshake};
+use crate::pairs::{self, Incoming, Outgoing};
 use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
     TotalOptions, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
-use sistrum_transport::protocol::{Payload, Protocol, Transmit};
+use sistrum_transport::mutated;
+use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
 use sistrum_transport::reliable::{
     self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
@@ -50,6 +52,8 @@ pub struct GroupConfig {
     pub coalesces: bool,
     /// Blocks of the largest window of another member that my receive buffers have room for.
     pub max_window: usize,
+    /// Blocks of the window of what I send to one other alone.
+    pub pair_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
     /// How total order is found, and how stamps are told: the same at all members.
@@ -81,6 +85,8 @@ pub enum Event<'a> {
     View(&'a View),
     /// A message.
     Deliver(Message<'a>),
+    /// A message that was sent to me alone.
+    Direct(Message<'a>),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
     /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
@@ -89,18 +95,27 @@ pub enum Event<'a> {
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
 #[derive(Debug, Default)]
-pub struct Caster<'a>(Option<&'a mut Sender>);
+pub struct Caster<'a>(Option<(&'a mut Sender, &'a mut Outgoing)>);
 
 impl Caster<'_> {
     /// The same caster, for a shorter time.
     pub fn reborrow(&mut self) -> Caster<'_> {
-        Caster(self.0.as_deref_mut())
+        Caster(self.0.as_mut().map(|(sender, outgoing)| (&mut **sender, &mut **outgoing)))
+    }
+
+    /// Sends one message to one other member, as [`Group::send`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        let (sender, outgoing) = self.0.as_mut().ok_or(Refused::NoView)?;
+        outgoing.send(sender, to, message)
     }
 
     /// The block that casts go into at present; the first one before there is a view.
     #[must_use]
     pub fn open(&self) -> Seq {
-        self.0.as_ref().map_or(Seq(0), |sender| sender.open())
+        self.0.as_ref().map_or(Seq(0), |(sender, _)| sender.open())
     }
 
     /// Casts one message in this order.
@@ -109,7 +124,7 @@ impl Caster<'_> {
     /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
     pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(promise.into(), message)
+        self.0.as_mut().ok_or(Refused::NoView)?.0.cast_as(promise.into(), message)
     }
 }
 
@@ -131,6 +146,12 @@ struct Running {
     view: View,
     told: bool,
     session: Session,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// By rank: its next cast could be handed over, and nothing that was sent to me alone can go before it.
+    offered: Vec<bool>,
+    /// I leave when what I sent to others alone has come to them.
+    is_leaving: bool,
 }
 
 impl Group {
@@ -200,6 +221,22 @@ impl Group {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
     }
 
+    /// Sends one message to one other member alone, in causal order with the casts: it is handed over behind everything that I have
+    /// been handed and have cast, and what I cast or send later comes behind it.
+    ///
+    /// # Errors
+    /// As a cast, and [`Refused::NoMember`].
+    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        running.outgoing.send(running.session.sender(), to, message)
+    }
+
+    /// Whether blocks of this group id are mine: the group's, or those of pairs in it.
+    #[must_use]
+    pub fn owns(&self, id: GroupId) -> bool {
+        id == self.id || pairs::direction(self.id, id).is_some()
+    }
+
     /// The streams of the view, once there is one.
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
@@ -222,7 +259,9 @@ impl Group {
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.session.stream().is_settled() && running.outgoing.is_settled())
     }
 
     /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.
@@ -262,14 +301,15 @@ impl Group {
     /// Says goodbye once everything that I cast has been delivered by all.
     pub fn leave(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
-            running.session.leave(now);
+            running.is_leaving = true;
+            running.try_leave(now);
         }
     }
 
     /// Whether the goodbye has been said; without a view there is nobody to say it to.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| running.session.has_left())
+        self.running.as_ref().is_none_or(|running| !running.is_leaving && running.session.has_left())
     }
 
     /// The member that gates me and was heard least recently, and when.
@@ -282,7 +322,12 @@ impl Group {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         let counters = self.running.as_ref().map(|running| running.session.counters()).unwrap_or_default();
-        SessionCounters { foreign: counters.foreign + self.early, ..counters }
+        let pairs = self.running.as_ref().map_or(0, |running| running.incoming.malformed());
+        SessionCounters {
+            foreign: counters.foreign + self.early,
+            malformed_frames: counters.malformed_frames + pairs,
+            ..counters
+        }
     }
 
     /// Takes a block whose header was decoded already, and that is of this group.
@@ -299,7 +344,7 @@ impl Group {
             return pool.release(block);
         }
         match &mut self.running {
-            Some(running) => running.session.handle_block(now, from, header, block, pool),
+            Some(running) => running.handle_block(now, (self.id, from), header, block, pool),
             None => {
                 self.early += 1;
                 pool.release(block);
@@ -359,15 +404,138 @@ impl Group {
             view: FIRST_VIEW,
             me: view.me(),
             members,
-            channel: config.channel,
+            to: Target::Channel(config.channel),
             index: config.index,
+            lane: 0,
             block: config.block,
             limits: config.limits,
             tuning: config.tuning,
             seed: config.seed,
         };
+        let outgoing = Outgoing::new(&session, config.pair_window);
+        let incoming = Incoming::new(&session, config.pair_window);
         let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
-        self.running = Some(Running { view, told: false, session });
+        let offered = vec![false; view.members().len()];
+        self.running =
+            Some(Running { view, told: false, session, outgoing, incoming, offered, is_leaving: false });
+    }
+}
+
+impl Running {
+    fn handle_block(
+        &mut self,
+        now: Instant,
+        (group, from): (GroupId, Endpoint),
+        header: &Header,
+        block: RxBlock,
+        pool: &mut RxPool,
+    ) {
+        let Some(up) = pairs::direction(group, header.group) else {
+            return self.session.handle_block(now, from, header, block, pool);
+        };
+        let Some(rank) = self.view.rank_of(from).filter(|rank| *rank != self.view.me()) else {
+            return pool.release(block);
+        };
+        // The lower rank sends where it goes up.
+        if (self.view.me() < rank) == up {
+            self.outgoing.handle_block(now, (rank, from), header, block, pool);
+        } else {
+            self.incoming.handle_block(now, (rank, from), header, block, pool);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        self.session.handle_timeout(now, pool);
+        self.outgoing.handle_timeout(now, pool);
+        self.incoming.handle_timeout(now, pool);
+        self.try_leave(now);
+    }
+
+    /// Says goodbye once nobody waits for what I sent him alone.
+    fn try_leave(&mut self, now: Instant) {
+        if self.is_leaving && self.outgoing.is_settled() {
+            self.is_leaving = false;
+            self.session.leave(now);
+        }
+    }
+
+    /// The session that sends by this lane.
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
+        let Some(lane) = transmit.lane.checked_sub(1) else {
+            return self.session.transmit_bytes(transmit, pool);
+        };
+        let rank = Rank(lane / 2);
+        let pair = if lane % 2 == 0 { self.outgoing.session(rank) } else { self.incoming.session(rank) };
+        pair.map_or((&[], 1), |session| session.transmit_bytes(transmit, pool))
+    }
+
+    fn poll_incoming<H>(
+        session: &mut Session,
+        outgoing: &mut Outgoing,
+        incoming: &mut Incoming,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        if !incoming.has_pending() {
+            return 0;
+        }
+        let (sender, layer) = session.split();
+        let delivered = layer.causal().delivered_up_to();
+        incoming.poll_event(delivered, pool, &mut |message: Message<'_>| {
+            handler(&mut Caster(Some((sender, outgoing))), Event::Direct(message))
+        })
+    }
+
+    /// Hands over what has come to all, and to me alone.
+    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Self { session, outgoing, incoming, offered, .. } = self;
+        let (mut events, mut left) = (0, None);
+        loop {
+            let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
+            if handed > 0 {
+                offered.fill(false);
+            }
+            events += handed;
+            let mut again = false;
+            events += session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
+                let event = match event {
+                    reliable::Event::Left(rank) => {
+                        left = Some(rank);
+                        Event::Left(rank)
+                    }
+                    reliable::Event::Deliver(message) => {
+                        // A cast waits a moment where something waits that was sent to me alone: what may go now may be its cause.
+                        let from = usize::from(message.from().0);
+                        if incoming.has_pending() && !offered[from] && !mutated!(SendAtOnce) {
+                            (offered[from], again) = (true, true);
+                            return ControlFlow::Break(());
+                        }
+                        offered.fill(false);
+                        Event::Deliver(message)
+                    }
+                };
+                handler(&mut Caster(Some((sender, outgoing))), event)
+            });
+            if !again {
+                break;
+            }
+        }
+        events += Self::poll_incoming(session, outgoing, incoming, pool, handler);
+        if let Some(rank) = left {
+            outgoing.depart(rank, pool);
+            incoming.depart(rank, pool);
+        }
+        let (sender, _) = session.split();
+        incoming.release(pool);
+        outgoing.poll(pool);
+        outgoing.release(sender);
+        events
     }
 }
 
@@ -377,7 +545,7 @@ impl Protocol for Group {
 
     fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         match Header::decode(pool.bytes(&block)) {
-            Ok(header) if header.group == self.id => self.handle_block(now, from, &header, block, pool),
+            Ok(header) if self.owns(header.group) => self.handle_block(now, from, &header, block, pool),
             _ => {
                 self.early += 1;
                 pool.release(block);
@@ -387,7 +555,7 @@ impl Protocol for Group {
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
         match &mut self.running {
-            Some(running) => running.session.handle_timeout(now, pool),
+            Some(running) => running.handle_timeout(now, pool),
             None => self.handshake.on_timeout(now),
         }
         // Alone in the list, there is nobody to hear.
@@ -404,8 +572,8 @@ impl Protocol for Group {
         while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
             // Nothing is cast into a view that the application has not been told of.
             let told = self.running.as_mut().filter(|running| running.told);
-            let sender = told.map(|running| running.session.sender());
-            if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
+            let caster = told.map(|running| (running.session.sender(), &mut running.outgoing));
+            if handler(&mut Caster(caster), Event::Conflict(*endpoint, *conflict)).is_break() {
                 return events;
             }
             self.conflicts_told += 1;
@@ -413,35 +581,37 @@ impl Protocol for Group {
         }
         let Some(running) = &mut self.running else { return events };
         if !running.told {
-            let caster = &mut Caster(Some(running.session.sender()));
+            let caster = &mut Caster(Some((running.session.sender(), &mut running.outgoing)));
             if handler(caster, Event::View(&running.view)).is_break() {
                 return events;
             }
             running.told = true;
             events += 1;
         }
-        events
-            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
-                match event {
-                    reliable::Event::Left(rank) => handler(&mut Caster(Some(sender)), Event::Left(rank)),
-                    reliable::Event::Deliver(message) => {
-                        handler(&mut Caster(Some(sender)), Event::Deliver(message))
-                    }
-                }
-            })
+        events + running.poll_event(pool, handler)
     }
 
     fn seal(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             running.session.seal(now);
+            running.outgoing.seal(now);
+            running.incoming.seal(now);
         }
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if let Some((to, slot)) = self.handshake.take() {
-            return Some(Transmit { to, group: self.config.index, payload: Payload::Setup { slot } });
+            return Some(Transmit {
+                to,
+                group: self.config.index,
+                lane: 0,
+                payload: Payload::Setup { slot },
+            });
         }
-        self.running.as_mut()?.session.poll_transmit(now)
+        let Running { session, outgoing, incoming, .. } = self.running.as_mut()?;
+        // Acknowledgements of what came to me alone, and what goes to one alone: others may wait for either.
+        let pairs = incoming.poll_transmit(now).or_else(|| outgoing.poll_transmit(now));
+        pairs.or_else(|| session.poll_transmit(now))
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
@@ -450,20 +620,25 @@ impl Protocol for Group {
                 let bytes = self.handshake.bytes(slot);
                 (bytes, bytes.len())
             }
-            (_, Some(running)) => running.session.transmit_bytes(transmit, pool),
+            (_, Some(running)) => running.transmit_bytes(transmit, pool),
             (_, None) => (&[], 1),
         }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.running {
-            Some(running) => running.session.poll_timeout(),
+            Some(Running { session, outgoing, incoming, .. }) => {
+                let pairs = [outgoing.poll_timeout(), incoming.poll_timeout()];
+                pairs.into_iter().chain([session.poll_timeout()]).flatten().min()
+            }
             None => self.handshake.timeout(),
         }
     }
 
     fn awaits_control(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| running.session.awaits_control())
+        self.running.as_ref().is_none_or(|Running { session, outgoing, incoming, .. }| {
+            session.awaits_control() || outgoing.awaits_control() || incoming.awaits_control()
+        })
     }
 }
 

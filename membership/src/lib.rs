@@ -6,6 +6,7 @@
 pub mod agreement;
 mod group;
 mod handshake;
+mod pairs;
 pub mod step;
 
 pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};

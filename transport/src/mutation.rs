@@ -114,6 +114,12 @@ mod present {
         PassTooEarly,
         /// What a block holds behind its first message is not delivered.
         OneMessagePerBlock,
+        /// What is sent to one alone does not count what stands in the open block.
+        SendWithoutSealing,
+        /// What is cast later does not wait until what was sent to one alone is held.
+        NeverHold,
+        /// What was sent to one alone is handed over whatever it depends on.
+        SendAtOnce,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

@@ -1,7 +1,7 @@
 //! The application of one process: it casts in bursts, refuses, stalls, replies, and writes down what it is handed.
 
 use super::faults::{Counts, Fault};
-use super::history::{History, Message, Process, What};
+use super::history::{History, Message, Process, Sent, What};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
@@ -13,8 +13,18 @@ use std::ops::ControlFlow;
 
 /// Bytes that name a message, at its beginning.
 const NAME: usize = 4;
+/// What the name of a message has that is sent to one member alone.
+const SENT: u32 = 1 << 31;
 /// Longer messages cost time and try nothing new.
 const LARGE: usize = 32_000;
+
+/// How something is said.
+enum Speech {
+    /// To all.
+    Cast(Promise),
+    /// To one.
+    Send(Rank),
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +46,10 @@ pub(super) struct App {
     spread_ns: u64,
     refusals: f64,
     replies: f64,
+    sends: f64,
+    /// Members, and my rank.
+    members: u16,
+    me: Rank,
     pub(super) stalled_until: Instant,
     scratch: Vec<u8>,
     pub(super) counts: Counts,
@@ -60,6 +74,9 @@ impl App {
             spread_ns: 1 + 20 * scenario.storm_ns / u64::from(messages.max(1)),
             refusals: scenario.refusals,
             replies: scenario.replies,
+            sends: scenario.sends,
+            members: scenario.members,
+            me,
             stalled_until: Instant::default(),
             scratch: Vec::new(),
             counts: Counts::default(),
@@ -86,14 +103,22 @@ impl App {
         if !self.has_view || self.left == 0 || now < self.next_at {
             return 0;
         }
-        let Ok(sender) = group.sender() else { return 0 };
+        if group.sender().is_err() {
+            return 0;
+        }
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
         (0..burst)
             .take_while(|_| {
                 self.cast(
                     now,
-                    |promise, bytes| sender.cast_as(promise, bytes).map(|()| sender.open()),
+                    |speech, bytes| match speech {
+                        Speech::Send(to) => group.send(to, bytes).map(|()| Seq(0)),
+                        Speech::Cast(promise) => {
+                            let sender = group.sender()?;
+                            sender.cast_as(promise, bytes).map(|()| sender.open())
+                        }
+                    },
                     history,
                 )
             })
@@ -109,7 +134,10 @@ impl App {
         history: &mut History,
     ) -> ControlFlow<()> {
         let is_stalled = now < self.stalled_until;
-        if is_stalled || (self.refusals > 0.0 && self.rng.f64() < self.refusals) {
+        // What was sent to one alone gives its place away where it is refused: that is asked for, and nothing to be judged.
+        let is_direct = matches!(event, Event::Direct(_));
+        let refuses = is_stalled || (self.refusals > 0.0 && self.rng.f64() < self.refusals);
+        if refuses && !is_direct {
             self.counts.add(if is_stalled { Fault::Stall } else { Fault::Refusal }, 1);
             return ControlFlow::Break(());
         }
@@ -119,13 +147,20 @@ impl App {
                 What::Install(Box::new((*view).clone()))
             }
             Event::Deliver(message) => self.identify(message, history),
+            Event::Direct(message) => self.identify_send(message, history),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Left(rank) => panic!("{rank} never said goodbye"),
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
-            let replied =
-                self.cast(now, |promise, bytes| caster.cast(promise, bytes).map(|()| caster.open()), history);
+            let replied = self.cast(
+                now,
+                |speech, bytes| match speech {
+                    Speech::Send(to) => caster.send(to, bytes).map(|()| Seq(0)),
+                    Speech::Cast(promise) => caster.cast(promise, bytes).map(|()| caster.open()),
+                },
+                history,
+            );
             self.counts.add(Fault::Reply, u64::from(replied));
         }
         ControlFlow::Continue(())
@@ -135,17 +170,20 @@ impl App {
     fn cast(
         &mut self,
         now: Instant,
-        cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>,
+        cast: impl FnOnce(Speech, &[u8]) -> Result<Seq, Refused>,
         history: &mut History,
     ) -> bool {
         if self.left == 0 {
             return false;
         }
+        if self.sends > 0.0 && self.rng.f64() < self.sends {
+            return self.send(now, cast, history);
+        }
         let order = self.orders[self.rng.usize(..self.orders.len())];
         let promise = Promise { order, safe: self.safe > 0.0 && self.rng.f64() < self.safe };
         let len = self.draw_len();
         self.compose(history.next_message(), len);
-        match cast(promise, &self.scratch) {
+        match cast(Speech::Cast(promise), &self.scratch) {
             Ok(Seq(block)) => {
                 self.left -= 1;
                 self.own_totals += u32::from(order == Order::Total);
@@ -162,6 +200,52 @@ impl App {
             Err(Refused::NoView) => false,
             Err(other) => panic!("{len} bytes: {other}"),
         }
+    }
+
+    /// Sends to one member alone, likewise.
+    fn send(
+        &mut self,
+        now: Instant,
+        send: impl FnOnce(Speech, &[u8]) -> Result<Seq, Refused>,
+        history: &mut History,
+    ) -> bool {
+        let mut to = Rank(self.rng.u16(0..self.members - 1));
+        to.0 += u16::from(to >= self.me);
+        let len = self.rng.usize(NAME..self.block);
+        self.compose(Message(SENT | history.next_send().0), len);
+        match send(Speech::Send(to), &self.scratch) {
+            Ok(_) => {
+                self.left -= 1;
+                self.counts.add(Fault::Send, 1);
+                history.send(now.0, self.process, to, len);
+                true
+            }
+            Err(Refused::Full { .. } | Refused::TooLarge { .. } | Refused::NoView) => {
+                // It may be the only thing that is left, and never fit.
+                self.left -= u32::from(self.left > 0);
+                false
+            }
+            Err(other) => panic!("{len} bytes to {to}: {other}"),
+        }
+    }
+
+    /// Which message was sent to me.
+    fn identify_send(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
+        let (from, len) = (message.from(), message.len());
+        let alien = What::Alien { from, len };
+        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
+        let name = u32::from_le_bytes(*name);
+        let sent = Sent(name & !SENT);
+        let is_known = history.sends.get(sent.0 as usize).is_some_and(|send| {
+            send.len == len
+                && history.who(send.by).rank == from
+                && send.life == history.who(self.process).life
+        });
+        self.compose(Message(name), len);
+        if name & SENT == 0 || !is_known || self.scratch != message.bytes() {
+            return alien;
+        }
+        What::Receive(sent)
     }
 
     /// Lengths that lie where it hurts.

@@ -15,6 +15,19 @@ pub(crate) struct Process(pub(crate) u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Message(pub(crate) u32);
 
+/// One message to one member alone; an index into [`History::sends`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sent(pub(crate) u32);
+
+/// What is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Send {
+    pub(crate) by: Process,
+    pub(crate) life: u32,
+    pub(crate) to: Rank,
+    pub(crate) len: usize,
+}
+
 /// Who a process is.
 #[derive(Debug, Clone)]
 pub(crate) struct Who {
@@ -55,6 +68,8 @@ pub(crate) enum What {
     Install(Box<View>),
     Cast(Message),
     Deliver(Message),
+    Send(Sent),
+    Receive(Sent),
     /// Something was delivered that nobody cast like that.
     Alien {
         from: Rank,
@@ -82,7 +97,7 @@ pub(crate) struct Ending {
 }
 
 /// Stamps of sealed blocks, and of those that others have read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Stamps {
     /// By process and sequence.
     sealed: HashMap<(Process, u64), Vec<Seq>>,
@@ -92,10 +107,11 @@ pub(crate) struct Stamps {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     pub(crate) processes: Vec<Who>,
     pub(crate) casts: Vec<Cast>,
+    pub(crate) sends: Vec<Send>,
     pub(crate) events: Vec<Event>,
     pub(crate) endings: Vec<Ending>,
     /// How many messages each process has cast.
@@ -144,6 +160,18 @@ impl History {
         *number += 1;
         self.push(at_ns, by, What::Cast(message));
         message
+    }
+
+    /// The name that the next send will have.
+    pub(crate) fn next_send(&self) -> Sent {
+        Sent(self.sends.len() as u32)
+    }
+
+    pub(crate) fn send(&mut self, at_ns: u64, by: Process, to: Rank, len: usize) -> Sent {
+        let sent = self.next_send();
+        self.sends.push(Send { by, life: self.who(by).life, to, len });
+        self.push(at_ns, by, What::Send(sent));
+        sent
     }
 
     pub(crate) fn crash(&mut self, at_ns: u64, process: Process) {
@@ -197,6 +225,25 @@ impl History {
         self.casts[message.0 as usize]
     }
 
+    /// The member of this rank in a life of the group.
+    pub(crate) fn member(&self, life: u32, rank: Rank) -> Option<Process> {
+        let is_it = |who: &Who| who.life == life && who.rank == rank && !who.is_newcomer;
+        self.processes.iter().position(is_it).map(|at| Process(at as u16))
+    }
+
+    /// Whether something can be asked of a process once nothing hinders it: it is of the last life of the group, and lives.
+    pub(crate) fn is_alive(&self, process: Process) -> bool {
+        let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
+        let who = self.who(process);
+        who.life == last && !who.is_newcomer && !who.is_crashed
+    }
+
+    /// A send as a reader of a report can find it again.
+    pub(crate) fn named_send(&self, sent: Sent) -> String {
+        let Send { by, to, .. } = self.sends[sent.0 as usize];
+        format!("s{} (from {} to {to} alone)", sent.0, self.name(by))
+    }
+
     /// All processes, by index.
     pub(crate) fn all(&self) -> impl Iterator<Item = Process> {
         (0..self.processes.len() as u16).map(Process)
@@ -223,10 +270,7 @@ impl History {
 
     /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive.
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
-        let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
-        let (to, by) = (self.who(process), self.who(self.cast_of(message).by));
-        let counts = |who: &Who| who.life == last && !who.is_newcomer && !who.is_crashed;
-        counts(to) && counts(by)
+        self.is_alive(process) && self.is_alive(self.cast_of(message).by)
     }
 
     /// A message as a reader of a report can find it again.
@@ -258,6 +302,8 @@ impl fmt::Display for History {
                     writeln!(f, "casts {}, {} bytes", self.named(*message), self.cast_of(*message).len)?
                 }
                 What::Deliver(message) => writeln!(f, "delivers {}", self.named(*message))?,
+                What::Send(sent) => writeln!(f, "sends {}", self.named_send(*sent))?,
+                What::Receive(sent) => writeln!(f, "receives {}", self.named_send(*sent))?,
                 What::Start => writeln!(f, "starts as {}", self.name(*process))?,
                 other => writeln!(f, "{other:?}")?,
             }
@@ -288,6 +334,10 @@ pub(crate) mod tests {
 
         pub(crate) fn cast_into(&mut self, by: u16, promise: impl Into<Promise>, block: u64) -> Message {
             self.0.cast(self.0.events.len() as u64, Process(by), promise, 10, block)
+        }
+
+        pub(crate) fn send(&mut self, by: u16, to: Rank) -> Sent {
+            self.0.send(self.0.events.len() as u64, Process(by), to, 10)
         }
 
         pub(crate) fn deliver(&mut self, at: u16, message: Message) {

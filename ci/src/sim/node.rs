@@ -40,6 +40,8 @@ pub(super) struct Node {
     drifts: bool,
 }
 
+/// Blocks of the window of what is sent to one member alone.
+pub(super) const PAIR_WINDOW: usize = 8;
 /// What was sealed in one cycle may be looked at in the next; more than a few are a fault.
 const MAX_SPINS: u32 = 100;
 
@@ -196,7 +198,8 @@ fn strides(scenario: &Scenario, rank: u16) -> usize {
         true => all,
         false => all - scenario.windows[rank as usize],
     };
-    needed + scenario.spare_strides
+    let pairs = if scenario.sends > 0.0 { usize::from(scenario.members - 1) * PAIR_WINDOW } else { 0 };
+    needed + pairs + scenario.spare_strides
 }
 
 fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, seed: u64) -> GroupConfig {
@@ -218,6 +221,7 @@ fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, se
         receive_buffer: capabilities.receive_buffer,
         coalesces: capabilities.coalesces,
         max_window: *scenario.windows.iter().max().expect("there are members"),
+        pair_window: PAIR_WINDOW,
         tuning: scenario.tuning(rank),
         order: scenario.total,
         // Each life of a stream begins where the one before it did: what is left of that one is in reach.

@@ -17,6 +17,8 @@ pub(crate) struct Scenario {
     pub(crate) messages: u32,
     /// Each cast has one of these.
     pub(crate) orders: Vec<Order>,
+    /// How often a message is sent to one member alone.
+    pub(crate) sends: f64,
     /// How often a cast asks to be safe too.
     pub(crate) safe: f64,
     /// Bytes of a message, at most.
@@ -130,6 +132,8 @@ impl Scenario {
             slabs: pick(rng, &[0, 1, 8]),
             safe: pick(rng, &[0.0, 0.0, 0.2, 1.0]),
             longest: usize::MAX,
+            // The judge of what is sent to one keeps a number for each pair and message.
+            sends: if members <= 12 { pick(rng, &[0.0, 0.0, 0.1, 0.5]) } else { 0.0 },
         }
     }
 
@@ -234,13 +238,14 @@ impl Scenario {
             "death" => self.death = Death::None,
             "starts" => self.starts.fill(0),
             "safe" => self.safe = 0.0,
+            "sends" => self.sends = 0.0,
             _ => return Err(format!("{name}: nothing of that name is drawn")),
         }
         Ok(())
     }
 
     /// What can be [turned off](Self::edit).
-    pub(crate) const SWITCHES: [&str; 20] = [
+    pub(crate) const SWITCHES: [&str; 21] = [
         "loss",
         "duplicate",
         "corrupt",
@@ -261,6 +266,7 @@ impl Scenario {
         "death",
         "starts",
         "safe",
+        "sends",
     ];
 
     /// The faults that this run may bring.
@@ -292,6 +298,7 @@ impl Scenario {
             (Fault::Refusal, self.refusals > 0.0),
             (Fault::Stall, self.stalls),
             (Fault::Reply, self.replies > 0.0),
+            (Fault::Send, self.sends > 0.0),
             (Fault::Fragments, true),
             (Fault::FullWindow, true),
             (Fault::Crash, matches!(self.death, Death::One | Death::OneComesBack)),

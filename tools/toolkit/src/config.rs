@@ -187,6 +187,13 @@ impl Config {
         Ok(1 << share.ilog2())
     }
 
+    /// Blocks of the window of what is sent to one member alone: all pairs of all groups fit in half of what the windows of
+    /// the groups leave free.
+    pub(crate) fn pair_window_for(&self, members: usize) -> usize {
+        let share = self.pool_blocks / 8 / self.groups / members.saturating_sub(1).max(1);
+        1 << share.clamp(MIN_WINDOW, MAX_PAIR_WINDOW).ilog2()
+    }
+
     /// The receive buffers that all this takes.
     pub(crate) fn pool(&self) -> PoolConfig {
         // What is kept in coalesced buffers fills at least half of them.
@@ -197,6 +204,8 @@ impl Config {
 
 /// Less is no window: half of it has to hold a message.
 const MIN_WINDOW: usize = 8;
+/// More is not needed to keep one member busy.
+const MAX_PAIR_WINDOW: usize = 64;
 /// Channels of a medium have numbers of 16 bits.
 const MAX_GROUPS: usize = u16::MAX as usize;
 /// Bytes of slabs for each byte of strides.

@@ -33,6 +33,19 @@ impl Joined {
         self.member_mut().ok_or(Refused::NoView)?.sender()
     }
 
+    pub(crate) fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        self.member_mut().ok_or(Refused::NoView)?.send(to, message)
+    }
+
+    /// Whether blocks of this group id are for it.
+    #[inline]
+    pub(crate) fn owns(&self, id: GroupId) -> bool {
+        match self {
+            Self::Member(group) => group.owns(id),
+            Self::Reader(own, _) => *own == id,
+        }
+    }
+
     pub(crate) fn view(&self) -> Option<&View> {
         self.member()?.view()
     }
@@ -220,6 +233,7 @@ impl Protocol for Joined {
 fn of_member(event: membership::Event<'_>) -> Event<'_> {
     match event {
         membership::Event::Deliver(message) => Event::Deliver(message),
+        membership::Event::Direct(message) => Event::Direct(message),
         membership::Event::View(view) => Event::View(view),
         membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),

@@ -144,6 +144,7 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
+            pair_window: self.config.pair_window_for(count),
             tuning,
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
@@ -206,6 +207,17 @@ impl Node {
     ) -> Result<(), Refused> {
         write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(promise.into(), len)?);
         Ok(())
+    }
+
+    /// Sends one message to one other member alone, in causal order with the casts of the group: it is handed over, as
+    /// [`Event::Direct`], behind everything that I have been handed and have cast, and what I cast or send later comes behind it. That
+    /// later part waits here until the member holds the message, about a round trip. The first message to a member takes memory.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), with a window of its own for each member; and [`Refused::NoMember`] when it is me, or nobody.
+    #[inline]
+    pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.send(to, message)
     }
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.

@@ -3,7 +3,7 @@
 use super::Tuning;
 use super::sender::RunLimits;
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
-use crate::medium::Channel;
+use crate::protocol::Target;
 
 /// Everything that a session is built from; a new view builds a new one.
 #[derive(Debug, Clone)]
@@ -18,10 +18,12 @@ pub struct SessionConfig {
     pub me: Rank,
     /// All members, by rank.
     pub members: Vec<Member>,
-    /// What reaches all of them.
-    pub channel: Channel,
+    /// What reaches all the others.
+    pub to: Target,
     /// Index of the group among those of its node.
     pub index: u16,
+    /// Which of the group's sessions this is: see [`Transmit::lane`](crate::protocol::Transmit::lane).
+    pub lane: u16,
     /// Bytes of a block.
     pub block: usize,
     /// What the medium carries in one send.

@@ -29,8 +29,10 @@ struct Fragmented<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// One that lies in one piece.
     #[inline]
-    pub(super) fn whole(from: Rank, bytes: &'a [u8]) -> Self {
+    #[must_use]
+    pub fn whole(from: Rank, bytes: &'a [u8]) -> Self {
         Self { from, body: Body::Whole(bytes) }
     }
 

@@ -5,6 +5,7 @@
 
 mod bounded;
 mod causal;
+mod direct;
 mod duplication;
 mod fifo;
 mod integrity;
@@ -126,12 +127,16 @@ impl Property {
             }),
             Self::Fifo => Needs::History(fifo::swaps),
             Self::ReliableFifo => Needs::History(fifo::gaps),
-            Self::Causal => Needs::History(causal::swaps),
+            Self::Causal => {
+                Needs::History(|history| causal::swaps(history).or_else(|| direct::order(history)))
+            }
             Self::ReliableCausal => Needs::History(causal::gaps),
             Self::Total => Needs::History(total::check),
             Self::Witness => Needs::History(witness::check),
             Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
-            Self::Termination => Needs::Healing(liveness::termination),
+            Self::Termination => Needs::Healing(|history| {
+                liveness::termination(history).or_else(|| direct::termination(history))
+            }),
             Self::StabilityReported => Needs::Healing(stability::is_reported),
             Self::Bounded => Needs::Healing(bounded::check),
             Self::Soundness => Needs::Driver,
