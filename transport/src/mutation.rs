@@ -66,6 +66,8 @@ mod present {
         DeliverFragmentEarly,
         /// What is stable is freed, delivered or not.
         FreeOnStableOnly,
+        /// What is delivered and stable is freed only when nothing behind it is held, or when its place is needed.
+        FreeWhenQuiet,
         /// The sender gives away what all hold and not all have delivered.
         LogFreedOnStable,
         /// An ack says all that is known to exist, held or not.

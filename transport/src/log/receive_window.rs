@@ -59,6 +59,12 @@ impl ReceiveWindow {
         self.mask + 1
     }
 
+    /// Blocks that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
     /// Whether this sequence can be held, and is not.
     #[must_use]
     pub fn wants(&self, seq: Seq) -> bool {

@@ -229,6 +229,18 @@ impl<O: Outbound> Sender<O> {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
+    /// Everything before it has been delivered by every other member, as far as is known here.
+    #[must_use]
+    pub fn delivered(&self) -> Seq {
+        self.flow.delivered()
+    }
+
+    /// Blocks of the log that are not released, the open one among them when something has been written into it.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.cast_up_to().since(self.log.oldest())
+    }
+
     /// Every message that was cast so far ends before this block: one that is still open counts.
     #[must_use]
     pub fn cast_up_to(&self) -> Seq {

@@ -144,6 +144,18 @@ impl<L: Layer> Session<L> {
         self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
     }
 
+    /// Every block before it in the stream of `rank` has been delivered here to its last byte; `None` for no member.
+    #[must_use]
+    pub fn delivered_of(&self, rank: Rank) -> Option<Seq> {
+        self.streams.get(rank.0 as usize)?.as_ref().map(|stream| stream.status().delivered)
+    }
+
+    /// Blocks that are kept of all streams, my own log not counted.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.streams.iter().flatten().map(Stream::kept).sum()
+    }
+
     /// Says goodbye once everything that I cast has been delivered by all: then I gate nobody any more. Nothing can be cast
     /// from now on.
     pub fn leave(&mut self, now: Instant) {

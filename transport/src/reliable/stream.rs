@@ -373,6 +373,11 @@ impl Stream {
         StatusEntry { rank: self.origin, received, delivered: self.cursor.seq }
     }
 
+    /// Blocks that are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.window.held()
+    }
+
     /// Everything before it is held, or was.
     pub(super) fn held(&self) -> Seq {
         self.window.next()
@@ -510,7 +515,8 @@ impl Stream {
         } else {
             self.stable.min(self.cursor.seq)
         };
-        if to > self.window.base() {
+        let waits_for_quiet = mutated!(FreeWhenQuiet) && to < self.window.next();
+        if to > self.window.base() && !waits_for_quiet {
             self.window.release(to, pool);
         }
     }
@@ -527,6 +533,9 @@ impl Stream {
             let implied = Seq(seq.0 + 1 - self.window.capacity());
             self.stable = self.stable.max(implied);
             self.release(pool);
+            if mutated!(FreeWhenQuiet) {
+                self.window.release(self.stable.min(self.cursor.seq).max(self.window.base()), pool);
+            }
         }
     }
 

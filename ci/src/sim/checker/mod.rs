@@ -133,7 +133,9 @@ impl Property {
             Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
             Self::Termination => Needs::Healing(liveness::termination),
             Self::StabilityReported => Needs::Healing(stability::is_reported),
-            Self::Bounded => Needs::Healing(bounded::check),
+            Self::Bounded => Needs::History(|history| {
+                bounded::check(history).or_else(|| bounded::is_of_the_unstable(history))
+            }),
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::NotYet("the stamps of blocks in the history"),
             Self::SyncOrder => Needs::NotYet("gbcast"),
