@@ -65,6 +65,8 @@ impl Medium for Pipe {
         Ok(Channel(0))
     }
 
+    fn relist(&mut self, _: Channel, _: &[Endpoint]) {}
+
     fn receive(
         &mut self,
         pool: &mut RxPool,

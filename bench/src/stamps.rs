@@ -190,6 +190,10 @@ impl Medium for Tap {
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
         self.inner.open_channel(fan_out)
     }
+
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        self.inner.relist(channel, others);
+    }
     fn receive(
         &mut self,
         pool: &mut RxPool,

@@ -38,7 +38,23 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
             command.args(["--only", only]);
         }
         step::run(&mut command)
-    })
+    })?;
+    match &options.only {
+        Some(_) => Ok(()),
+        None => report.step("mutants of agreement", |_| {
+            let test = [
+                "test",
+                "--quiet",
+                "-p",
+                "sistrum-membership",
+                "--features",
+                "mutants",
+                "--test",
+                "agreement",
+            ];
+            step::run(Command::new("cargo").args(test).args(["every_mutation", "--", "--nocapture"]))
+        }),
+    }
 }
 
 /// All of them, as every change must pass.

@@ -3,8 +3,10 @@
 //! **This crate reads no clock, draws no randomness, starts no thread and does no IO.**
 #![forbid(unsafe_code)]
 
+pub mod agreement;
 mod group;
 mod handshake;
+pub mod step;
 
 pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};
 pub use handshake::Conflict;

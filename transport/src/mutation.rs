@@ -41,21 +41,23 @@ mod present {
     use std::cell::Cell;
 
     macro_rules! mutations {
-        ($($(#[doc = $what:literal])+ $name:ident,)*) => {
+        ($($(#[$of_list:meta])+ $list:ident { $($(#[doc = $what:literal])+ $name:ident,)* })*) => {
             /// What can be broken on purpose.
             #[derive(Debug, Clone, Copy, PartialEq, Eq)]
             pub enum Mutation {
-                $($(#[doc = $what])+ $name,)*
+                $($($(#[doc = $what])+ $name,)*)*
             }
 
             impl Mutation {
-                /// All of them, each with its name and what it does.
-                pub const ALL: &[(Self, &str, &str)] = &[$((Self::$name, stringify!($name), concat!($($what),+)),)*];
+                $($(#[$of_list])+
+                pub const $list: &[(Self, &str, &str)] = &[$((Self::$name, stringify!($name), concat!($($what),+)),)*];)*
             }
         };
     }
 
     mutations! {
+        /// Those that the simulator must catch, each with its name and what it does.
+        ALL {
         /// A NAK does not name the first gap, which counts as asked for.
         ForgetNakRange,
         /// A NAK that was not answered is never said again.
@@ -114,6 +116,36 @@ mod present {
         PassTooEarly,
         /// What a block holds behind its first message is not delivered.
         OneMessagePerBlock,
+        }
+        /// Those of agreement on views, which its own seeded runs must catch, likewise.
+        AGREEMENT {
+        /// Who joins is not ranked behind those who stay.
+        WrongRanksAfterJoin,
+        /// Half of a view may go on, with its oldest member or without.
+        HalfIsPrimaryOnBothSides,
+        /// A member takes part in a lower ballot than it has promised.
+        AcceptLowerBallot,
+        /// What a member has acknowledged is not told to a later coordinator.
+        ForgetAcked,
+        /// What a member has accepted counts as acknowledged, its blocks held or not.
+        ReportUnackedAsAcked,
+        /// The cut is what the coordinator holds.
+        CutOfCoordinatorOnly,
+        /// The cut is what all hold, not what any holds.
+        CutIsMinimum,
+        /// A cut is acknowledged before its blocks are held.
+        AckWithoutBlocks,
+        /// A view is decided before anybody has acknowledged it.
+        InstallBeforeQuorum,
+        /// A sync cast that was delivered is asked for again.
+        SyncTwice,
+        /// A suspicion is never withdrawn.
+        NeverWithdraw,
+        /// A decision is told once.
+        NeverRepeatCommit,
+        /// Too few decide all the same.
+        WedgedGoesOn,
+        }
     }
 
     thread_local! {

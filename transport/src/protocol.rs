@@ -34,6 +34,12 @@ pub trait Protocol {
     /// Closes open blocks that would otherwise wait although there is nothing else to do.
     fn seal(&mut self, now: Instant);
 
+    /// Whom a channel by unicast reaches from now on, where a view that was installed has changed that: asked before anything of
+    /// the cycle is sent, until it is `None`.
+    fn poll_route(&mut self) -> Option<Route<'_>> {
+        None
+    }
+
     /// The next thing to send, or `None` when everything that may be sent now has been taken.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 
@@ -49,6 +55,15 @@ pub trait Protocol {
     /// Whether control is awaited with impatience (a gap is open, a window is full), so that the control socket is
     /// worth an empty poll in every cycle.
     fn awaits_control(&self) -> bool;
+}
+
+/// Whom a channel reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// The channel.
+    pub channel: Channel,
+    /// The other members.
+    pub others: &'a [Endpoint],
 }
 
 /// Something to send: what, and to whom.

@@ -47,6 +47,10 @@ impl<M: Medium> Medium for Whim<M> {
         self.inner.open_channel(fan_out)
     }
 
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        self.inner.relist(channel, others);
+    }
+
     fn receive(
         &mut self,
         pool: &mut RxPool,

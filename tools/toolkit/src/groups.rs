@@ -4,7 +4,7 @@ use crate::joined::Joined;
 use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
-use sistrum_transport::protocol::{Protocol, Transmit};
+use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::Message;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
@@ -194,6 +194,10 @@ impl Protocol for Groups {
 
     fn seal(&mut self, now: Instant) {
         self.groups.iter_mut().for_each(|group| group.seal(now));
+    }
+
+    fn poll_route(&mut self) -> Option<Route<'_>> {
+        self.groups.iter_mut().find_map(Protocol::poll_route)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

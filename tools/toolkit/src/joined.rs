@@ -6,7 +6,7 @@ use crate::{
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
-use sistrum_transport::protocol::{Protocol, Transmit};
+use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::{Reader, ReaderEvent};
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
@@ -193,6 +193,10 @@ impl Protocol for Joined {
 
     fn seal(&mut self, now: Instant) {
         whichever!(self, protocol => protocol.seal(now));
+    }
+
+    fn poll_route(&mut self) -> Option<Route<'_>> {
+        self.member_mut()?.poll_route()
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {

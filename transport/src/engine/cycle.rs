@@ -179,6 +179,9 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
     }
 
     fn transmit<P: Protocol>(&mut self, protocol: &mut P) -> Result<usize, MediumError> {
+        while let Some(route) = protocol.poll_route() {
+            self.medium.relist(route.channel, route.others);
+        }
         for sent in 0..MAX_SENDS {
             let Some(transmit) = self.pending.take().or_else(|| protocol.poll_transmit(self.now)) else {
                 return Ok(sent);

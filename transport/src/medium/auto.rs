@@ -152,6 +152,10 @@ impl Medium for Chosen {
         Ok(channel)
     }
 
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        self.udp.relist(channel, others);
+    }
+
     #[inline]
     fn receive(
         &mut self,
@@ -201,6 +205,10 @@ impl Medium for Any {
 
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
         whichever!(self, medium => medium.open_channel(fan_out))
+    }
+
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        whichever!(self, medium => medium.relist(channel, others));
     }
 
     #[inline]

@@ -134,6 +134,22 @@ pub(super) fn conforms<C: Cluster>(mut new: impl FnMut() -> C) {
     empty_datagrams_of_strangers_are_harmless(&mut new());
     an_exhausted_pool_drops_counts_and_recovers(&mut new());
     neighbours_do_not_mix(&mut new());
+    a_changed_list_is_who_is_reached(&mut new());
+}
+
+/// By multicast, whoever listens is reached whatever the list says.
+fn a_changed_list_is_who_is_reached<C: Cluster>(cluster: &mut C) {
+    let mut all = members(cluster, 3, roomy());
+    let (one, other) = (all[1].local(), all[2].local());
+    let by_list = matches!(cluster.fan_out(&[one, other]), FanOut::Unicast(_));
+    for (others, reached) in [(vec![one], [1, 0]), (vec![other, one], [1, 1]), (vec![], [0, 0])] {
+        let channel = all[0].channel;
+        all[0].medium.relist(channel, &others);
+        all[0].cast(&[others.len() as u8; 9], 9);
+        for (at, count) in [1, 2].into_iter().zip(if by_list { reached } else { [1, 1] }) {
+            receive(cluster, &mut all[at], count);
+        }
+    }
 }
 
 fn a_cast_reaches_all_but_its_sender<C: Cluster>(cluster: &mut C) {

@@ -39,6 +39,10 @@ pub trait Medium {
     /// When the address cannot be used; the message names it.
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError>;
 
+    /// A channel by unicast reaches `others` from now on, as a view that was installed says. One by multicast reaches whoever
+    /// listens: nothing changes.
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]);
+
     /// Appends up to about `quota` blocks to `inbox`, kept in `pool`, without waiting.
     ///
     /// A coalesced run is taken whole, and each socket has a quota of its own, so that a full one starves no other.

@@ -226,12 +226,21 @@ impl Medium for Sim {
         if let FanOut::Multicast { group, .. } = &fan_out {
             self.core.borrow_mut().subscribe(*group, self.index);
         }
-        let known = self.routes.iter().position(|route| *route == fan_out);
+        // A list is its channel's own: it may change.
+        let is_list = matches!(fan_out, FanOut::Unicast(_));
+        let known = self.routes.iter().position(|route| *route == fan_out && !is_list);
         let at = known.unwrap_or(self.routes.len());
         if known.is_none() {
             self.routes.push(fan_out);
         }
         Ok(Channel(u16::try_from(at).expect("a process has fewer than 65536 channels")))
+    }
+
+    fn relist(&mut self, Channel(at): Channel, others: &[Endpoint]) {
+        if let FanOut::Unicast(members) = &mut self.routes[usize::from(at)] {
+            members.clear();
+            members.extend_from_slice(others);
+        }
     }
 
     fn receive(

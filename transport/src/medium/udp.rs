@@ -142,8 +142,8 @@ impl Udp {
             self.is_of_family("member", member)?;
         }
         let others = members.iter().filter(|&&member| member != self.local);
-        self.routes
-            .push(Route::Each { destinations: others.map(|&member| Destination::new(member)).collect() });
+        let destinations = others.map(|&member| Destination::new(member)).collect();
+        self.routes.push(Route::Each { destinations });
         self.data_by_control = true;
         Ok(channel(self.routes.len() - 1))
     }
@@ -180,6 +180,14 @@ impl Medium for Udp {
             FanOut::Multicast { group, sources } => self.open_group(group, &sources),
             FanOut::Unicast(members) => self.open_list(&members),
         }
+    }
+
+    fn relist(&mut self, Channel(at): Channel, others: &[Endpoint]) {
+        let Route::Each { destinations } = &mut self.routes[usize::from(at)] else { return };
+        destinations.clear();
+        let others = others.iter().filter(|&&member| member != self.local);
+        destinations.extend(others.map(|&member| Destination::new(member)));
+        self.outlet.forget_unfinished();
     }
 
     fn receive(

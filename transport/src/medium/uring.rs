@@ -151,6 +151,10 @@ impl Medium for Uring {
         self.udp.open_channel(fan_out)
     }
 
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        self.udp.relist(channel, others);
+    }
+
     #[inline]
     fn receive(
         &mut self,

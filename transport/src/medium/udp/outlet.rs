@@ -58,6 +58,11 @@ impl Outlet {
         self.walk(target, destinations.len(), (run, segment), &mut put)
     }
 
+    /// The destinations have changed: what stopped half-way begins again with the first.
+    pub(super) fn forget_unfinished(&mut self) {
+        self.unfinished = None;
+    }
+
     pub(super) fn counters(&self) -> MediumCounters {
         self.counters
     }

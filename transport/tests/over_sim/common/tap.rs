@@ -35,6 +35,10 @@ impl Medium for Tap {
         self.inner.open_channel(fan_out)
     }
 
+    fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
+        self.inner.relist(channel, others);
+    }
+
     fn receive(
         &mut self,
         pool: &mut RxPool,

@@ -1,0 +1,158 @@
+//! Help for those who are behind, or come in: what was decided is told until all have installed it.
+
+use super::value::{Introduction, Op, Roster, Value};
+use super::{Agreement, Destination, Message, Outcome, Streams};
+use crate::step::{Step, reached};
+use sistrum_ordering::{Endpoint, Rank, ViewNumber};
+use sistrum_transport::mutated;
+use sistrum_transport::time::Instant;
+
+/// The change that led to the present view.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Committed {
+    value: Value,
+    holders: Vec<Rank>,
+    /// By rank of the present view: who has not been heard in it.
+    unheard: Vec<bool>,
+    /// By rank likewise: who came with it.
+    is_joiner: Vec<bool>,
+    /// I see to it that all hear of it.
+    is_mine: bool,
+}
+
+impl Committed {
+    pub(super) fn new(
+        value: Value,
+        holders: Vec<Rank>,
+        old: &Roster,
+        roster: &Roster,
+        me: Rank,
+        is_mine: bool,
+    ) -> Self {
+        let unheard = roster.ranks().map(|rank| rank != me).collect();
+        let is_joiner =
+            roster.members.iter().map(|known| old.rank_of_member(known.member).is_none()).collect();
+        Self { value, holders, unheard, is_joiner, is_mine }
+    }
+
+    pub(super) fn heard(&mut self, rank: Rank) {
+        if let Some(unheard) = self.unheard.get_mut(rank.0 as usize) {
+            *unheard = false;
+        }
+    }
+
+    /// Whether I have to tell somebody of it again.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        self.is_mine && self.has_laggards()
+    }
+
+    pub(super) fn has_laggards(&self) -> bool {
+        self.unheard.contains(&true)
+    }
+}
+
+impl Agreement {
+    /// Somebody speaks of another change than the one that may come now.
+    pub(super) fn help(&mut self, from: Endpoint, next: ViewNumber) {
+        if next > self.next() {
+            return self.send(Destination::One(from), Message::Behind { number: self.roster.number });
+        }
+        match self.roster.rank_of(from) {
+            None => self.send(Destination::One(from), Message::Excluded { number: self.roster.number }),
+            Some(rank) if next == self.roster.number => self.tell_last(rank),
+            Some(_) => {}
+        }
+    }
+
+    /// A member has not come as far as I.
+    pub(super) fn on_behind(&mut self, from: Endpoint, number: ViewNumber) {
+        match self.roster.rank_of(from) {
+            Some(rank) if number.0 + 1 == self.roster.number.0 => self.tell_last(rank),
+            Some(_) => {}
+            None => self.send(Destination::One(from), Message::Excluded { number: self.roster.number }),
+        }
+    }
+
+    /// Somebody in a later view says that I am not in it.
+    pub(super) fn on_excluded(&mut self, from: Endpoint, number: ViewNumber) {
+        if number > self.roster.number && self.roster.rank_of(from).is_some() {
+            self.go_out(Outcome::Excluded { number });
+        }
+    }
+
+    pub(super) fn on_request(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        number: ViewNumber,
+        op: Op,
+        streams: &mut impl Streams,
+    ) {
+        match &op {
+            Op::Join(introduction) => {
+                if !self.admits(now, introduction, streams) {
+                    return;
+                }
+            }
+            // What a member asked for in another view is done, or asked for again.
+            Op::Leave(_) | Op::Sync(_) => {
+                if number != self.roster.number || self.roster.rank_of(from).is_none() {
+                    return;
+                }
+            }
+        }
+        self.request(now, op, streams);
+    }
+
+    /// I am out, by a decision that this member may not know: all others who do may be out too.
+    pub(super) fn see_off(&mut self, from: Endpoint, message: &Message) {
+        let is_asked = message.next() == Some(self.next()) && !matches!(message, Message::Commit { .. });
+        if let Some(rank) = self.roster.rank_of(from).filter(|_| is_asked) {
+            self.tell_decision(rank);
+        }
+    }
+
+    /// Whether a process may come in; whoever is in already is welcomed again.
+    fn admits(&mut self, now: Instant, new: &Introduction, streams: &mut impl Streams) -> bool {
+        let Some(rank) = self.roster.rank_of(new.member.endpoint) else { return true };
+        let known = self.roster.members[rank.0 as usize].member;
+        if known == new.member {
+            if !mutated!(NeverRepeatCommit) {
+                reached(Step::Welcomed);
+                let welcome = Message::Welcome { instance: self.instance, roster: self.roster.clone() };
+                self.send(Destination::One(new.member.endpoint), welcome);
+            }
+            return false;
+        }
+        // Boot ids grow: an older one is what an earlier incarnation sent, late.
+        if new.member.boot < known.boot {
+            return false;
+        }
+        self.suspect(now, rank, streams);
+        true
+    }
+
+    fn tell_last(&mut self, rank: Rank) {
+        let Some(last) = &self.last else { return };
+        if mutated!(NeverRepeatCommit) {
+            return;
+        }
+        let message = if last.is_joiner[rank.0 as usize] {
+            Message::Welcome { instance: self.instance, roster: self.roster.clone() }
+        } else {
+            let (value, holders) = (last.value.clone(), last.holders.clone());
+            Message::Commit { next: self.roster.number, value, holders, then: None }
+        };
+        self.send_to(rank, message);
+    }
+
+    /// Tells those again who were not heard in the view that I decided.
+    pub(super) fn repeat_commit(&mut self) {
+        let Some(last) = self.last.as_ref().filter(|last| last.is_mine) else { return };
+        let unheard =
+            self.roster.ranks().filter(|rank| last.unheard[rank.0 as usize] && !self.is_suspected(*rank));
+        for rank in unheard.collect::<Vec<_>>() {
+            self.tell_last(rank);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Agreement on views over a network that misbehaves: seeded runs, each judged as it goes.
+//!
+//! `SISTRUM_SEEDS=N` runs so many seeds, `SISTRUM_SEED=S` that one.
+
+mod world;
+
+use fastrand::Rng;
+use sistrum_membership::step::{self, Step};
+use std::collections::BTreeMap;
+use world::{Weather, World};
+
+fn draw(seed: u64) -> (Weather, u8) {
+    let rng = &mut Rng::with_seed(seed ^ 0xa9_e3);
+    let processes = rng.u8(2..=7);
+    let often = |rng: &mut Rng, most: f64| if rng.bool() { 0.0 } else { rng.f64() * most };
+    let weather = Weather {
+        processes,
+        loss: often(rng, 0.4),
+        duplicate: often(rng, 0.2),
+        delay_ns: [20_000, 1_000_000, 8_000_000][rng.usize(..3)],
+        crashes: often(rng, 0.01),
+        partitions: often(rng, 0.02),
+        wrong_suspicions: often(rng, 0.02),
+        leaves: often(rng, 0.003),
+        syncs: often(rng, 0.02),
+        storm_ns: rng.u64(50_000_000..600_000_000),
+        pulls: [0.6, 2.0, 2.5][rng.usize(..3)],
+        late: [0.02, 0.02, 0.3][rng.usize(..3)],
+        deadly: rng.bool().then(|| (Step::ALL[rng.usize(..Step::ALL.len())], rng.f64() * 0.5)),
+    };
+    (weather, rng.u8(1..=processes))
+}
+
+fn run(seed: u64) -> World {
+    let (weather, founders) = draw(seed);
+    step::record(true);
+    let mut world = World::new(seed, weather, founders);
+    world.run();
+    step::record(false);
+    world
+}
+
+#[test]
+fn members_agree_whatever_the_weather() {
+    if let Some(seed) = number_of("SISTRUM_SEED") {
+        run(seed);
+        return;
+    }
+    let mut counts = BTreeMap::<&str, u64>::new();
+    let mut deaths = BTreeMap::<Step, u64>::new();
+    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(400) {
+        let ran = std::panic::catch_unwind(|| {
+            let World { counts, deaths, .. } = run(seed);
+            (counts, deaths)
+        });
+        let (ran, died) = ran.unwrap_or_else(|_| {
+            panic!("again: SISTRUM_SEED={seed} cargo test -p sistrum-membership --test agreement")
+        });
+        died.into_iter().for_each(|(step, count)| *deaths.entry(step).or_default() += count);
+        ran.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
+    }
+    println!("{counts:?}\n{deaths:?}");
+    let unreached: Vec<_> = Step::ALL
+        .into_iter()
+        .filter(|step| !deaths.contains_key(step) && !OF_OTHERS.contains(step))
+        .collect();
+    assert!(unreached.is_empty(), "nobody died at {unreached:?}");
+    for what in
+        ["crashes", "joins", "partitions", "wedged", "resumed", "excluded", "left", "syncs", "installs"]
+    {
+        assert!(counts.get(what).is_some_and(|count| *count > 0), "{what} never came about: {counts:?}");
+    }
+}
+
+/// Steps of the group and of the joiner, which are not in this world.
+const OF_OTHERS: [Step; 4] = [Step::Drained, Step::Told, Step::JoinAsked, Step::WelcomeReceived];
+
+fn number_of(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Each way in which agreement can be broken is seen within a few hundred seeds.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_is_caught() {
+    use sistrum_transport::mutation::{Mutation, set};
+    std::panic::set_hook(Box::new(|_| ()));
+    let caught = |mutation| {
+        (0..MUTANT_SEEDS).find(|seed| {
+            set(Some(mutation));
+            let ran = std::panic::catch_unwind(|| run(*seed));
+            set(None);
+            ran.is_err()
+        })
+    };
+    let mut missed = Vec::new();
+    for (mutation, name, what) in Mutation::AGREEMENT {
+        match caught(*mutation) {
+            Some(seed) => println!("{name:26} {:>5}  {what}", seed + 1),
+            None => missed.push(name),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not caught within {MUTANT_SEEDS} seeds: {missed:?}");
+}
+
+#[cfg(feature = "mutants")]
+const MUTANT_SEEDS: u64 = 1_000;
