@@ -1,5 +1,6 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
+use crate::flush::{FlushId, Flushes};
 use crate::handshake::{Conflict, Handshake};
 use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
@@ -85,6 +86,8 @@ pub enum Event<'a> {
     Conflict(Endpoint, Conflict),
     /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
     Left(Rank),
+    /// Every member holds what this flush covers.
+    Flushed(FlushId),
 }
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
@@ -131,6 +134,19 @@ struct Running {
     view: View,
     told: bool,
     session: Session,
+    flushes: Flushes,
+}
+
+impl Running {
+    /// A flush that is over, and that the application has not been told of.
+    #[inline]
+    fn flushed(&self) -> Option<FlushId> {
+        let (me, session) = (self.view.me().0 as usize, &self.session);
+        self.flushes.over(|rank| match rank == me {
+            true => session.stream().stable(),
+            false => session.layer().causal().stable_up_to()[rank],
+        })
+    }
 }
 
 impl Group {
@@ -259,6 +275,17 @@ impl Group {
         context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
     }
 
+    /// Asks for [`Event::Flushed`], which comes once, when every member holds everything that I have cast and been handed so far.
+    /// What is in an open block is sent by the present or the next cycle.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view.
+    pub fn flush(&mut self) -> Result<FlushId, Refused> {
+        let context = self.causal_context().map_err(|_| Refused::NoView)?;
+        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        Ok(running.flushes.ask(context.upto().to_vec()))
+    }
+
     /// Says goodbye once everything that I cast has been delivered by all.
     pub fn leave(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
@@ -367,7 +394,7 @@ impl Group {
             seed: config.seed,
         };
         let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
-        self.running = Some(Running { view, told: false, session });
+        self.running = Some(Running { view, told: false, session, flushes: Flushes::default() });
     }
 }
 
@@ -420,15 +447,26 @@ impl Protocol for Group {
             running.told = true;
             events += 1;
         }
-        events
-            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
-                match event {
-                    reliable::Event::Left(rank) => handler(&mut Caster(Some(sender)), Event::Left(rank)),
-                    reliable::Event::Deliver(message) => {
-                        handler(&mut Caster(Some(sender)), Event::Deliver(message))
-                    }
+        let mut broke = false;
+        events += running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
+            let flow = match event {
+                reliable::Event::Left(rank) => handler(&mut Caster(Some(sender)), Event::Left(rank)),
+                reliable::Event::Deliver(message) => {
+                    handler(&mut Caster(Some(sender)), Event::Deliver(message))
                 }
-            })
+            };
+            broke = flow.is_break();
+            flow
+        });
+        // What came of stability in this cycle counts in it.
+        while let Some(flush) = running.flushed().filter(|_| !broke) {
+            broke = handler(&mut Caster(Some(running.session.sender())), Event::Flushed(flush)).is_break();
+            if !broke {
+                running.flushes.told();
+                events += 1;
+            }
+        }
+        events
     }
 
     fn seal(&mut self, now: Instant) {
@@ -457,6 +495,8 @@ impl Protocol for Group {
 
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.running {
+            // Alone, what I have sent is stable at once.
+            Some(running) if running.told && running.flushed().is_some() => Some(Instant::default()),
             Some(running) => running.session.poll_timeout(),
             None => self.handshake.timeout(),
         }

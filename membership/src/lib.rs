@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod flush;
 mod group;
 mod handshake;
 pub mod step;
 
+pub use flush::FlushId;
 pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};
 pub use handshake::Conflict;

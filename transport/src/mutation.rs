@@ -106,6 +106,8 @@ mod present {
         BaseResetLate,
         /// A safe block is let through when its causes are there, held by all or not.
         SafeAtOnce,
+        /// A flush is over as soon as it was asked for.
+        FlushAtOnce,
         /// A total block that has a place does not wait for those before it.
         IgnoreTurn,
         /// The holder leaves out a place before the blocks that it orders.

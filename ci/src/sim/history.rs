@@ -62,6 +62,9 @@ pub(crate) enum What {
     Stable(u64),
     /// It holds the stream of this rank up to here, without a gap.
     Holds(Rank, u64),
+    /// It asks for a flush, and is told that it is over.
+    Flush(u64),
+    Flushed(u64),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
     Crash,

@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
 pub use joined::Departure;
 pub use node::{Counters, Node};
-pub use sistrum_membership::{Conflict, ListError};
+pub use sistrum_membership::{Conflict, FlushId, ListError};
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq,
     TotalMode, View, ViewId, ViewMember, ViewNumber,

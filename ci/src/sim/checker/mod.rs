@@ -7,6 +7,7 @@ mod bounded;
 mod causal;
 mod duplication;
 mod fifo;
+mod flush;
 mod integrity;
 mod liveness;
 mod safe;
@@ -122,7 +123,8 @@ impl Property {
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
-                stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history))
+                let early = stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history));
+                early.or_else(|| flush::is_held_by_all(history))
             }),
             Self::Fifo => Needs::History(fifo::swaps),
             Self::ReliableFifo => Needs::History(fifo::gaps),
@@ -132,7 +134,9 @@ impl Property {
             Self::Witness => Needs::History(witness::check),
             Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
             Self::Termination => Needs::Healing(liveness::termination),
-            Self::StabilityReported => Needs::Healing(stability::is_reported),
+            Self::StabilityReported => {
+                Needs::Healing(|history| stability::is_reported(history).or_else(|| flush::is_over(history)))
+            }
             Self::Bounded => Needs::History(|history| {
                 bounded::check(history).or_else(|| bounded::is_of_the_unstable(history))
             }),
