@@ -68,7 +68,7 @@ mod present {
         DeliverFragmentEarly,
         /// What is stable is freed, delivered or not.
         FreeOnStableOnly,
-        /// What is delivered and stable is freed only when nothing behind it is held, or when its place is needed.
+        /// What is delivered and stable is freed only when nothing behind it is held, or half of the window is full.
         FreeWhenQuiet,
         /// The sender gives away what all hold and not all have delivered.
         LogFreedOnStable,

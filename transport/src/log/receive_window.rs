@@ -103,6 +103,9 @@ impl ReceiveWindow {
     /// Gives every block before `to` back to the pool; `to` is at most `next`.
     pub fn release(&mut self, to: Seq, pool: &mut RxPool) {
         debug_assert!(to <= self.next);
+        if mutated!(FreeWhenQuiet) && to < self.next && self.next.since(self.base) <= self.mask / 2 {
+            return;
+        }
         while self.base < to {
             let slot = self.slot(self.base);
             let block = self.slots[slot].take().expect("everything before `next` is held");

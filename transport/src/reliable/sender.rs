@@ -2,7 +2,7 @@
 //!
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
-use super::config::SessionConfig;
+use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
 use super::gaps::{Gap, PeerLosses, SentGaps};
@@ -58,22 +58,6 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// I have said goodbye, or am about to.
     is_closed: bool,
-}
-
-/// What one send can carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunLimits {
-    /// Blocks.
-    pub blocks: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
-impl RunLimits {
-    /// Blocks of this many bytes that one send carries.
-    fn blocks_of(&self, block: usize) -> usize {
-        self.blocks.min(self.bytes / block).max(1)
-    }
 }
 
 impl<O: Outbound> Sender<O> {

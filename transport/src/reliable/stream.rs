@@ -3,7 +3,7 @@
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
 use super::gaps::{Gap, Holder, PeerLosses, ReceiveGaps};
-use super::message::{Message, Parts, continuation};
+use super::message::{Extent, Message, Parts, extent};
 use super::nak::{Ask, NakTiming};
 use super::{Cause, SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
@@ -515,8 +515,7 @@ impl Stream {
         } else {
             self.stable.min(self.cursor.seq)
         };
-        let waits_for_quiet = mutated!(FreeWhenQuiet) && to < self.window.next();
-        if to > self.window.base() && !waits_for_quiet {
+        if to > self.window.base() {
             self.window.release(to, pool);
         }
     }
@@ -533,9 +532,6 @@ impl Stream {
             let implied = Seq(seq.0 + 1 - self.window.capacity());
             self.stable = self.stable.max(implied);
             self.release(pool);
-            if mutated!(FreeWhenQuiet) {
-                self.window.release(self.stable.min(self.cursor.seq).max(self.window.base()), pool);
-            }
         }
     }
 
@@ -564,45 +560,4 @@ enum Step {
     Waits,
     /// The handler broke: the message at the cursor is not consumed.
     Broke,
-}
-
-/// How far a fragmented message reaches.
-enum Extent {
-    /// It ends in block `last`, whose next frame begins at offset `at` of its data.
-    Whole { last: Seq, at: usize },
-    /// It cannot be whole before the block `wait_until` has come.
-    Incomplete { wait_until: Seq },
-    /// The blocks that follow do not continue it.
-    Malformed,
-}
-
-/// Looks before `limit` for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
-fn extent(
-    window: &ReceiveWindow,
-    limit: Seq,
-    pool: &RxPool,
-    first: Seq,
-    total: usize,
-    mut have: usize,
-) -> Extent {
-    // Its sender refuses what exceeds half the window: more is a lie that would be waited for in vain.
-    if total > window.capacity() as usize * pool.stride() {
-        return Extent::Malformed;
-    }
-    let mut seq = first;
-    loop {
-        seq = seq.plus(1);
-        if seq >= limit {
-            // A block carries less than a stride of it.
-            let blocks = total.saturating_sub(have) / pool.stride();
-            return Extent::Incomplete { wait_until: seq.plus(blocks as u64) };
-        }
-        let Some((frame, at)) = continuation(window, pool, seq) else { return Extent::Malformed };
-        have += frame.bytes.len();
-        match frame.part {
-            Part::Last if have == total => return Extent::Whole { last: seq, at },
-            Part::Middle if have < total => {}
-            _ => return Extent::Malformed,
-        }
-    }
 }
