@@ -33,12 +33,14 @@
 mod config;
 mod error;
 mod groups;
+mod join;
 mod joined;
 mod node;
 
-pub use config::{Config, Faults, JoinOptions};
+pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
+pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::{Conflict, FlushId, ListError};
