@@ -1,14 +1,15 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
+use crate::flush::{FlushId, Flushes};
 use crate::handshake::{Conflict, Handshake};
 use crate::pairs::{self, Incoming, Outgoing};
+use crate::running::Running;
 use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
     TotalOptions, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
-use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
 use sistrum_transport::reliable::{
     self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
@@ -91,11 +92,13 @@ pub enum Event<'a> {
     Conflict(Endpoint, Conflict),
     /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
     Left(Rank),
+    /// Every member holds what this flush covers.
+    Flushed(FlushId),
 }
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
 #[derive(Debug, Default)]
-pub struct Caster<'a>(Option<(&'a mut Sender, &'a mut Outgoing)>);
+pub struct Caster<'a>(pub(crate) Option<(&'a mut Sender, &'a mut Outgoing)>);
 
 impl Caster<'_> {
     /// The same caster, for a shorter time.
@@ -138,20 +141,6 @@ pub struct Group {
     conflicts: Vec<(Endpoint, Conflict)>,
     conflicts_told: usize,
     early: u64,
-}
-
-/// What there is from the first view on.
-#[derive(Debug)]
-struct Running {
-    view: View,
-    told: bool,
-    session: Session,
-    outgoing: Outgoing,
-    incoming: Incoming,
-    /// By rank: its next cast could be handed over, and nothing that was sent to me alone can go before it.
-    offered: Vec<bool>,
-    /// I leave when what I sent to others alone has come to them.
-    is_leaving: bool,
 }
 
 impl Group {
@@ -250,6 +239,12 @@ impl Group {
         }
     }
 
+    /// Blocks that are kept of what others sent to me alone.
+    #[must_use]
+    pub fn kept_of_pairs(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.incoming.kept() + running.outgoing.kept())
+    }
+
     /// The most bytes that a message may have, once there is a view.
     #[must_use]
     pub fn max_message(&self) -> Option<usize> {
@@ -296,6 +291,17 @@ impl Group {
     pub fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
         let running = self.running.as_ref().ok_or(ContextError::NoView)?;
         context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
+    }
+
+    /// Asks for [`Event::Flushed`], which comes once, when every member holds everything that I have cast and been handed so far.
+    /// What is in an open block is sent by the present or the next cycle.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view.
+    pub fn flush(&mut self) -> Result<FlushId, Refused> {
+        let context = self.causal_context().map_err(|_| Refused::NoView)?;
+        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        Ok(running.flushes.ask(context.upto().to_vec()))
     }
 
     /// Says goodbye once everything that I cast has been delivered by all.
@@ -416,126 +422,16 @@ impl Group {
         let incoming = Incoming::new(&session, config.pair_window);
         let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
         let offered = vec![false; view.members().len()];
-        self.running =
-            Some(Running { view, told: false, session, outgoing, incoming, offered, is_leaving: false });
-    }
-}
-
-impl Running {
-    fn handle_block(
-        &mut self,
-        now: Instant,
-        (group, from): (GroupId, Endpoint),
-        header: &Header,
-        block: RxBlock,
-        pool: &mut RxPool,
-    ) {
-        let Some(up) = pairs::direction(group, header.group) else {
-            return self.session.handle_block(now, from, header, block, pool);
-        };
-        let Some(rank) = self.view.rank_of(from).filter(|rank| *rank != self.view.me()) else {
-            return pool.release(block);
-        };
-        // The lower rank sends where it goes up.
-        if (self.view.me() < rank) == up {
-            self.outgoing.handle_block(now, (rank, from), header, block, pool);
-        } else {
-            self.incoming.handle_block(now, (rank, from), header, block, pool);
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
-        self.session.handle_timeout(now, pool);
-        self.outgoing.handle_timeout(now, pool);
-        self.incoming.handle_timeout(now, pool);
-        self.try_leave(now);
-    }
-
-    /// Says goodbye once nobody waits for what I sent him alone.
-    fn try_leave(&mut self, now: Instant) {
-        if self.is_leaving && self.outgoing.is_settled() {
-            self.is_leaving = false;
-            self.session.leave(now);
-        }
-    }
-
-    /// The session that sends by this lane.
-    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
-        let Some(lane) = transmit.lane.checked_sub(1) else {
-            return self.session.transmit_bytes(transmit, pool);
-        };
-        let rank = Rank(lane / 2);
-        let pair = if lane % 2 == 0 { self.outgoing.session(rank) } else { self.incoming.session(rank) };
-        pair.map_or((&[], 1), |session| session.transmit_bytes(transmit, pool))
-    }
-
-    fn poll_incoming<H>(
-        session: &mut Session,
-        outgoing: &mut Outgoing,
-        incoming: &mut Incoming,
-        pool: &mut RxPool,
-        handler: &mut H,
-    ) -> usize
-    where
-        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
-    {
-        if !incoming.has_pending() {
-            return 0;
-        }
-        let (sender, layer) = session.split();
-        let delivered = layer.causal().delivered_up_to();
-        incoming.poll_event(delivered, pool, &mut |message: Message<'_>| {
-            handler(&mut Caster(Some((sender, outgoing))), Event::Direct(message))
-        })
-    }
-
-    /// Hands over what has come to all, and to me alone.
-    fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
-    where
-        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
-    {
-        let Self { session, outgoing, incoming, offered, .. } = self;
-        let (mut events, mut left) = (0, None);
-        loop {
-            let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
-            if handed > 0 {
-                offered.fill(false);
-            }
-            events += handed;
-            let mut again = false;
-            events += session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
-                let event = match event {
-                    reliable::Event::Left(rank) => {
-                        left = Some(rank);
-                        Event::Left(rank)
-                    }
-                    reliable::Event::Deliver(message) => {
-                        // A cast waits a moment where something waits that was sent to me alone: what may go now may be its cause.
-                        let from = usize::from(message.from().0);
-                        if incoming.has_pending() && !offered[from] && !mutated!(SendAtOnce) {
-                            (offered[from], again) = (true, true);
-                            return ControlFlow::Break(());
-                        }
-                        offered.fill(false);
-                        Event::Deliver(message)
-                    }
-                };
-                handler(&mut Caster(Some((sender, outgoing))), event)
-            });
-            if !again {
-                break;
-            }
-        }
-        events += Self::poll_incoming(session, outgoing, incoming, pool, handler);
-        if let Some(rank) = left {
-            outgoing.depart(rank, pool);
-            incoming.depart(rank, pool);
-        }
-        let (sender, _) = session.split();
-        incoming.release(pool);
-        outgoing.poll(pool);
-        outgoing.release(sender);
-        events
+        self.running = Some(Running {
+            view,
+            told: false,
+            session,
+            outgoing,
+            incoming,
+            offered,
+            is_leaving: false,
+            flushes: Flushes::default(),
+        });
     }
 }
 
@@ -627,6 +523,8 @@ impl Protocol for Group {
 
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.running {
+            // Alone, what I have sent is stable at once.
+            Some(running) if running.told && running.flushed().is_some() => Some(Instant::default()),
             Some(Running { session, outgoing, incoming, .. }) => {
                 let pairs = [outgoing.poll_timeout(), incoming.poll_timeout()];
                 pairs.into_iter().chain([session.poll_timeout()]).flatten().min()

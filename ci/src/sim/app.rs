@@ -35,6 +35,8 @@ pub(super) struct App {
     left: u32,
     /// Total casts of mine that have not come back yet.
     own_totals: u32,
+    /// Flushes that are not over.
+    flushes: u32,
     /// It was told of a view: before that it casts nothing.
     has_view: bool,
     orders: Vec<Order>,
@@ -65,6 +67,7 @@ impl App {
             rng: Rng::with_seed(seed ^ 0xa99),
             left: messages,
             own_totals: 0,
+            flushes: 0,
             has_view: false,
             orders: scenario.orders.clone(),
             safe: scenario.safe,
@@ -88,9 +91,9 @@ impl App {
         (self.has_view && self.left > 0).then_some(self.next_at)
     }
 
-    /// Whether it has cast everything, and got back what comes back.
+    /// Whether it has cast everything, and got back what comes back; and no flush goes on.
     pub(super) fn is_done(&self) -> bool {
-        self.left == 0 && self.own_totals == 0
+        self.left == 0 && self.own_totals == 0 && self.flushes == 0
     }
 
     /// Until an event that was refused, or a send that found no room, is tried again.
@@ -108,7 +111,7 @@ impl App {
         }
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
-        (0..burst)
+        let casts = (0..burst)
             .take_while(|_| {
                 self.cast(
                     now,
@@ -122,7 +125,13 @@ impl App {
                     history,
                 )
             })
-            .count()
+            .count();
+        if self.rng.u8(0..4) == 0 {
+            let id = group.flush().expect("there is a view");
+            self.flushes += 1;
+            history.push(now.0, self.process, What::Flush(id.0));
+        }
+        casts
     }
 
     /// Takes an event, or refuses it.
@@ -149,6 +158,10 @@ impl App {
             Event::Deliver(message) => self.identify(message, history),
             Event::Direct(message) => self.identify_send(message, history),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
+            Event::Flushed(id) => {
+                self.flushes = self.flushes.saturating_sub(1);
+                What::Flushed(id.0)
+            }
             Event::Left(rank) => panic!("{rank} never said goodbye"),
         };
         history.push(now.0, self.process, what);

@@ -79,6 +79,9 @@ pub(crate) enum What {
     Stable(u64),
     /// It holds the stream of this rank up to here, without a gap.
     Holds(Rank, u64),
+    /// It asks for a flush, and is told that it is over.
+    Flush(u64),
+    Flushed(u64),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
     Crash,
@@ -106,6 +109,36 @@ pub(crate) struct Stamps {
     pub(crate) wrong: Option<String>,
 }
 
+/// What a process kept at one instant, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) at_ns: u64,
+    pub(crate) process: Process,
+    /// Blocks, of all streams, that were sealed and that this process had not delivered, or did not know that all had delivered
+    /// (its own) or hold (others').
+    pub(crate) unstable: u64,
+    pub(crate) kept: Kept,
+}
+
+/// See [`Sample`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    /// Blocks of its own log.
+    pub(crate) log: u64,
+    /// Blocks in receive windows.
+    pub(crate) windows: u64,
+    /// Slabs and strides of the pool that are not free.
+    pub(crate) buffers: u64,
+    /// Places in the total order.
+    pub(crate) places: u64,
+}
+
+impl Kept {
+    pub(crate) fn most(&self) -> u64 {
+        [self.log, self.windows, self.buffers, self.places].into_iter().max().unwrap_or(0)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
@@ -114,6 +147,7 @@ pub(crate) struct History {
     pub(crate) sends: Vec<Send>,
     pub(crate) events: Vec<Event>,
     pub(crate) endings: Vec<Ending>,
+    pub(crate) samples: Vec<Sample>,
     /// How many messages each process has cast.
     cast_by: Vec<u32>,
     /// Indices of the events of each process.

@@ -3,7 +3,7 @@
 use super::app::App;
 use super::clock::LocalClock;
 use super::faults::{Counts, Fault};
-use super::history::{Ending, History, Process, What};
+use super::history::{Ending, History, Kept, Process, Sample, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
@@ -35,6 +35,8 @@ pub(super) struct Node {
     held: Vec<u64>,
     stable: u64,
     busy_sends: u64,
+    /// A handler refused an event in the last cycle: what was to be freed behind it waits for the next one.
+    was_refused: bool,
     /// Cycles in a row that did nothing although a timer was due.
     spins: u32,
     drifts: bool,
@@ -80,6 +82,7 @@ impl Node {
             held: scenario.starts.clone(),
             stable: start,
             busy_sends: 0,
+            was_refused: false,
             spins: 0,
         }
     }
@@ -105,6 +108,7 @@ impl Node {
         let work = self.cycle.turn(&mut self.group, &mut handler).expect("the network is never broken");
         assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
         truth::take().into_iter().for_each(|note| history.borrow_mut().stamp(process, note));
+        self.was_refused = broke;
         let busy_sends = self.cycle.counters().busy_sends;
         let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
         // An event that was refused is offered again soon, whatever the timers say.
@@ -157,6 +161,33 @@ impl Node {
 
     pub(super) fn heal(&mut self) {
         self.cycle.medium_mut().inner_mut().set_options(FaultOptions::default());
+    }
+
+    /// Where its own stream ends, once there is one.
+    pub(super) fn end(&self) -> Option<u64> {
+        Some(self.group.session()?.stream().cast_up_to().0)
+    }
+
+    /// What it keeps, where the streams of all end at `ends`; nothing without a view, and in the middle of a refusal.
+    pub(super) fn sample(&self, now: Instant, ends: &[u64]) -> Option<Sample> {
+        let session = self.group.session().filter(|_| !self.was_refused)?;
+        let (stream, causal, me) = (session.stream(), session.layer().causal(), self.rank.0 as usize);
+        let (slabs, strides) = self.cycle.pool().in_use();
+        let known = |rank: usize| match rank == me {
+            true => stream.delivered(),
+            false => causal.stable_up_to()[rank],
+        };
+        let delivered = |rank: usize| session.delivered_of(Rank(rank as u16)).unwrap_or_default();
+        let open = |rank: usize| ends[rank].saturating_sub(known(rank).min(delivered(rank)).0);
+        let kept = Kept {
+            log: stream.kept(),
+            windows: session.kept() as u64,
+            // What was sent to one alone has its own bound, the windows of the pairs.
+            buffers: (slabs + strides).saturating_sub(self.group.kept_of_pairs()) as u64,
+            places: session.layer().queued() as u64,
+        };
+        let unstable = (0..ends.len()).map(open).sum();
+        Some(Sample { at_ns: now.0, process: self.process, unstable, kept })
     }
 
     pub(super) fn ending(&self) -> Ending {

@@ -77,13 +77,37 @@ pub(crate) enum Death {
 pub(crate) struct Bounds {
     pub(crate) members: (u16, u16),
     pub(crate) orders: Vec<Order>,
+    /// How many percent of all datagrams the network loses until the end, in runs in which nobody dies; drawn if it is not said.
+    pub(crate) loss: Option<f64>,
     /// Changes to what was drawn, as `name=value`.
     pub(crate) edits: Vec<String>,
+}
+
+impl Bounds {
+    /// Groups of these sizes and orders, all else as it is drawn.
+    pub(crate) fn of(members: (u16, u16), orders: impl Into<Vec<Order>>) -> Self {
+        Self { members, orders: orders.into(), loss: None, edits: Vec::new() }
+    }
 }
 
 impl Scenario {
     /// Draws everything from `seed`.
     pub(crate) fn draw(seed: u64, bounds: &Bounds) -> Self {
+        let mut scenario = Self::draw_freely(seed, bounds);
+        if let Some(loss) = bounds.loss {
+            scenario.lose(loss);
+        }
+        scenario
+    }
+
+    /// Loses so much to the end. Streams are long enough that windows run full.
+    fn lose(&mut self, percent: f64) {
+        let loss = percent / 100.0;
+        (self.storm.loss, self.blocks.loss, self.goes_on, self.death) = (loss, 0.0, true, Death::None);
+        self.messages = self.messages.max(LONG_STREAM);
+    }
+
+    fn draw_freely(seed: u64, bounds: &Bounds) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let members = draw_members(rng, bounds.members);
         let senders = rng.u16(1..=members);
@@ -317,6 +341,9 @@ fn draw_members(rng: &mut Rng, (least, most): (u16, u16)) -> u16 {
     least + (f64::from(most - least + 1) * share) as u16
 }
 
+/// Casts of each sender that fill the windows of a large group more than once.
+const LONG_STREAM: u32 = 24;
+
 fn draw_orders(rng: &mut Rng, orders: &[Order]) -> Vec<Order> {
     let mut drawn = orders.to_vec();
     rng.shuffle(&mut drawn);
@@ -405,7 +432,7 @@ mod tests {
     use super::*;
 
     fn bounds() -> Bounds {
-        Bounds { members: (2, 64), orders: vec![Order::Fifo], edits: Vec::new() }
+        Bounds::of((2, 64), [Order::Fifo])
     }
 
     #[test]
@@ -422,6 +449,15 @@ mod tests {
             sizes.push(drawn.members);
         }
         assert!(sizes.contains(&2) && sizes.iter().any(|size| *size > 50));
+    }
+
+    #[test]
+    fn loss_that_is_asked_for_lasts_and_nobody_dies() {
+        for seed in 0..100 {
+            let drawn = Scenario::draw(seed, &Bounds { loss: Some(5.0), ..bounds() });
+            assert!(drawn.is_healed_in_the_end() && drawn.drawn().of(Fault::Loss) == 1);
+            assert!(drawn.calm(false).loss == 0.05 && drawn.calm(true).loss == 0.0);
+        }
     }
 
     #[test]

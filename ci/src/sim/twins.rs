@@ -18,8 +18,7 @@ fn told(mut scenario: Scenario, stamps: Stamps) -> String {
 }
 
 fn drawn(seed: u64) -> Scenario {
-    let mut scenario =
-        Scenario::draw(seed, &Bounds { members: (2, 8), orders: Order::ALL.to_vec(), edits: Vec::new() });
+    let mut scenario = Scenario::draw(seed, &Bounds::of((2, 8), Order::ALL));
     // Whatever is drawn, there is something to stamp.
     if !scenario.orders.iter().any(|order| order.spans_senders()) {
         scenario.orders.push(Order::Causal);

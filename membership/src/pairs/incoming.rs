@@ -168,6 +168,11 @@ impl Incoming {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| &stream.session)
     }
 
+    /// Blocks that are kept of what came.
+    pub(crate) fn kept(&self) -> usize {
+        self.streams.iter().flatten().map(|stream| stream.session.kept()).sum()
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.streams.iter().flatten().filter_map(|stream| stream.session.poll_timeout()).min()
     }
@@ -215,6 +220,6 @@ impl Stream {
     }
 
     fn passed(&self) -> Seq {
-        self.session.delivered_of(self.sender()).unwrap_or_default()
+        self.session.passed_of(self.sender()).unwrap_or_default()
     }
 }

@@ -185,6 +185,11 @@ impl Outgoing {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| &stream.session)
     }
 
+    /// Blocks that are kept of what came.
+    pub(crate) fn kept(&self) -> usize {
+        self.streams.iter().flatten().map(|stream| stream.session.kept()).sum()
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.streams.iter().flatten().filter_map(|stream| stream.session.poll_timeout()).min()
     }

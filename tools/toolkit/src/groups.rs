@@ -1,7 +1,9 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
 use crate::joined::Joined;
-use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
+use crate::{
+    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View,
+};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
@@ -39,6 +41,8 @@ pub enum Event<'a> {
     Conflict(Endpoint, Conflict),
     /// A member is gone, and all that it cast has been delivered: it gates nobody any more.
     Left(Rank, Departure),
+    /// Every member holds what this [flush](crate::Node::flush) covers.
+    Flushed(FlushId),
     /// As a reader I enter a member's stream at this block, with the next message that begins.
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.

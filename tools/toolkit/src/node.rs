@@ -3,8 +3,8 @@
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Gap, Group,
-    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
+    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
+    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
     Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
@@ -301,9 +301,20 @@ impl Node {
         self.groups.get(group).ok_or(ContextError::NoView)?.has_reached(context)
     }
 
-    /// Whether every member holds everything that `context` names, as far as is known here. To flush before an action outside the
-    /// group, take [my context](Self::causal_context) and poll until it is stable: no failure undoes its causes then. Members tell
-    /// each other by heartbeats what they hold, so that takes about the time between two of them.
+    /// Asks to be told when every member holds everything that I have cast and been handed in this group so far: call it before an
+    /// action outside the group, and act when [`Event::Flushed`] comes with this id, which it does once: no failure undoes the causes
+    /// of the action then. What is still in an open block is sent by the next [`poll`](Self::poll).
+    ///
+    /// Members tell each other by heartbeats what they hold, so that takes about the time between two of them.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view, and for a reader.
+    pub fn flush(&mut self, group: &Group) -> Result<FlushId, Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.flush()
+    }
+
+    /// Whether every member holds everything that `context` names, as far as is known here: [`flush`](Self::flush) for the context of
+    /// another.
     ///
     /// # Errors
     /// As [`has_reached`](Self::has_reached).

@@ -1,7 +1,6 @@
 //! What a session has to know from the start: the view as the streams see it.
 
 use super::Tuning;
-use super::sender::RunLimits;
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::protocol::Target;
 
@@ -58,4 +57,20 @@ pub enum Entry {
     Start,
     /// In mid-flow.
     Live,
+}
+
+/// What one send can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl RunLimits {
+    /// Blocks of this many bytes that one send carries.
+    pub(super) fn blocks_of(&self, block: usize) -> usize {
+        self.blocks.min(self.bytes / block).max(1)
+    }
 }

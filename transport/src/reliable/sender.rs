@@ -6,7 +6,7 @@ mod cast;
 
 pub use cast::max_message;
 
-use super::config::SessionConfig;
+use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
 use super::gaps::{Gap, PeerLosses, SentGaps};
@@ -57,22 +57,6 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// I have said goodbye, or am about to.
     is_closed: bool,
-}
-
-/// What one send can carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunLimits {
-    /// Blocks.
-    pub blocks: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
-impl RunLimits {
-    /// Blocks of this many bytes that one send carries.
-    fn blocks_of(&self, block: usize) -> usize {
-        self.blocks.min(self.bytes / block).max(1)
-    }
 }
 
 impl<O: Outbound> Sender<O> {
@@ -227,6 +211,18 @@ impl<O: Outbound> Sender<O> {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
+    }
+
+    /// Everything before it has been delivered by every other member, as far as is known here.
+    #[must_use]
+    pub fn delivered(&self) -> Seq {
+        self.flow.delivered()
+    }
+
+    /// Blocks of the log that are not released, the open one among them when something has been written into it.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.cast_up_to().since(self.log.oldest())
     }
 
     /// Every message that was cast so far ends before this block: one that is still open counts.

@@ -151,11 +151,23 @@ impl<L: Layer> Session<L> {
 
     /// Every message that ends before it in the stream of `rank` was handed over here; `None` as in [`held_of`](Self::held_of).
     #[must_use]
-    pub fn delivered_of(&self, rank: Rank) -> Option<Seq> {
+    pub fn passed_of(&self, rank: Rank) -> Option<Seq> {
         if rank == self.config.me {
             return None;
         }
         self.streams.get(rank.0 as usize)?.as_ref().map(Stream::passed)
+    }
+
+    /// Every block before it in the stream of `rank` has been delivered here to its last byte; `None` for no member.
+    #[must_use]
+    pub fn delivered_of(&self, rank: Rank) -> Option<Seq> {
+        self.streams.get(rank.0 as usize)?.as_ref().map(|stream| stream.status().delivered)
+    }
+
+    /// Blocks that are kept of all streams, my own log not counted.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.streams.iter().flatten().map(Stream::kept).sum()
     }
 
     /// Says goodbye once everything that I cast has been delivered by all: then I gate nobody any more. Nothing can be cast

@@ -8,6 +8,7 @@ mod causal;
 mod direct;
 mod duplication;
 mod fifo;
+mod flush;
 mod integrity;
 mod liveness;
 mod safe;
@@ -123,7 +124,8 @@ impl Property {
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
-                stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history))
+                let early = stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history));
+                early.or_else(|| flush::is_held_by_all(history))
             }),
             Self::Fifo => Needs::History(fifo::swaps),
             Self::ReliableFifo => Needs::History(fifo::gaps),
@@ -137,8 +139,12 @@ impl Property {
             Self::Termination => Needs::Healing(|history| {
                 liveness::termination(history).or_else(|| direct::termination(history))
             }),
-            Self::StabilityReported => Needs::Healing(stability::is_reported),
-            Self::Bounded => Needs::Healing(bounded::check),
+            Self::StabilityReported => {
+                Needs::Healing(|history| stability::is_reported(history).or_else(|| flush::is_over(history)))
+            }
+            Self::Bounded => Needs::History(|history| {
+                bounded::check(history).or_else(|| bounded::is_of_the_unstable(history))
+            }),
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
             Self::SyncOrder => Needs::NotYet("gbcast"),
