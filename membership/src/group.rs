@@ -5,8 +5,8 @@ use crate::handshake::{Conflict, Handshake};
 use crate::pairs::{self, Incoming, Outgoing};
 use crate::running::Running;
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
-    TotalOptions, View, ViewId, ViewMember, ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, TotalMode, TotalOptions,
+    TotalStack, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
@@ -24,9 +24,9 @@ const FIRST_VIEW: ViewNumber = ViewNumber(1);
 const MAX_MEMBERS: usize = 1024;
 
 /// The streams of a group, with every order above them.
-pub type Session = reliable::Session<Total>;
+pub type Session = reliable::Session<TotalStack>;
 /// A member's own stream.
-pub type Sender = reliable::Sender<<Total as Layer>::Outbound>;
+pub type Sender = reliable::Sender<<TotalStack as Layer>::Outbound>;
 
 /// What a group is built from.
 #[derive(Debug, Clone)]

@@ -14,6 +14,7 @@ pub mod delay;
 #[cfg(feature = "legacy")]
 pub mod legacy;
 mod order;
+mod stack;
 pub mod timestamp;
 pub mod total;
 pub mod truth;
@@ -25,6 +26,7 @@ pub use causal::Causal;
 pub use context::{CausalContext, ContextError};
 pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+pub use stack::{CausalOrder, CausalStack, FifoStack, InOrder, TotalStack};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};
 pub use view::{View, ViewId, ViewMember};
