@@ -125,6 +125,13 @@ mod present {
         /// What was sent to one alone is handed over whatever it depends on.
         SendAtOnce,
         }
+        /// Those of readers in causal order, which runs of their own must catch, likewise.
+        READING {
+        /// A reader enters a stream though what it was handed names more of it.
+        EnterTooEarly,
+        /// A reader waits for no cause.
+        ReadAhead,
+        }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {
         /// Who joins is not ranked behind those who stay.

@@ -5,12 +5,15 @@ use sistrum::{Config, Event, Group, Node, Order, Rank, Refused};
 
 /// What a member was handed of another, in its order: whether it was for it alone, and what it said.
 fn heard(cluster: &Cluster, at: usize, from: u16) -> Vec<(bool, &[u8])> {
-    let of = |seen| match seen {
-        &Seen::Direct(rank, ref bytes) if rank == Rank(from) => Some((true, &bytes[..])),
-        &Seen::Message(rank, ref bytes) if rank == Rank(from) => Some((false, &bytes[..])),
-        _ => None,
-    };
-    cluster.members[at].seen.iter().filter_map(of).collect()
+    let mut heard = Vec::new();
+    for seen in &cluster.members[at].seen {
+        match seen {
+            Seen::Direct(rank, bytes) if rank.0 == from => heard.push((true, &bytes[..])),
+            Seen::Message(rank, bytes) if rank.0 == from => heard.push((false, &bytes[..])),
+            _ => {}
+        }
+    }
+    heard
 }
 
 /// Does `act` at a member until its window has room for it.
