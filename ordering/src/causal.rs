@@ -6,6 +6,7 @@
 use crate::delay::DelayQueue;
 use crate::order::{Order, Promise};
 use crate::timestamp::{StampWriter, Stamps};
+use crate::truth;
 use crate::wire::{SAFE, STAMPED};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::mutated;
@@ -112,6 +113,7 @@ impl Causal {
                     true
                 })
             };
+            truth::reads(rank, seq, self.queue.vector(rank));
             if !may_go || (order & SAFE != 0 && !self.is_stable(rank, seq)) {
                 break;
             }
@@ -165,7 +167,11 @@ impl Layer for Causal {
 
     #[inline]
     fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
-        order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq)
+        let passes = order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq);
+        if passes {
+            truth::reads(rank, seq, self.queue.vector(rank));
+        }
+        passes
     }
 
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
@@ -258,12 +264,16 @@ impl Outbound for Stamper {
         self.writer.see(rank, to);
     }
 
-    fn seal(&mut self, _seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
+    fn seal(&mut self, seq: Seq, bare: bool, writer: &mut ControlWriter<'_>) -> u8 {
         if bare {
             return 0;
         }
         let safe = if self.open.safe { SAFE } else { 0 };
-        let is_stamped = self.open.order != Order::Fifo && self.writer.write(writer);
+        let has_stamp = self.open.order != Order::Fifo;
+        if has_stamp {
+            truth::sealed(seq, self.writer.seen());
+        }
+        let is_stamped = has_stamp && self.writer.write(writer);
         safe | if is_stamped { STAMPED } else { 0 }
     }
 

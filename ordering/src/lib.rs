@@ -16,6 +16,7 @@ pub mod legacy;
 mod order;
 pub mod timestamp;
 pub mod total;
+pub mod truth;
 mod varint;
 mod view;
 mod wire;

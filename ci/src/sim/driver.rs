@@ -35,12 +35,16 @@ pub(crate) struct Outcome {
 pub(crate) fn run(scenario: &Scenario) -> Outcome {
     let history = RefCell::new(History::default());
     let (mut effective, mut took_ns) = (Counts::default(), 0);
+    #[cfg(debug_assertions)]
+    sistrum_ordering::truth::watch(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(scenario, &history);
         world.run();
         effective = world.count();
         took_ns = world.time.peek().0;
     }));
+    #[cfg(debug_assertions)]
+    sistrum_ordering::truth::watch(false);
     let history = history.into_inner();
     let healed = scenario.is_healed_in_the_end() && ran.is_ok();
     let mut violations = judge(&history, healed);

@@ -2,11 +2,11 @@
 //!
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
 
-use sistrum_ordering::{Order, Promise, Rank, View};
+use sistrum_ordering::{Order, Promise, Rank, Seq, View};
 use std::fmt;
 
 /// One incarnation of one member; an index into [`History::processes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Process(pub(crate) u16);
 
 /// One cast; an index into [`History::casts`].
@@ -62,6 +62,12 @@ pub(crate) enum What {
     Stable(u64),
     /// It holds the stream of this rank up to here, without a gap.
     Holds(Rank, u64),
+    /// It sealed this block of its own, which has a stamp, and had seen so much of each stream.
+    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "stamps are noted in debug builds"))]
+    Sealed(u64, Box<[Seq]>),
+    /// It reads the stamps of this block of the stream of a rank as this vector.
+    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "stamps are noted in debug builds"))]
+    Reads(Rank, u64, Box<[Seq]>),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
     Crash,
@@ -143,6 +149,14 @@ impl History {
 
     pub(crate) fn who(&self, process: Process) -> &Who {
         &self.processes[process.0 as usize]
+    }
+
+    /// The member of this rank in this life of the group.
+    pub(crate) fn member(&self, rank: Rank, life: u32) -> Option<Process> {
+        self.all().find(|process| {
+            let who = self.who(*process);
+            (who.rank, who.life, who.is_newcomer) == (rank, life, false)
+        })
     }
 
     pub(crate) fn cast_of(&self, message: Message) -> Cast {

@@ -7,6 +7,8 @@ use super::history::{Ending, History, Process, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
+#[cfg(debug_assertions)]
+use sistrum_ordering::truth;
 use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
@@ -112,6 +114,8 @@ impl Node {
             _ => Some(now),
         };
         self.note_progress(now, process, &mut history.borrow_mut());
+        #[cfg(debug_assertions)]
+        self.note_stamps(now, &mut history.borrow_mut());
     }
 
     /// A timer that is due must do something: who waits for it would never sleep.
@@ -135,6 +139,18 @@ impl Node {
         let Seq(stable) = session.stream().stable();
         if std::mem::replace(&mut self.stable, stable) != stable {
             history.push(now.0, process, What::Stable(stable));
+        }
+    }
+
+    /// Writes down what it was to say in stamps, and what it has read of others'.
+    #[cfg(debug_assertions)]
+    fn note_stamps(&self, now: Instant, history: &mut History) {
+        for note in truth::take() {
+            let what = match note {
+                truth::Note::Sealed(Seq(seq), seen) => What::Sealed(seq, seen),
+                truth::Note::Reads(rank, Seq(seq), vector) => What::Reads(rank, seq, vector),
+            };
+            history.push(now.0, self.process, what);
         }
     }
 

@@ -14,7 +14,9 @@ fn told(mut scenario: Scenario, stamps: Stamps) -> String {
     scenario.total.stamps = stamps;
     let outcome = driver::run(&scenario);
     assert_eq!(outcome.violations, [], "{scenario:?}");
-    outcome.history.to_string()
+    let told = outcome.history.to_string();
+    // When a stamp is looked at within a cycle, and how often, depends on whether there is one.
+    told.lines().filter(|line| !line.contains(" Reads(")).map(|line| format!("{line}\n")).collect()
 }
 
 fn drawn(seed: u64) -> Scenario {

@@ -11,6 +11,7 @@ mod integrity;
 mod liveness;
 mod safe;
 mod stability;
+mod timestamp;
 mod total;
 mod view;
 mod witness;
@@ -130,12 +131,12 @@ impl Property {
             Self::ReliableCausal => Needs::History(causal::gaps),
             Self::Total => Needs::History(total::check),
             Self::Witness => Needs::History(witness::check),
+            Self::TimestampTruth => Needs::History(timestamp::check),
             Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
             Self::Termination => Needs::Healing(liveness::termination),
             Self::StabilityReported => Needs::Healing(stability::is_reported),
             Self::Bounded => Needs::Healing(bounded::check),
             Self::Soundness => Needs::Driver,
-            Self::TimestampTruth => Needs::NotYet("the stamps of blocks in the history"),
             Self::SyncOrder => Needs::NotYet("gbcast"),
             Self::ReplyLaw => Needs::NotYet("group calls"),
             Self::TransferCut => Needs::NotYet("state transfer"),

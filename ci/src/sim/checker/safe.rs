@@ -42,12 +42,7 @@ impl Walk<'_> {
         match event.what {
             What::Cast(message) => self.past[message.0 as usize] = self.known[at].clone(),
             What::Holds(rank, to) => {
-                let life = history.who(event.process).life;
-                let is_it = |process: &Process| {
-                    let who = history.who(*process);
-                    (who.rank, who.life, who.is_newcomer) == (rank, life, false)
-                };
-                let of = history.all().find(is_it)?;
+                let of = history.member(rank, history.who(event.process).life)?;
                 self.held[at][of.0 as usize] = to;
             }
             _ => {}
