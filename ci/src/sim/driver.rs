@@ -35,16 +35,14 @@ pub(crate) struct Outcome {
 pub(crate) fn run(scenario: &Scenario) -> Outcome {
     let history = RefCell::new(History::default());
     let (mut effective, mut took_ns) = (Counts::default(), 0);
-    #[cfg(debug_assertions)]
-    sistrum_ordering::truth::watch(true);
+    watch(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(scenario, &history);
         world.run();
         effective = world.count();
         took_ns = world.time.peek().0;
     }));
-    #[cfg(debug_assertions)]
-    sistrum_ordering::truth::watch(false);
+    watch(false);
     let history = history.into_inner();
     let healed = scenario.is_healed_in_the_end() && ran.is_ok();
     let mut violations = judge(&history, healed);
@@ -52,6 +50,18 @@ pub(crate) fn run(scenario: &Scenario) -> Outcome {
         violations.push(Violation { property: Property::Soundness, how: said(&*panic) });
     }
     Outcome { history, effective, violations, took_ns }
+}
+
+/// Stamps are noted while a run goes on, and layers are checked; not where our own code may be broken on purpose: its history
+/// shall show that.
+fn watch(on: bool) {
+    #[cfg(debug_assertions)]
+    {
+        sistrum_ordering::truth::watch(on);
+        sistrum_transport::reliable::checked::watch(on && !cfg!(feature = "mutants"));
+    }
+    // In a release build there is nothing to watch.
+    let _ = on;
 }
 
 /// What a panic said.
