@@ -22,10 +22,10 @@ const MAX_MEMBERS: usize = 1024;
 
 /// Every order. In debug builds it is checked whether it keeps what it promises.
 #[cfg(debug_assertions)]
-pub type Orders = reliable::checked::Checked<Total>;
+pub(crate) type Orders = reliable::checked::Checked<Total>;
 /// Every order.
 #[cfg(not(debug_assertions))]
-pub type Orders = Total;
+pub(crate) type Orders = Total;
 /// The streams of a group, with every order above them.
 pub type Session = reliable::Session<Orders>;
 /// A member's own stream.
