@@ -2,6 +2,7 @@
 
 use super::faults::{Counts, Fault};
 use super::history::{History, Message, Process, What};
+use super::names::{NAME, Names};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
@@ -11,8 +12,6 @@ use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
 use std::ops::ControlFlow;
 
-/// Bytes that name a message, at its beginning.
-const NAME: usize = 4;
 /// Longer messages cost time and try nothing new.
 const LARGE: usize = 32_000;
 
@@ -20,7 +19,6 @@ const LARGE: usize = 32_000;
 #[derive(Debug)]
 pub(super) struct App {
     process: Process,
-    seed: u64,
     rng: Rng,
     left: u32,
     /// Total casts of mine that have not come back yet.
@@ -37,7 +35,12 @@ pub(super) struct App {
     refusals: f64,
     replies: f64,
     pub(super) stalled_until: Instant,
-    scratch: Vec<u8>,
+    names: Names,
+    /// How often a message is empty, and how many such of each rank were delivered.
+    empties: f64,
+    empties_of: Vec<usize>,
+    /// Of whose goodbyes it was told.
+    pub(super) departed: Vec<Rank>,
     pub(super) counts: Counts,
 }
 
@@ -46,8 +49,6 @@ impl App {
         let messages = if me.0 < scenario.senders { scenario.messages } else { 0 };
         Self {
             process,
-            // What a message consists of does not depend on who judges it.
-            seed: scenario.seed,
             rng: Rng::with_seed(seed ^ 0xa99),
             left: messages,
             own_totals: 0,
@@ -61,7 +62,10 @@ impl App {
             refusals: scenario.refusals,
             replies: scenario.replies,
             stalled_until: Instant::default(),
-            scratch: Vec::new(),
+            names: Names::new(scenario.seed),
+            empties: scenario.empties,
+            empties_of: vec![0; scenario.members as usize],
+            departed: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -120,7 +124,10 @@ impl App {
             }
             Event::Deliver(message) => self.identify(message, history),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
-            Event::Left(rank) => panic!("{rank} never said goodbye"),
+            Event::Left(rank) => {
+                self.departed.push(*rank);
+                What::Departed(*rank)
+            }
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
@@ -144,9 +151,9 @@ impl App {
         let order = self.orders[self.rng.usize(..self.orders.len())];
         let promise = Promise { order, safe: self.safe > 0.0 && self.rng.f64() < self.safe };
         let len = self.draw_len();
-        self.compose(history.next_message(), len);
-        match cast(promise, &self.scratch) {
+        match cast(promise, self.names.compose(history.next_message(), len)) {
             Ok(Seq(block)) => {
+                self.counts.add(Fault::Empty, u64::from(len == 0));
                 self.left -= 1;
                 self.own_totals += u32::from(order == Order::Total);
                 history.cast(now.0, self.process, promise, len, block);
@@ -167,6 +174,9 @@ impl App {
     /// Lengths that lie where it hurts.
     fn draw_len(&mut self) -> usize {
         let (rng, room) = (&mut self.rng, self.block - HEADER_LEN);
+        if self.empties > 0.0 && rng.f64() < self.empties {
+            return 0;
+        }
         let len = match rng.u8(0..20) {
             0..=10 => rng.usize(0..64),
             // Around what one block holds, whatever the frame adds.
@@ -180,34 +190,36 @@ impl App {
         len.clamp(NAME, self.largest)
     }
 
-    /// Writes a message of `len` bytes that has its name, and no byte by accident.
-    fn compose(&mut self, message: Message, len: usize) {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&message.0.to_le_bytes());
-        self.scratch.resize(len, 0);
-        let mut rng = Rng::with_seed(self.seed ^ (u64::from(message.0) << 20));
-        rng.fill(&mut self.scratch[NAME..]);
-    }
-
     /// Which message was delivered: one that was cast like that, to the byte.
     fn identify(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
         let (from, len) = (message.from(), message.len());
         let parts = message.parts().map(<[u8]>::len).sum::<usize>();
         assert_eq!(parts, len, "the parts are the whole");
         self.counts.add(Fault::Fragments, u64::from(message.parts().count() > 1));
-        let alien = What::Alien { from, len };
-        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
-        let named = Message(u32::from_le_bytes(*name));
-        let known = history.casts.get(named.0 as usize);
-        if known.is_none_or(|cast| cast.len != len || history.who(cast.by).rank != from) {
-            return alien;
-        }
-        self.compose(named, len);
-        if self.scratch != message.bytes() {
-            return alien;
-        }
+        let named = match len {
+            0 => self.next_empty(from, history),
+            _ => self.names.identify(from, message.bytes(), history),
+        };
+        let Some(named) = named else { return What::Alien { from, len } };
         let is_mine = history.cast_of(named).by == self.process;
         self.own_totals = self.own_totals.saturating_sub(u32::from(is_mine));
         What::Deliver(named)
+    }
+    /// An empty message has no name: it is the next such one of its sender that comes here.
+    fn next_empty(&mut self, from: Rank, history: &History) -> Option<Message> {
+        let by = history.member(from, history.who(self.process).life)?;
+        let comes = |message: &Message| {
+            let cast = history.cast_of(*message);
+            (cast.by, cast.len) == (by, 0) && (by != self.process || cast.order == Order::Total)
+        };
+        let mut empties = (0..history.casts.len() as u32).map(Message).filter(comes);
+        let count = &mut self.empties_of[from.0 as usize];
+        *count += 1;
+        empties.nth(*count - 1)
+    }
+
+    /// It casts nothing more.
+    pub(super) fn stop(&mut self) {
+        self.left = 0;
     }
 }

@@ -3,9 +3,9 @@
 use super::campaign::last_panic;
 use super::checker::{Property, Violation, judge};
 use super::faults::{Counts, Fault};
-use super::history::History;
+use super::history::{History, What, Who};
 use super::node::{Birth, Node};
-use super::options::Scenario;
+use super::options::{Scenario, WIDE_BUFFER};
 use super::weather::{LONG_NS, Strike, Weather};
 use fastrand::Rng;
 use sistrum_ordering::{BootId, Rank};
@@ -34,17 +34,19 @@ pub(crate) struct Outcome {
 /// Runs `scenario` and judges its history.
 pub(crate) fn run(scenario: &Scenario) -> Outcome {
     let history = RefCell::new(History::default());
-    let (mut effective, mut took_ns) = (Counts::default(), 0);
+    let (mut effective, mut took_ns, mut is_heard) = (Counts::default(), 0, true);
     watch(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(scenario, &history);
         world.run();
         effective = world.count();
         took_ns = world.time.peek().0;
+        is_heard = world.unheard() == 0;
     }));
     watch(false);
     let history = history.into_inner();
-    let healed = scenario.is_healed_in_the_end() && ran.is_ok();
+    // Nobody goes on without one whose goodbye it has not heard: that takes another view.
+    let healed = scenario.is_healed_in_the_end() && is_heard && ran.is_ok();
     let mut violations = judge(&history, healed);
     if let Err(panic) = ran {
         violations.push(Violation { property: Property::Soundness, how: said(&*panic) });
@@ -87,6 +89,8 @@ struct World<'a> {
     weather: Weather,
     effective: Counts,
     is_calm: bool,
+    /// Somebody went whose goodbye could not get lost.
+    must_be_heard: bool,
     rounds: u64,
     /// What a round takes at most while anybody is busy: members of large groups share their host's cores.
     cycle_ns: u64,
@@ -110,6 +114,7 @@ impl<'a> World<'a> {
             rng,
             effective: Counts::default(),
             is_calm: false,
+            must_be_heard: false,
             rounds: 0,
             cycle_ns: 3_000 * u64::from(scenario.members / 8).max(1),
             scenario,
@@ -129,7 +134,8 @@ impl<'a> World<'a> {
             return self.rounds_until(self.time.peek().plus_ns(MOURNING_NS), |_| false);
         }
         let deadline = self.time.peek().plus_ns(self.patience_ns());
-        self.rounds_until(deadline, |world| world.all(Node::is_done));
+        self.rounds_until(deadline, |world| world.all(Node::is_done) && world.unheard() == 0);
+        assert!(self.unheard() == 0 || !self.must_be_heard, "a goodbye that nothing hindered was not heard");
         self.network.set_options(self.scenario.calm(true));
         self.rounds_until(self.time.peek().plus_ns(SETTLE_NS), |world| world.all(Node::is_settled));
         let endings = self.nodes.iter().flatten().map(Node::ending);
@@ -159,15 +165,42 @@ impl<'a> World<'a> {
         assert!(self.rounds < MAX_ROUNDS, "the run goes round for ever");
         self.bear();
         let now = self.time.peek();
+        let loses_nothing =
+            self.is_calm && !self.scenario.goes_on && self.scenario.storm.receive_buffer == WIDE_BUFFER;
         let mut ran = false;
         for node in self.nodes.iter_mut().flatten() {
             if node.wakes_at(&self.network) <= now {
+                let was_said = node.exits_at.is_some();
                 node.turn(&self.time, self.history);
+                // The last time that it was said, nothing was lost any more.
+                self.must_be_heard |= !was_said && node.exits_at.is_some() && loses_nothing;
                 ran = true;
             }
         }
+        self.let_go(now);
         let step = if ran { self.rng.u64(0..self.cycle_ns) } else { self.idle_step(limit) };
         self.time.advance_ns(step);
+    }
+
+    /// Ends those whose goodbye was said.
+    fn let_go(&mut self, now: Instant) {
+        for node in &mut self.nodes {
+            let Some(gone) = node.take_if(|node| node.exits_at.is_some_and(|at| at <= now)) else { continue };
+            gone.count(&mut self.effective);
+            self.effective.add(Fault::Goodbye, 1);
+            self.history.borrow_mut().exit(now.0, gone.process);
+        }
+    }
+
+    /// How many of those who stay have not heard the goodbye of one who is gone.
+    fn unheard(&self) -> u64 {
+        let history = self.history.borrow();
+        let gone = history.processes.iter().filter(|who| who.has_left);
+        let unheard = |who: &Who| {
+            let nodes = self.nodes.iter().flatten();
+            nodes.filter(|node| !node.app.departed.contains(&who.rank)).count() as u64
+        };
+        gone.map(unheard).sum()
     }
 
     /// To whatever happens next, and a little further.
@@ -224,6 +257,12 @@ impl<'a> World<'a> {
                 let due = now.plus_ns(back_in_ns);
                 self.births = (0..self.scenario.members).map(|rank| (due, rank, 1)).collect();
             }
+            Strike::Leave { rank, lingers_ns } => {
+                let node =
+                    self.nodes[rank as usize].as_mut().expect("a group that has formed has all members");
+                node.leave(lingers_ns);
+                self.history.borrow_mut().push(now.0, node.process, What::Leaves);
+            }
             Strike::Pause { rank, ns } => self.pause(rank, ns),
             Strike::Jump { rank, ns } => self.strike(rank, Fault::Jump, |node| node.clock.jump(ns)),
             Strike::Stall { rank, ns } => {
@@ -269,6 +308,7 @@ impl<'a> World<'a> {
     fn count(&self) -> Counts {
         let network = self.network.faults();
         let mut counts = self.effective.clone();
+        counts.add(Fault::LostGoodbye, self.unheard());
         let all = [
             (Fault::Loss, network.lost),
             (Fault::Duplication, network.duplicated),

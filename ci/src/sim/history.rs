@@ -22,6 +22,8 @@ pub(crate) struct Who {
     /// It came back after its group had formed: with a static list it is no member.
     pub(crate) is_newcomer: bool,
     pub(crate) is_crashed: bool,
+    /// It said goodbye and is gone.
+    pub(crate) has_left: bool,
 }
 
 /// What is known of a message.
@@ -70,6 +72,12 @@ pub(crate) enum What {
     Reads(Rank, u64, Box<[Seq]>),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
+    /// It says goodbye as soon as all have delivered what it cast.
+    Leaves,
+    /// It was told that the member of this rank is gone.
+    Departed(Rank),
+    /// It is gone: its goodbye was said.
+    Exit,
     Crash,
 }
 
@@ -104,7 +112,7 @@ impl History {
     /// A process begins.
     pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_newcomer: bool) -> Process {
         let process = Process(u16::try_from(self.processes.len()).expect("few processes"));
-        self.processes.push(Who { rank, life, is_newcomer, is_crashed: false });
+        self.processes.push(Who { rank, life, is_newcomer, is_crashed: false, has_left: false });
         self.cast_by.push(0);
         self.of.push(Vec::new());
         self.push(at_ns, process, What::Start);
@@ -141,6 +149,11 @@ impl History {
     pub(crate) fn crash(&mut self, at_ns: u64, process: Process) {
         self.processes[process.0 as usize].is_crashed = true;
         self.push(at_ns, process, What::Crash);
+    }
+
+    pub(crate) fn exit(&mut self, at_ns: u64, process: Process) {
+        self.processes[process.0 as usize].has_left = true;
+        self.push(at_ns, process, What::Exit);
     }
 
     pub(crate) fn weather(&mut self, at_ns: u64, what: String) {
@@ -187,12 +200,13 @@ impl History {
         }
     }
 
-    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive.
+    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive. Who
+    /// said goodbye left nothing open, and is owed nothing any more.
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
         let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
         let (to, by) = (self.who(process), self.who(self.cast_of(message).by));
         let counts = |who: &Who| who.life == last && !who.is_newcomer && !who.is_crashed;
-        counts(to) && counts(by)
+        counts(to) && !to.has_left && counts(by)
     }
 
     /// A message as a reader of a report can find it again.

@@ -12,6 +12,7 @@ mod clock;
 pub(crate) mod driver;
 pub(crate) mod faults;
 pub(crate) mod history;
+mod names;
 mod node;
 pub(crate) mod options;
 #[cfg(test)]

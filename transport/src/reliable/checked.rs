@@ -2,8 +2,8 @@
 //!
 //! It sees what the streams show to the layer and what the layer lets through, at one member:
 //!
-//! - Fifo, NoDuplication: of each stream, block after block, each once, none that is not held, no total one after the
-//!   goodbye; what is delivered was let through.
+//! - Fifo, NoDuplication: of each stream, block after block, each once, none that is not held, none after the goodbye; what is
+//!   delivered was let through.
 //! - Causal: what a block's sender had been let through when it sealed the block has been delivered here.
 //! - Total: the blocks that come back to their senders are delivered in one order by all, without a gap.
 //!
@@ -77,19 +77,17 @@ impl<L: Layer> Checked<L> {
     fn let_through(&mut self, rank: Rank, seq: Seq, order: u8) {
         let stream = &self.streams[rank.0 as usize];
         self.demand(stream.let_through == seq, || format!("{seq} of {rank} is let through out of turn"));
+        self.demand(!stream.is_gone, || format!("{seq} of {rank} is let through after its goodbye"));
         if let Some((cause, until)) = self.missing_cause(rank, seq) {
             self.fail(&format!("{seq} of {rank} is let through before its cause, {cause} up to {until}"));
         }
         let (stream, has_place) = (&mut self.streams[rank.0 as usize], order & L::COMES_BACK != 0);
         stream.let_through = seq.plus(1);
-        // Behind a goodbye there are blocks of order at most, and no messages.
-        let may_have_place = seq >= stream.delivered && !stream.is_gone;
         if seq >= stream.delivered {
             stream.between.push_back(has_place);
+        } else if has_place {
+            self.fail(&format!("{seq} of {rank} is let through when it has been delivered"));
         }
-        self.demand(may_have_place || !has_place, || {
-            format!("{seq} of {rank} has a place, and is delivered already or follows its goodbye")
-        });
     }
 
     /// What the sender of this block had been let through and is not delivered here. Mine may name what I was not yet handed.

@@ -7,6 +7,7 @@ mod bounded;
 mod causal;
 mod duplication;
 mod fifo;
+mod goodbye;
 mod integrity;
 mod liveness;
 mod safe;
@@ -120,6 +121,7 @@ impl Property {
             Self::LocalMonotonicity => Needs::History(view::grows),
             Self::InitialView => Needs::History(view::is_installed_first),
             Self::ViewAgreement => Needs::History(view::is_agreed_on),
+            Self::NoDeadTalk => Needs::History(goodbye::check),
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
@@ -142,7 +144,6 @@ impl Property {
             Self::TransferCut => Needs::NotYet("state transfer"),
             Self::EpochKeys => Needs::NotYet("keys"),
             Self::PrimaryChain
-            | Self::NoDeadTalk
             | Self::SendingView
             | Self::VirtualSynchrony
             | Self::TransitionalSet

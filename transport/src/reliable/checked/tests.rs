@@ -183,8 +183,8 @@ fn what_is_delivered_and_was_not_let_through_is_found() {
 }
 
 #[test]
-#[should_panic(expected = "follows its goodbye")]
-fn a_total_after_the_goodbye_is_found() {
+#[should_panic(expected = "after its goodbye")]
+fn a_block_after_the_goodbye_is_found() {
     let (mut layer, mut out) = member(0);
     layer.departed(Rank(1), &alike(10, 0), &mut out);
     admit(&mut layer, 1, 11, PLACED);
