@@ -114,6 +114,8 @@ mod present {
         PassTooEarly,
         /// What a block holds behind its first message is not delivered.
         OneMessagePerBlock,
+        /// A goodbye does not wait until all have delivered what its sender cast.
+        LeaveUnsettled,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

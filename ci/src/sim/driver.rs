@@ -5,6 +5,7 @@ use super::checker::{Property, Violation, judge};
 use super::faults::{Counts, Fault};
 use super::history::{History, What, Who};
 use super::node::{Birth, Node};
+use super::onlooker::Onlooker;
 use super::options::{Scenario, WIDE_BUFFER};
 use super::weather::{LONG_NS, Strike, Weather};
 use fastrand::Rng;
@@ -83,6 +84,7 @@ struct World<'a> {
     network: Network,
     /// By rank; `None` while it is dead.
     nodes: Vec<Option<Node>>,
+    onlooker: Option<Onlooker>,
     /// Who is born when: rank and life.
     births: Vec<(Instant, u16, u32)>,
     rng: Rng,
@@ -106,9 +108,15 @@ impl<'a> World<'a> {
         let births = (0..scenario.members)
             .map(|rank| (now.plus_ns(rng.u64(0..=scenario.stagger_ns)), rank, 0))
             .collect();
+        let network = Network::new(scenario.seed, time.clone(), scenario.storm.clone());
+        let onlooker = (scenario.onlooker && scenario.multicast).then(|| {
+            let process = history.borrow_mut().start(now.0, Rank::READER, 0, true);
+            Onlooker::new(scenario, &network, &time, scenario.members, process)
+        });
         Self {
-            network: Network::new(scenario.seed, time.clone(), scenario.storm.clone()),
+            network,
             nodes: (0..scenario.members).map(|_| None).collect(),
+            onlooker,
             births,
             weather: Weather::new(scenario, now),
             rng,
@@ -178,6 +186,12 @@ impl<'a> World<'a> {
             }
         }
         self.let_go(now);
+        if let Some(onlooker) =
+            self.onlooker.as_mut().filter(|onlooker| onlooker.wakes_at(&self.network) <= now)
+        {
+            onlooker.turn(now, self.history);
+            ran = true;
+        }
         let step = if ran { self.rng.u64(0..self.cycle_ns) } else { self.idle_step(limit) };
         self.time.advance_ns(step);
     }
@@ -208,7 +222,8 @@ impl<'a> World<'a> {
         let now = self.time.peek();
         let nodes = self.nodes.iter().flatten().map(|node| node.wakes_at(&self.network));
         let births = self.births.iter().map(|(at, ..)| *at);
-        let next = nodes.chain(births).min().unwrap_or(limit).min(limit);
+        let onlooker = self.onlooker.iter().map(|onlooker| onlooker.wakes_at(&self.network));
+        let next = nodes.chain(births).chain(onlooker).min().unwrap_or(limit).min(limit);
         next.since_ns(now) + self.rng.u64(0..500)
     }
 
@@ -320,6 +335,7 @@ impl<'a> World<'a> {
         ];
         all.into_iter().for_each(|(fault, count)| counts.add(fault, count));
         self.nodes.iter().flatten().for_each(|node| node.count(&mut counts));
+        self.onlooker.iter().for_each(|onlooker| onlooker.count(&mut counts));
         counts
     }
 }

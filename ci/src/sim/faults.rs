@@ -49,6 +49,7 @@ faults! {
     Reply: "replies from inside a handler",
     Fragments: "messages in parts",
     Empty: "empty messages",
+    Onlooker: "messages that a passive reader got",
     FullWindow: "casts that found the window full",
     Goodbye: "members that said goodbye and went",
     LostGoodbye: "goodbyes that somebody never heard",

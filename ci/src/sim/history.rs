@@ -19,8 +19,8 @@ pub(crate) struct Who {
     pub(crate) rank: Rank,
     /// Which life of the whole group it belongs to.
     pub(crate) life: u32,
-    /// It came back after its group had formed: with a static list it is no member.
-    pub(crate) is_newcomer: bool,
+    /// It is no member: it came back after its group had formed, with a static list, or it only reads.
+    pub(crate) is_outside: bool,
     pub(crate) is_crashed: bool,
     /// It said goodbye and is gone.
     pub(crate) has_left: bool,
@@ -76,6 +76,9 @@ pub(crate) enum What {
     Leaves,
     /// It was told that the member of this rank is gone.
     Departed(Rank),
+    /// It only reads, and was handed this; or it was told that it enters the stream of this rank, or has lost some of it.
+    Overhears(Message),
+    Skips(Rank),
     /// It is gone: its goodbye was said.
     Exit,
     Crash,
@@ -110,9 +113,9 @@ pub(crate) struct History {
 
 impl History {
     /// A process begins.
-    pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_newcomer: bool) -> Process {
+    pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_outside: bool) -> Process {
         let process = Process(u16::try_from(self.processes.len()).expect("few processes"));
-        self.processes.push(Who { rank, life, is_newcomer, is_crashed: false, has_left: false });
+        self.processes.push(Who { rank, life, is_outside, is_crashed: false, has_left: false });
         self.cast_by.push(0);
         self.of.push(Vec::new());
         self.push(at_ns, process, What::Start);
@@ -168,7 +171,7 @@ impl History {
     pub(crate) fn member(&self, rank: Rank, life: u32) -> Option<Process> {
         self.all().find(|process| {
             let who = self.who(*process);
-            (who.rank, who.life, who.is_newcomer) == (rank, life, false)
+            (who.rank, who.life, who.is_outside) == (rank, life, false)
         })
     }
 
@@ -205,7 +208,7 @@ impl History {
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
         let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
         let (to, by) = (self.who(process), self.who(self.cast_of(message).by));
-        let counts = |who: &Who| who.life == last && !who.is_newcomer && !who.is_crashed;
+        let counts = |who: &Who| who.life == last && !who.is_outside && !who.is_crashed;
         counts(to) && !to.has_left && counts(by)
     }
 
@@ -218,8 +221,16 @@ impl History {
 
     /// A process likewise.
     pub(crate) fn name(&self, process: Process) -> String {
-        let Who { rank, life, is_newcomer, .. } = self.who(process);
-        format!("p{} ({rank} of life {life}{})", process.0, if *is_newcomer { ", come back" } else { "" })
+        let Who { rank, life, is_outside, .. } = self.who(process);
+        format!(
+            "p{} ({rank} of life {life}{})",
+            process.0,
+            match (is_outside, *rank == Rank::READER) {
+                (true, true) => ", a reader",
+                (true, false) => ", come back",
+                (false, _) => "",
+            }
+        )
     }
 }
 

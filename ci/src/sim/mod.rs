@@ -14,6 +14,7 @@ pub(crate) mod faults;
 pub(crate) mod history;
 mod names;
 mod node;
+mod onlooker;
 pub(crate) mod options;
 #[cfg(test)]
 mod oracle;

@@ -54,6 +54,8 @@ pub(crate) struct Scenario {
     /// How often a message is empty.
     pub(crate) empties: f64,
     pub(crate) stalls: bool,
+    /// Somebody reads who is no member: where the group is multicast.
+    pub(crate) onlooker: bool,
     pub(crate) death: Death,
     /// Strides of the receive pool beyond what the windows need, and slabs.
     pub(crate) spare_strides: usize,
@@ -130,6 +132,7 @@ impl Scenario {
             replies: sometimes(rng, 0.2),
             empties: sometimes(rng, 0.3),
             stalls: rng.u8(0..4) == 0,
+            onlooker: rng.u8(0..4) == 0,
             death,
             spare_strides: pick(rng, &[0, 0, 1, 4, 31]),
             slabs: pick(rng, &[0, 1, 8]),
@@ -237,6 +240,7 @@ impl Scenario {
             "replies" => self.replies = 0.0,
             "empties" => self.empties = 0.0,
             "stalls" => self.stalls = false,
+            "onlooker" => self.onlooker = false,
             "death" => self.death = Death::None,
             "starts" => self.starts.fill(0),
             "safe" => self.safe = 0.0,
@@ -246,7 +250,7 @@ impl Scenario {
     }
 
     /// What can be [turned off](Self::edit).
-    pub(crate) const SWITCHES: [&str; 21] = [
+    pub(crate) const SWITCHES: [&str; 22] = [
         "loss",
         "duplicate",
         "corrupt",
@@ -265,6 +269,7 @@ impl Scenario {
         "replies",
         "empties",
         "stalls",
+        "onlooker",
         "death",
         "starts",
         "safe",
@@ -300,6 +305,7 @@ impl Scenario {
             (Fault::Stall, self.stalls),
             (Fault::Reply, self.replies > 0.0),
             (Fault::Fragments, true),
+            (Fault::Onlooker, self.onlooker && self.multicast),
             (Fault::Empty, self.empties > 0.0),
             (Fault::FullWindow, true),
             (Fault::Goodbye, self.death == Death::Leaves),

@@ -1,5 +1,5 @@
 //! NoDeadTalk, as far as there are goodbyes: who is told that a member is gone has delivered everything that it cast, and
-//! nothing of it comes any more. Only who said goodbye is gone.
+//! nothing of it comes any more. Only who said goodbye is gone. A reader may have lost some of it.
 
 use crate::sim::history::{Event, History, Message, Process, What};
 
@@ -13,7 +13,7 @@ pub(super) fn check(history: &History) -> Option<String> {
                 said.push(me);
                 None
             }
-            What::Departed(rank) => {
+            What::Departed(rank) if !history.who(me).is_outside => {
                 let gone = history.member(rank, history.who(me).life).filter(|gone| said.contains(gone));
                 let Some(gone) = gone else {
                     return Some(format!("{} is told that {rank} is gone, which said no goodbye", name(me)));

@@ -10,6 +10,7 @@ mod fifo;
 mod goodbye;
 mod integrity;
 mod liveness;
+mod reader;
 mod safe;
 mod stability;
 mod timestamp;
@@ -127,8 +128,10 @@ impl Property {
             Self::SafePrefix => Needs::History(|history| {
                 stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history))
             }),
-            Self::Fifo => Needs::History(fifo::swaps),
-            Self::ReliableFifo => Needs::History(fifo::gaps),
+            Self::Fifo => Needs::History(|history| fifo::swaps(history).or_else(|| reader::swaps(history))),
+            Self::ReliableFifo => {
+                Needs::History(|history| fifo::gaps(history).or_else(|| reader::gaps(history)))
+            }
             Self::Causal => Needs::History(causal::swaps),
             Self::ReliableCausal => Needs::History(causal::gaps),
             Self::Total => Needs::History(total::check),

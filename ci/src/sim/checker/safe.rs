@@ -80,7 +80,7 @@ impl Walk<'_> {
         let life = self.history.who(process).life;
         let is_other = |other: &Process| {
             let who = self.history.who(*other);
-            let is_member = who.life == life && !who.is_newcomer && !self.leavers.contains(other);
+            let is_member = who.life == life && !who.is_outside && !self.leavers.contains(other);
             *other != process && is_member
         };
         self.history.all().filter(is_other).find_map(|other| {

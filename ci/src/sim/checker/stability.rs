@@ -20,7 +20,7 @@ pub(super) fn is_held_by_all(history: &History) -> Option<String> {
             What::Stable(to) => {
                 let is_other = |process: &Process| {
                     let other = history.who(*process);
-                    let is_member = other.life == who.life && !other.is_newcomer;
+                    let is_member = other.life == who.life && !other.is_outside;
                     is_member && other.rank != who.rank && !leavers.contains(process)
                 };
                 let others = history.all().filter(is_other);
