@@ -15,7 +15,7 @@ use super::layer::{Blocks, Layer, Outbound};
 use crate::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::wire::{ControlWriter, Header};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 
 /// See the module.
@@ -59,8 +59,8 @@ type View = (GroupId, GroupInstance, ViewNumber);
 /// What members of one thread have in common.
 #[derive(Debug, Default)]
 struct Common {
-    seen: HashMap<(View, Rank, Seq), Box<[Seq]>>,
-    order: HashMap<View, Vec<(Rank, Seq)>>,
+    seen: BTreeMap<(View, Rank, Seq), Box<[Seq]>>,
+    order: BTreeMap<View, Vec<(Rank, Seq)>>,
 }
 
 thread_local! {

@@ -15,10 +15,8 @@ pub(super) fn check(history: &History) -> Option<String> {
                 ));
             }
             // A reader stays where it is when a group starts again.
-            What::Overhears(message) => {
-                if !cast[message.0 as usize] || history.who(history.cast_of(message).by).is_outside {
-                    return Some(format!("{} read {}", history.name(process), history.named(message)));
-                }
+            What::Overhears(message) if !cast[message.0 as usize] => {
+                return Some(format!("{} read {}", history.name(process), history.named(message)));
             }
             What::Deliver(message) => {
                 let by = history.who(history.cast_of(message).by);
