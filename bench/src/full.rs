@@ -1,7 +1,7 @@
 //! `report`: every bench in one go, as a document for people and as JSON for machines.
 
 use crate::pins::Pins;
-use crate::{Failure, Plan, Span, aims, idle, report, rtt, throughput};
+use crate::{Failure, Plan, Span, aims, idle, order, report, rtt, throughput};
 use sistrum::MediumChoice;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) struct Options {
     /// One short repetition of everything: shows that it works, and says nothing
     #[arg(long)]
     quick: bool,
-    /// What carries ours; the idle strategies use the first
+    /// What carries ours; the idle strategies and the orders use the first
     #[arg(long, value_delimiter = ',', default_value = "udp,uring", value_name = "NAME,..")]
     medium: Vec<MediumChoice>,
     /// The day that the report names [default: today]
@@ -42,11 +42,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     series.extend(throughput::run(&plan, &pins)?);
     series.extend(throughput::run(&many_sockets, &pins)?);
     series.extend(idle::run(&fewer, &pins)?);
+    let others = series.len();
+    series.extend(order::run(&plan, &pins)?);
     report::print_table(&series);
     let mut text = preamble(options, &plan, started.elapsed())?;
     text += &aims::section(&series);
     text += "\n## Figures\n\n";
-    text += &report::table(&series, true);
+    text += &report::table(&series[..others], true);
+    text += ORDERS;
+    text += &report::table(&series[others..], true);
     fs::write(&markdown, text).map_err(|error| format!("{}: {error}", markdown.display()))?;
     report::write_json(&json, &series)?;
     println!("\nwritten: {} and {}", markdown.display(), json.display());
@@ -112,6 +116,12 @@ fn line_of(path: impl AsRef<Path>, key: &str) -> String {
     let line = text.lines().find(|line| line.starts_with(key)).unwrap_or("unknown");
     line.split_once(": ").map_or(line, |(_, value)| value).trim().to_owned()
 }
+
+/// What a reader must know before the figures of the orders.
+const ORDERS: &str = "\n## Orders\n\n\
+    Several members in each of two threads, which yield when there is nothing to do: compare these figures with each other and with \
+    nothing above. Here `to floor` is the ratio to fifo in the same repetition; of `order_bytes`, which are counted on the \
+    simulated network, to full stamps. `order_place` is the time from the cast of a total to its delivery at its own sender.\n\n";
 
 /// Groups that each member joins, beside the one of the headlines.
 const MORE_SOCKETS: [usize; 3] = [4, 16, 64];

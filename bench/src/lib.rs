@@ -14,6 +14,7 @@ use sistrum_transport::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use sistrum_transport::log::{PoolConfig, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::medium::sim::endpoint_of;
+use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::{Entry, Member, RunLimits, SessionConfig, Tuning};
 
 /// Bytes of a block, as the library's default.
@@ -50,8 +51,9 @@ pub(crate) fn session_of(me: u16, members: u16, window: usize, options: TotalOpt
         view: ViewNumber(1),
         me: Rank(me),
         members: (0..members).map(member).collect(),
-        channel: Channel(0),
+        to: Target::Channel(Channel(0)),
         index: 0,
+        lane: 0,
         block: BLOCK,
         limits: RunLimits { blocks: RUN_BLOCKS, bytes: MAX_RUN_BYTES },
         tuning: Tuning { window, ..Tuning::loopback() },

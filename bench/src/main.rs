@@ -42,10 +42,14 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Rtt(options) => measure(&options, rtt::run),
-        Command::Throughput(options) => measure(&options, throughput::run),
-        Command::Idle(options) => measure(&options, idle::run),
-        Command::Order(options) => measure(&options, order::run),
+        Command::Rtt(options) => measure(&options, rtt::run).map(drop),
+        Command::Throughput(options) => measure(&options, throughput::run).map(drop),
+        Command::Idle(options) => measure(&options, idle::run).map(drop),
+        Command::Order(options) => {
+            let series = measure(&options, order::run)?;
+            aims::print_orders(&series);
+            Ok(())
+        }
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -55,7 +59,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 fn measure(
     options: &Options,
     bench: fn(&Plan, &Pins) -> Result<Vec<Series>, Failure>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Series>, Failure> {
     let plan = options.plan()?;
     if let Some(path) = &options.json {
         report::probe_writable(path)?;
@@ -67,7 +71,7 @@ fn measure(
     if let Some(path) = &options.json {
         report::write_json(path, &series)?;
     }
-    Ok(())
+    Ok(series)
 }
 
 /// What to measure, and for how long.

@@ -52,7 +52,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
                 "--test",
                 "agreement",
             ];
-            step::run(Command::new("cargo").args(test).args(["every_mutation", "--", "--nocapture"]))
+            step::run(step::cargo().args(test).args(["every_mutation", "--", "--nocapture"]))
         }),
     }
 }
@@ -115,7 +115,7 @@ mod present {
     /// The first seed that shows it.
     fn catch(name: &str, options: &Options) -> Result<Option<Failure>> {
         let campaign = Campaign {
-            bounds: Bounds { members: (2, options.members), orders: Order::ALL.to_vec(), edits: Vec::new() },
+            bounds: Bounds::of((2, options.members), Order::ALL),
             first: 0,
             ends: Ends { seeds: options.seeds, after: None, failures: 1 },
             mutation: Some(name.to_owned()),

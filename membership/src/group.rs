@@ -1,13 +1,16 @@
 //! One group of a static list of members: the handshake first, then one view with its reliable streams.
 
+use crate::flush::{FlushId, Flushes};
 use crate::handshake::{Conflict, Handshake};
+use crate::pairs::{self, Incoming, Outgoing};
+use crate::running::Running;
 use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
     TotalOptions, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
-use sistrum_transport::protocol::{Payload, Protocol, Transmit};
+use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
 use sistrum_transport::reliable::{
     self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
 };
@@ -56,6 +59,8 @@ pub struct GroupConfig {
     pub coalesces: bool,
     /// Blocks of the largest window of another member that my receive buffers have room for.
     pub max_window: usize,
+    /// Blocks of the window of what I send to one other alone.
+    pub pair_window: usize,
     /// Sizes and times.
     pub tuning: Tuning,
     /// How total order is found, and how stamps are told: the same at all members.
@@ -87,26 +92,39 @@ pub enum Event<'a> {
     View(&'a View),
     /// A message.
     Deliver(Message<'a>),
+    /// A message that was sent to me alone.
+    Direct(Message<'a>),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
     /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
     Left(Rank),
+    /// Every member holds what this flush covers.
+    Flushed(FlushId),
 }
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
 #[derive(Debug, Default)]
-pub struct Caster<'a>(Option<&'a mut Sender>);
+pub struct Caster<'a>(pub(crate) Option<(&'a mut Sender, &'a mut Outgoing)>);
 
 impl Caster<'_> {
     /// The same caster, for a shorter time.
     pub fn reborrow(&mut self) -> Caster<'_> {
-        Caster(self.0.as_deref_mut())
+        Caster(self.0.as_mut().map(|(sender, outgoing)| (&mut **sender, &mut **outgoing)))
+    }
+
+    /// Sends one message to one other member, as [`Group::send`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        let (sender, outgoing) = self.0.as_mut().ok_or(Refused::NoView)?;
+        outgoing.send(sender, to, message)
     }
 
     /// The block that casts go into at present; the first one before there is a view.
     #[must_use]
     pub fn open(&self) -> Seq {
-        self.0.as_ref().map_or(Seq(0), |sender| sender.open())
+        self.0.as_ref().map_or(Seq(0), |(sender, _)| sender.open())
     }
 
     /// Casts one message in this order.
@@ -115,7 +133,7 @@ impl Caster<'_> {
     /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
     pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.cast_as(promise.into(), message)
+        self.0.as_mut().ok_or(Refused::NoView)?.0.cast_as(promise.into(), message)
     }
 }
 
@@ -129,14 +147,6 @@ pub struct Group {
     conflicts: Vec<(Endpoint, Conflict)>,
     conflicts_told: usize,
     early: u64,
-}
-
-/// What there is from the first view on.
-#[derive(Debug)]
-struct Running {
-    view: View,
-    told: bool,
-    session: Session,
 }
 
 impl Group {
@@ -206,6 +216,22 @@ impl Group {
         Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
     }
 
+    /// Sends one message to one other member alone, in causal order with the casts: it is handed over behind everything that I have
+    /// been handed and have cast, and what I cast or send later comes behind it.
+    ///
+    /// # Errors
+    /// As a cast, and [`Refused::NoMember`].
+    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        running.outgoing.send(running.session.sender(), to, message)
+    }
+
+    /// Whether blocks of this group id are mine: the group's, or those of pairs in it.
+    #[must_use]
+    pub fn owns(&self, id: GroupId) -> bool {
+        id == self.id || pairs::direction(self.id, id).is_some()
+    }
+
     /// The streams of the view, once there is one.
     #[must_use]
     pub fn session(&self) -> Option<&Session> {
@@ -219,6 +245,12 @@ impl Group {
         }
     }
 
+    /// Blocks that are kept of what others sent to me alone.
+    #[must_use]
+    pub fn kept_of_pairs(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.incoming.kept() + running.outgoing.kept())
+    }
+
     /// The most bytes that a message may have, once there is a view.
     #[must_use]
     pub fn max_message(&self) -> Option<usize> {
@@ -228,7 +260,9 @@ impl Group {
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.session.stream().is_settled())
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.session.stream().is_settled() && running.outgoing.is_settled())
     }
 
     /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.
@@ -265,17 +299,29 @@ impl Group {
         context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
     }
 
+    /// Asks for [`Event::Flushed`], which comes once, when every member holds everything that I have cast and been handed so far.
+    /// What is in an open block is sent by the present or the next cycle.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view.
+    pub fn flush(&mut self) -> Result<FlushId, Refused> {
+        let context = self.causal_context().map_err(|_| Refused::NoView)?;
+        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        Ok(running.flushes.ask(context.upto().to_vec()))
+    }
+
     /// Says goodbye once everything that I cast has been delivered by all.
     pub fn leave(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
-            running.session.leave(now);
+            running.is_leaving = true;
+            running.try_leave(now);
         }
     }
 
     /// Whether the goodbye has been said; without a view there is nobody to say it to.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| running.session.has_left())
+        self.running.as_ref().is_none_or(|running| !running.is_leaving && running.session.has_left())
     }
 
     /// The member that gates me and was heard least recently, and when.
@@ -288,7 +334,12 @@ impl Group {
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
         let counters = self.running.as_ref().map(|running| running.session.counters()).unwrap_or_default();
-        SessionCounters { foreign: counters.foreign + self.early, ..counters }
+        let pairs = self.running.as_ref().map_or(0, |running| running.incoming.malformed());
+        SessionCounters {
+            foreign: counters.foreign + self.early,
+            malformed_frames: counters.malformed_frames + pairs,
+            ..counters
+        }
     }
 
     /// Takes a block whose header was decoded already, and that is of this group.
@@ -305,7 +356,7 @@ impl Group {
             return pool.release(block);
         }
         match &mut self.running {
-            Some(running) => running.session.handle_block(now, from, header, block, pool),
+            Some(running) => running.handle_block(now, (self.id, from), header, block, pool),
             None => {
                 self.early += 1;
                 pool.release(block);
@@ -365,15 +416,28 @@ impl Group {
             view: FIRST_VIEW,
             me: view.me(),
             members,
-            channel: config.channel,
+            to: Target::Channel(config.channel),
             index: config.index,
+            lane: 0,
             block: config.block,
             limits: config.limits,
             tuning: config.tuning,
             seed: config.seed,
         };
+        let outgoing = Outgoing::new(&session, config.pair_window);
+        let incoming = Incoming::new(&session, config.pair_window);
         let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
-        self.running = Some(Running { view, told: false, session });
+        let offered = vec![false; view.members().len()];
+        self.running = Some(Running {
+            view,
+            told: false,
+            session,
+            outgoing,
+            incoming,
+            offered,
+            is_leaving: false,
+            flushes: Flushes::default(),
+        });
     }
 }
 
@@ -383,7 +447,7 @@ impl Protocol for Group {
 
     fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         match Header::decode(pool.bytes(&block)) {
-            Ok(header) if header.group == self.id => self.handle_block(now, from, &header, block, pool),
+            Ok(header) if self.owns(header.group) => self.handle_block(now, from, &header, block, pool),
             _ => {
                 self.early += 1;
                 pool.release(block);
@@ -393,7 +457,7 @@ impl Protocol for Group {
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
         match &mut self.running {
-            Some(running) => running.session.handle_timeout(now, pool),
+            Some(running) => running.handle_timeout(now, pool),
             None => self.handshake.on_timeout(now),
         }
         // Alone in the list, there is nobody to hear.
@@ -410,8 +474,8 @@ impl Protocol for Group {
         while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
             // Nothing is cast into a view that the application has not been told of.
             let told = self.running.as_mut().filter(|running| running.told);
-            let sender = told.map(|running| running.session.sender());
-            if handler(&mut Caster(sender), Event::Conflict(*endpoint, *conflict)).is_break() {
+            let caster = told.map(|running| (running.session.sender(), &mut running.outgoing));
+            if handler(&mut Caster(caster), Event::Conflict(*endpoint, *conflict)).is_break() {
                 return events;
             }
             self.conflicts_told += 1;
@@ -419,35 +483,37 @@ impl Protocol for Group {
         }
         let Some(running) = &mut self.running else { return events };
         if !running.told {
-            let caster = &mut Caster(Some(running.session.sender()));
+            let caster = &mut Caster(Some((running.session.sender(), &mut running.outgoing)));
             if handler(caster, Event::View(&running.view)).is_break() {
                 return events;
             }
             running.told = true;
             events += 1;
         }
-        events
-            + running.session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
-                match event {
-                    reliable::Event::Left(rank) => handler(&mut Caster(Some(sender)), Event::Left(rank)),
-                    reliable::Event::Deliver(message) => {
-                        handler(&mut Caster(Some(sender)), Event::Deliver(message))
-                    }
-                }
-            })
+        events + running.poll_event(pool, handler)
     }
 
     fn seal(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             running.session.seal(now);
+            running.outgoing.seal(now);
+            running.incoming.seal(now);
         }
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if let Some((to, slot)) = self.handshake.take() {
-            return Some(Transmit { to, group: self.config.index, payload: Payload::Setup { slot } });
+            return Some(Transmit {
+                to,
+                group: self.config.index,
+                lane: 0,
+                payload: Payload::Setup { slot },
+            });
         }
-        self.running.as_mut()?.session.poll_transmit(now)
+        let Running { session, outgoing, incoming, .. } = self.running.as_mut()?;
+        // Acknowledgements of what came to me alone, and what goes to one alone: others may wait for either.
+        let pairs = incoming.poll_transmit(now).or_else(|| outgoing.poll_transmit(now));
+        pairs.or_else(|| session.poll_transmit(now))
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
@@ -456,20 +522,27 @@ impl Protocol for Group {
                 let bytes = self.handshake.bytes(slot);
                 (bytes, bytes.len())
             }
-            (_, Some(running)) => running.session.transmit_bytes(transmit, pool),
+            (_, Some(running)) => running.transmit_bytes(transmit, pool),
             (_, None) => (&[], 1),
         }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.running {
-            Some(running) => running.session.poll_timeout(),
+            // Alone, what I have sent is stable at once.
+            Some(running) if running.told && running.flushed().is_some() => Some(Instant::default()),
+            Some(Running { session, outgoing, incoming, .. }) => {
+                let pairs = [outgoing.poll_timeout(), incoming.poll_timeout()];
+                pairs.into_iter().chain([session.poll_timeout()]).flatten().min()
+            }
             None => self.handshake.timeout(),
         }
     }
 
     fn awaits_control(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| running.session.awaits_control())
+        self.running.as_ref().is_none_or(|Running { session, outgoing, incoming, .. }| {
+            session.awaits_control() || outgoing.awaits_control() || incoming.awaits_control()
+        })
     }
 }
 

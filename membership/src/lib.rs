@@ -4,9 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod flush;
 mod group;
 mod handshake;
+mod pairs;
+mod running;
 pub mod step;
 
+pub use flush::FlushId;
 pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};
 pub use handshake::Conflict;

@@ -155,7 +155,7 @@ impl App {
             let come = self.totals.iter().filter(|(from, _)| *from == self.me).count();
             assert_eq!(totals, come, "my own totals come back in order");
         }
-        if cast.order != Order::Fifo {
+        if cast.order.spans_senders() {
             for (other, &seen) in cast.seen.iter().enumerate() {
                 if other == self.me as usize || other == cast.from as usize {
                     continue;
@@ -199,6 +199,7 @@ fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
         receive_buffer: able.receive_buffer,
         coalesces: able.coalesces,
         max_window: WINDOW,
+        pair_window: 8,
         tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
         order: plan.options,
         start: Seq(plan.seed % 5 * 0x3fff_ffff),

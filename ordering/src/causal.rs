@@ -113,7 +113,6 @@ impl Causal {
                     true
                 })
             };
-            truth::reads(rank, seq, self.queue.vector(rank));
             if !may_go || (order & SAFE != 0 && !self.is_stable(rank, seq)) {
                 break;
             }
@@ -167,11 +166,7 @@ impl Layer for Causal {
 
     #[inline]
     fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
-        let passes = order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq);
-        if passes {
-            truth::reads(rank, seq, self.queue.vector(rank));
-        }
-        passes
+        order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq)
     }
 
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
@@ -239,21 +234,22 @@ impl Outbound for Stamper {
     #[inline]
     fn joins(&self, class: Promise) -> bool {
         // A block has a stamp for all of its messages: those that need none may come along. Totals keep to themselves.
-        class == self.open || (class, self.open) == (Order::Fifo.into(), Order::Causal.into())
+        let comes_along = !class.order.spans_senders() && self.open.order != Order::Total;
+        class == self.open || comes_along && !class.safe && !self.open.safe
     }
 
     fn open(&mut self, class: Promise) -> usize {
         self.open = class;
-        self.reserve = if class.order == Order::Fifo { 0 } else { self.writer.reserve() };
+        self.reserve = if class.order.spans_senders() { self.writer.reserve() } else { 0 };
         self.reserve
     }
 
     fn max_reserve(&self, class: Promise) -> usize {
-        if class.order == Order::Fifo { 0 } else { self.writer.max_len() }
+        if class.order.spans_senders() { self.writer.max_len() } else { 0 }
     }
 
     fn fits(&self, rank: Rank, to: Seq) -> bool {
-        self.open.order == Order::Fifo || self.writer.len_with(rank, to) <= self.reserve
+        !self.open.order.spans_senders() || self.writer.len_with(rank, to) <= self.reserve
     }
 
     #[inline]
@@ -268,12 +264,11 @@ impl Outbound for Stamper {
         if bare {
             return 0;
         }
-        let safe = if self.open.safe { SAFE } else { 0 };
-        let has_stamp = self.open.order != Order::Fifo;
-        if has_stamp {
+        if self.open.order.spans_senders() {
             truth::sealed(seq, self.writer.seen());
         }
-        let is_stamped = has_stamp && self.writer.write(writer);
+        let safe = if self.open.safe { SAFE } else { 0 };
+        let is_stamped = self.open.order.spans_senders() && self.writer.write(writer);
         safe | if is_stamped { STAMPED } else { 0 }
     }
 

@@ -7,6 +7,7 @@
 //! when the one delivery that it waits for has happened.
 
 use crate::timestamp::{self, BadStamp};
+use crate::truth;
 use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::mutated;
@@ -60,6 +61,7 @@ impl DelayQueue {
         let is_next = *next == seq;
         if is_next {
             *next = seq.plus(1);
+            truth::read(rank, seq, self.vector(rank));
         }
         is_next
     }
@@ -136,6 +138,7 @@ impl DelayQueue {
     pub fn go(&mut self, rank: Rank) {
         let at = rank.0 as usize;
         debug_assert!(self.waits_for[at].is_none());
+        truth::read(rank, self.next[at], self.vector(rank));
         self.next[at] = self.next[at].plus(1);
         self.is_read[at] = false;
     }

@@ -17,7 +17,7 @@ mod order;
 pub mod timestamp;
 pub mod total;
 pub mod truth;
-mod varint;
+pub mod varint;
 mod view;
 mod wire;
 

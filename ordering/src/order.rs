@@ -9,6 +9,8 @@ use std::str::FromStr;
 /// follows a total one waits for it. So every order includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Order {
+    /// Reliable, and nothing more: every member is handed it once. It comes from the contiguous prefix of its sender's stream.
+    Unordered,
     /// Each sender's messages in the order in which it cast them; nothing is promised across senders.
     #[default]
     Fifo,
@@ -48,7 +50,7 @@ pub enum TotalMode {
 
 impl Order {
     /// Every order, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Fifo, Self::Causal, Self::Total];
+    pub const ALL: [Self; 4] = [Self::Unordered, Self::Fifo, Self::Causal, Self::Total];
 
     /// This order, and delivered only when it is stable at all members.
     #[must_use]
@@ -56,10 +58,17 @@ impl Order {
         Promise { order: self, safe: true }
     }
 
+    /// Whether it says anything across senders; the others cost no stamp.
+    #[must_use]
+    pub const fn spans_senders(self) -> bool {
+        matches!(self, Self::Causal | Self::Total)
+    }
+
     /// Its name in options and files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Unordered => "unordered",
             Self::Fifo => "fifo",
             Self::Causal => "causal",
             Self::Total => "total",
@@ -73,7 +82,7 @@ pub struct NoOrder(String);
 
 impl fmt::Display for NoOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "order {:?} is not one of fifo, causal, total", self.0)
+        write!(f, "order {:?} is not one of unordered, fifo, causal, total", self.0)
     }
 }
 

@@ -1,90 +1,85 @@
-//! What stamps were to say and what they were read as, noted for whoever judges whether the two are one.
-//!
-//! Notes are those of one thread, and are taken only while somebody asks for them. A simulation runs all members in one
-//! thread and takes them after each turn of a member, so that it knows whose they are. **No release build has any of this.**
+//! What stamps say where they are written and where they are read, for a judge that compares the two. Only in builds with debug
+//! assertions, and only where a thread asks for it: release builds have nothing of it.
+
+use sistrum_transport::id::{Rank, Seq};
+
+/// What is known of one stamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// This process sealed block `seq`, which may depend on `vector`.
+    Sealed {
+        /// The block.
+        seq: Seq,
+        /// By rank: everything before it.
+        vector: Vec<Seq>,
+    },
+    /// This process has read as far as block `seq` of `rank`, and takes it to depend on `vector`.
+    Read {
+        /// Whose stream it is.
+        rank: Rank,
+        /// The block.
+        seq: Seq,
+        /// By rank: everything before it.
+        vector: Vec<Seq>,
+    },
+}
 
 #[cfg(debug_assertions)]
-pub use present::{Note, take, watch};
-#[cfg(debug_assertions)]
-pub(crate) use present::{reads, sealed};
-
-#[cfg(debug_assertions)]
-mod present {
-    use sistrum_transport::id::{Rank, Seq};
+mod recorder {
+    use super::{Note, Rank, Seq};
     use std::cell::RefCell;
-
-    /// One note.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub enum Note {
-        /// I sealed this block, which has a stamp, when I had seen so much of each stream.
-        Sealed(Seq, Box<[Seq]>),
-        /// The vector of this block of a stream is this one, as its stamps read.
-        Reads(Rank, Seq, Box<[Seq]>),
-    }
 
     thread_local! {
         static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
     }
 
-    /// Notes are taken in this thread from now on, or no more. Those that nobody took are forgotten.
-    pub fn watch(on: bool) {
+    /// Notes are taken in this thread from now on, or no more.
+    pub fn record(on: bool) {
         NOTES.set(on.then(Vec::new));
     }
 
-    /// The notes since the last call, in their order.
+    /// What was noted since the last call.
     #[must_use]
     pub fn take() -> Vec<Note> {
-        NOTES.with_borrow_mut(|notes| notes.as_mut().map(std::mem::take)).unwrap_or_default()
+        NOTES.with_borrow_mut(|notes| notes.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    pub(crate) fn sealed(seq: Seq, seen: &[Seq]) {
-        note(|| Note::Sealed(seq, seen.into()));
+    pub(crate) fn sealed(seq: Seq, vector: &[Seq]) {
+        note(|| Note::Sealed { seq, vector: vector.to_vec() });
     }
 
-    pub(crate) fn reads(rank: Rank, seq: Seq, vector: &[Seq]) {
-        note(|| Note::Reads(rank, seq, vector.into()));
+    pub(crate) fn read(rank: Rank, seq: Seq, vector: &[Seq]) {
+        note(|| Note::Read { rank, seq, vector: vector.to_vec() });
     }
 
-    /// A closure, so that it costs nothing while nobody asks.
-    fn note(note: impl FnOnce() -> Note) {
+    fn note(what: impl FnOnce() -> Note) {
         NOTES.with_borrow_mut(|notes| {
             if let Some(notes) = notes {
-                notes.push(note());
+                notes.push(what());
             }
         });
     }
 }
 
 #[cfg(not(debug_assertions))]
-pub(crate) use absent::{reads, sealed};
+mod recorder {
+    use super::{Note, Rank, Seq};
 
-/// Nobody can ask.
-#[cfg(not(debug_assertions))]
-mod absent {
-    use sistrum_transport::id::{Rank, Seq};
+    /// Nothing is noted in this build.
+    pub const fn record(_: bool) {}
 
-    #[inline(always)]
-    pub(crate) const fn sealed(_seq: Seq, _seen: &[Seq]) {}
-    #[inline(always)]
-    pub(crate) const fn reads(_rank: Rank, _seq: Seq, _vector: &[Seq]) {}
-}
-
-#[cfg(all(test, debug_assertions))]
-mod tests {
-    use super::*;
-    use sistrum_transport::id::{Rank, Seq};
-
-    #[test]
-    fn notes_are_taken_while_somebody_asks_and_given_once() {
-        sealed(Seq(1), &[Seq(1)]);
-        assert_eq!(take(), []);
-        watch(true);
-        sealed(Seq(2), &[Seq(2)]);
-        reads(Rank(1), Seq(3), &[Seq(4)]);
-        let notes = [Note::Sealed(Seq(2), [Seq(2)].into()), Note::Reads(Rank(1), Seq(3), [Seq(4)].into())];
-        assert_eq!((take(), take()), (notes.to_vec(), vec![]));
-        watch(false);
-        sealed(Seq(2), &[Seq(2)]);
-        assert_eq!(take(), []);
+    /// Nothing was noted.
+    #[must_use]
+    pub const fn take() -> Vec<Note> {
+        Vec::new()
     }
+
+    #[inline(always)]
+    pub(crate) const fn sealed(_: Seq, _: &[Seq]) {}
+
+    #[inline(always)]
+    pub(crate) const fn read(_: Rank, _: Seq, _: &[Seq]) {}
 }
+
+pub(crate) use recorder::{read, sealed};
+pub use recorder::{record, take};

@@ -1,13 +1,13 @@
 //! Numbers in as few bytes as they need: seven bits a byte, the low ones first, the high bit says that more follow (LEB128).
 
 /// Bytes that `value` takes.
-pub(crate) const fn len(value: u64) -> usize {
+pub const fn len(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 /// Writes `value` at the beginning of `out` and returns its bytes, or `None` when it does not fit.
-pub(crate) fn write(out: &mut [u8], mut value: u64) -> Option<usize> {
+pub fn write(out: &mut [u8], mut value: u64) -> Option<usize> {
     let len = len(value);
     let (last, before) = out.get_mut(..len)?.split_last_mut()?;
     for byte in before {
@@ -19,7 +19,7 @@ pub(crate) fn write(out: &mut [u8], mut value: u64) -> Option<usize> {
 }
 
 /// Takes the number that `bytes` begin with, or `None` when they end in it or it exceeds 64 bits.
-pub(crate) fn read(bytes: &mut &[u8]) -> Option<u64> {
+pub fn read(bytes: &mut &[u8]) -> Option<u64> {
     let (mut value, mut shift) = (0_u64, 0);
     loop {
         let (&byte, rest) = bytes.split_first()?;

@@ -3,6 +3,7 @@
 use sistrum_ordering::{GroupId, GroupInstance, Order, Rank, Seq, Total, TotalOptions, ViewNumber};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::medium::sim::endpoint_of;
+use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::{Entry, Member, Refused, RunLimits, Session, SessionConfig, Tuning};
 
 fn session(members: u16, block: usize) -> Session<Total> {
@@ -20,8 +21,9 @@ fn session(members: u16, block: usize) -> Session<Total> {
         view: ViewNumber(1),
         me: Rank(0),
         members: (0..members).map(member).collect(),
-        channel: Channel(0),
+        to: Target::Channel(Channel(0)),
         index: 0,
+        lane: 0,
         block,
         limits: RunLimits { blocks: 8, bytes: 60_000 },
         tuning: Tuning { window: 16, ..Tuning::loopback() },

@@ -68,6 +68,8 @@ mod present {
         DeliverFragmentEarly,
         /// What is stable is freed, delivered or not.
         FreeOnStableOnly,
+        /// What is delivered and stable is freed only when nothing behind it is held, or half of the window is full.
+        FreeWhenQuiet,
         /// The sender gives away what all hold and not all have delivered.
         LogFreedOnStable,
         /// An ack says all that is known to exist, held or not.
@@ -104,6 +106,8 @@ mod present {
         BaseResetLate,
         /// A safe block is let through when its causes are there, held by all or not.
         SafeAtOnce,
+        /// A flush is over as soon as it was asked for.
+        FlushAtOnce,
         /// A total block that has a place does not wait for those before it.
         IgnoreTurn,
         /// The holder leaves out a place before the blocks that it orders.
@@ -114,6 +118,12 @@ mod present {
         PassTooEarly,
         /// What a block holds behind its first message is not delivered.
         OneMessagePerBlock,
+        /// What is sent to one alone does not count what stands in the open block.
+        SendWithoutSealing,
+        /// What is cast later does not wait until what was sent to one alone is held.
+        NeverHold,
+        /// What was sent to one alone is handed over whatever it depends on.
+        SendAtOnce,
         /// A goodbye does not wait until all have delivered what its sender cast.
         LeaveUnsettled,
         }

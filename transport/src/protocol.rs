@@ -73,6 +73,8 @@ pub struct Transmit {
     pub to: Target,
     /// Index of the group that sends it, for a protocol that is made of several.
     pub group: u16,
+    /// Which of the group's sessions sends it: 0 is that of the view, the others are those of pairs.
+    pub lane: u16,
     /// What is sent.
     pub payload: Payload,
 }

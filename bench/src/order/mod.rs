@@ -8,7 +8,7 @@ mod flow;
 mod ring;
 
 use crate::pins::Pins;
-use crate::report::{Series, Unit, ratio};
+use crate::report::{Series, Unit};
 use crate::{Failure, Plan};
 use crew::Setup;
 use flow::Traffic;
@@ -36,7 +36,6 @@ pub(crate) fn run(plan: &Plan, pins: &Pins) -> Result<Vec<Series>, Failure> {
         series.extend(rings(plan, pins, size, members)?);
     }
     series.extend(bytes());
-    aims(&series);
     Ok(series)
 }
 
@@ -168,30 +167,6 @@ fn one(
     }
 }
 
-/// Prints each aim, and what came of it.
-fn aims(series: &[Series]) {
-    println!("\naims (the ratio is to fifo in the same repetition)");
-    for (bench, variant, at_least, bound) in AIMS {
-        let found = series.iter().find(|series| series.bench == *bench && series.variant == *variant);
-        let Some(found) = found else { continue };
-        let ratio = ratio(&found.values, &found.floor);
-        let (is_met, word) =
-            if *at_least { (ratio >= *bound, "at least") } else { (ratio <= *bound, "at most") };
-        let verdict = if is_met { "met" } else { "MISSED" };
-        println!("  {verdict:<6} {ratio:.3}, {word} {bound}: {bench}, {variant}");
-    }
-}
-
-/// Bench, variant, whether the ratio is to be at least the bound, and the bound.
-const AIMS: &[(&str, &str, bool, f64)] = &[
-    ("order_throughput", "causal, 3 publishers, each block after another's", true, 0.9),
-    ("order_throughput", "causal, 3 publishers", true, 0.9),
-    ("order_throughput", "total by token, 3 publishers", true, 0.5),
-    ("order_throughput", "total by rounds, 3 publishers", true, 0.5),
-    ("order_rtt_p50", "causal, 2 publishers in turn", false, 1.05),
-    ("order_rtt_p50", "causal, 3 publishers in turn", false, 1.05),
-];
-
 /// Publishers, what they do, and the name of it.
 const FLOWS: [(usize, Traffic, &str); 3] = [
     (1, Traffic::Free, "1 publisher"),
@@ -200,5 +175,5 @@ const FLOWS: [(usize, Traffic, &str); 3] = [
 ];
 
 /// Bytes of a message.
-const DEFAULT_SIZE: usize = 64;
+pub(crate) const DEFAULT_SIZE: usize = 64;
 const ROUNDS: u64 = 20;

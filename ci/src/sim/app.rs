@@ -1,7 +1,7 @@
 //! The application of one process: it casts in bursts, refuses, stalls, replies, and writes down what it is handed.
 
 use super::faults::{Counts, Fault};
-use super::history::{History, Message, Process, What};
+use super::history::{History, Message, Process, Sent, What};
 use super::names::{NAME, Names};
 use super::options::Scenario;
 use fastrand::Rng;
@@ -12,8 +12,18 @@ use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
 use std::ops::ControlFlow;
 
+/// What the name of a message has that is sent to one member alone.
+const SENT: u32 = 1 << 31;
 /// Longer messages cost time and try nothing new.
 const LARGE: usize = 32_000;
+
+/// How something is said.
+enum Speech {
+    /// To all.
+    Cast(Promise),
+    /// To one.
+    Send(Rank),
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -23,6 +33,8 @@ pub(super) struct App {
     left: u32,
     /// Total casts of mine that have not come back yet.
     own_totals: u32,
+    /// Flushes that are not over.
+    flushes: u32,
     /// It was told of a view: before that it casts nothing.
     has_view: bool,
     orders: Vec<Order>,
@@ -34,6 +46,10 @@ pub(super) struct App {
     spread_ns: u64,
     refusals: f64,
     replies: f64,
+    sends: f64,
+    /// Members, and my rank.
+    members: u16,
+    me: Rank,
     pub(super) stalled_until: Instant,
     names: Names,
     /// How often a message is empty, and how many such of each rank were delivered.
@@ -52,6 +68,7 @@ impl App {
             rng: Rng::with_seed(seed ^ 0xa99),
             left: messages,
             own_totals: 0,
+            flushes: 0,
             has_view: false,
             orders: scenario.orders.clone(),
             safe: scenario.safe,
@@ -61,6 +78,9 @@ impl App {
             spread_ns: 1 + 20 * scenario.storm_ns / u64::from(messages.max(1)),
             refusals: scenario.refusals,
             replies: scenario.replies,
+            sends: scenario.sends,
+            members: scenario.members,
+            me,
             stalled_until: Instant::default(),
             names: Names::new(scenario.seed),
             empties: scenario.empties,
@@ -75,9 +95,9 @@ impl App {
         (self.has_view && self.left > 0).then_some(self.next_at)
     }
 
-    /// Whether it has cast everything, and got back what comes back.
+    /// Whether it has cast everything, and got back what comes back; and no flush goes on.
     pub(super) fn is_done(&self) -> bool {
-        self.left == 0 && self.own_totals == 0
+        self.left == 0 && self.own_totals == 0 && self.flushes == 0
     }
 
     /// Until an event that was refused, or a send that found no room, is tried again.
@@ -90,18 +110,32 @@ impl App {
         if !self.has_view || self.left == 0 || now < self.next_at {
             return 0;
         }
-        let Ok(sender) = group.sender() else { return 0 };
+        if group.sender().is_err() {
+            return 0;
+        }
         self.next_at = now.plus_ns(self.rng.u64(0..self.spread_ns));
         let burst = self.rng.usize(1..20);
-        (0..burst)
+        let casts = (0..burst)
             .take_while(|_| {
                 self.cast(
                     now,
-                    |promise, bytes| sender.cast_as(promise, bytes).map(|()| sender.open()),
+                    |speech, bytes| match speech {
+                        Speech::Send(to) => group.send(to, bytes).map(|()| Seq(0)),
+                        Speech::Cast(promise) => {
+                            let sender = group.sender()?;
+                            sender.cast_as(promise, bytes).map(|()| sender.open())
+                        }
+                    },
                     history,
                 )
             })
-            .count()
+            .count();
+        if self.rng.u8(0..4) == 0 {
+            let id = group.flush().expect("there is a view");
+            self.flushes += 1;
+            history.push(now.0, self.process, What::Flush(id.0));
+        }
+        casts
     }
 
     /// Takes an event, or refuses it.
@@ -113,7 +147,10 @@ impl App {
         history: &mut History,
     ) -> ControlFlow<()> {
         let is_stalled = now < self.stalled_until;
-        if is_stalled || (self.refusals > 0.0 && self.rng.f64() < self.refusals) {
+        // What was sent to one alone gives its place away where it is refused: that is asked for, and nothing to be judged.
+        let is_direct = matches!(event, Event::Direct(_));
+        let refuses = is_stalled || (self.refusals > 0.0 && self.rng.f64() < self.refusals);
+        if refuses && !is_direct {
             self.counts.add(if is_stalled { Fault::Stall } else { Fault::Refusal }, 1);
             return ControlFlow::Break(());
         }
@@ -123,7 +160,12 @@ impl App {
                 What::Install(Box::new((*view).clone()))
             }
             Event::Deliver(message) => self.identify(message, history),
+            Event::Direct(message) => self.identify_send(message, history),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
+            Event::Flushed(id) => {
+                self.flushes = self.flushes.saturating_sub(1);
+                What::Flushed(id.0)
+            }
             Event::Left(rank) => {
                 self.departed.push(*rank);
                 What::Departed(*rank)
@@ -131,8 +173,14 @@ impl App {
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
-            let replied =
-                self.cast(now, |promise, bytes| caster.cast(promise, bytes).map(|()| caster.open()), history);
+            let replied = self.cast(
+                now,
+                |speech, bytes| match speech {
+                    Speech::Send(to) => caster.send(to, bytes).map(|()| Seq(0)),
+                    Speech::Cast(promise) => caster.cast(promise, bytes).map(|()| caster.open()),
+                },
+                history,
+            );
             self.counts.add(Fault::Reply, u64::from(replied));
         }
         ControlFlow::Continue(())
@@ -142,16 +190,19 @@ impl App {
     fn cast(
         &mut self,
         now: Instant,
-        cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>,
+        cast: impl FnOnce(Speech, &[u8]) -> Result<Seq, Refused>,
         history: &mut History,
     ) -> bool {
         if self.left == 0 {
             return false;
         }
+        if self.sends > 0.0 && self.rng.f64() < self.sends {
+            return self.send(now, cast, history);
+        }
         let order = self.orders[self.rng.usize(..self.orders.len())];
         let promise = Promise { order, safe: self.safe > 0.0 && self.rng.f64() < self.safe };
         let len = self.draw_len();
-        match cast(promise, self.names.compose(history.next_message(), len)) {
+        match cast(Speech::Cast(promise), self.names.compose(history.next_message(), len)) {
             Ok(Seq(block)) => {
                 self.counts.add(Fault::Empty, u64::from(len == 0));
                 self.left -= 1;
@@ -164,11 +215,57 @@ impl App {
                 false
             }
             // What stamps take of each block is taken off the longest message.
-            Err(Refused::TooLarge { len, limit }) if order != Order::Fifo && len > limit => false,
+            Err(Refused::TooLarge { len, limit }) if order.spans_senders() && len > limit => false,
             // A handler may run before its own view, when all that there is to tell is a conflict.
             Err(Refused::NoView) => false,
             Err(other) => panic!("{len} bytes: {other}"),
         }
+    }
+
+    /// Sends to one member alone, likewise.
+    fn send(
+        &mut self,
+        now: Instant,
+        send: impl FnOnce(Speech, &[u8]) -> Result<Seq, Refused>,
+        history: &mut History,
+    ) -> bool {
+        let mut to = Rank(self.rng.u16(0..self.members - 1));
+        to.0 += u16::from(to >= self.me);
+        let len = self.rng.usize(NAME..self.block);
+        let name = Message(SENT | history.next_send().0);
+        match send(Speech::Send(to), self.names.compose(name, len)) {
+            Ok(_) => {
+                self.left -= 1;
+                self.counts.add(Fault::Send, 1);
+                history.send(now.0, self.process, to, len);
+                true
+            }
+            Err(Refused::Full { .. } | Refused::TooLarge { .. } | Refused::NoView | Refused::NoMember(_)) => {
+                // It may be the only thing that is left, and never fit.
+                self.left -= u32::from(self.left > 0);
+                false
+            }
+            Err(other) => panic!("{len} bytes to {to}: {other}"),
+        }
+    }
+
+    /// Which message was sent to me.
+    fn identify_send(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
+        let (from, len) = (message.from(), message.len());
+        let alien = What::Alien { from, len };
+        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
+        let name = u32::from_le_bytes(*name);
+        let sent = Sent(name & !SENT);
+        let is_known = history.sends.get(sent.0 as usize).is_some_and(|send| {
+            send.len == len
+                && history.who(send.by).rank == from
+                && send.life == history.who(self.process).life
+        });
+        let is_it = self.names.compose(Message(name), len) == message.bytes();
+        if name & SENT == 0 || !is_known || !is_it {
+            return alien;
+        }
+        What::Receive(sent)
     }
 
     /// Lengths that lie where it hurts.
@@ -205,9 +302,10 @@ impl App {
         self.own_totals = self.own_totals.saturating_sub(u32::from(is_mine));
         What::Deliver(named)
     }
+
     /// An empty message has no name: it is the next such one of its sender that comes here.
     fn next_empty(&mut self, from: Rank, history: &History) -> Option<Message> {
-        let by = history.member(from, history.who(self.process).life)?;
+        let by = history.member(history.who(self.process).life, from)?;
         let comes = |message: &Message| {
             let cast = history.cast_of(*message);
             (cast.by, cast.len) == (by, 0) && (by != self.process || cast.order == Order::Total)

@@ -2,7 +2,7 @@
 
 use super::checker::Violation;
 use super::driver::{self, Outcome};
-use super::faults::Histogram;
+use super::faults::{Fault, Histogram};
 use super::options::{Bounds, Scenario};
 use anyhow::{Result, ensure};
 use std::cell::RefCell;
@@ -38,14 +38,18 @@ pub(crate) struct Failure {
 }
 
 /// What all runs came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) seeds: u64,
     pub(crate) took: Duration,
     pub(crate) virtual_ns: u64,
     pub(crate) casts: u64,
     pub(crate) events: u64,
+    /// Sizes of the groups.
+    pub(crate) smallest: u16,
     pub(crate) largest: u16,
+    /// Datagrams that the network lost in the seed that lost least.
+    pub(crate) least_lost: u64,
     pub(crate) histogram: Histogram,
     /// By seed.
     pub(crate) failures: Vec<Failure>,
@@ -89,6 +93,11 @@ impl Campaign {
         Ok(summary)
     }
 
+    /// Whether every seed must lose something.
+    pub(crate) fn asks_for_loss(&self) -> bool {
+        self.bounds.loss.is_some_and(|loss| loss > 0.0) && self.bounds.edits.is_empty()
+    }
+
     /// What this seed draws.
     pub(crate) fn scenario(&self, seed: u64) -> Scenario {
         Scenario::of(seed, &self.bounds).unwrap_or_else(|_| Scenario::draw(seed, &self.bounds))
@@ -109,6 +118,9 @@ impl Campaign {
         let orders: Vec<&str> = self.bounds.orders.iter().map(|order| order.name()).collect();
         let mut line =
             format!("cargo ci sim --seed {seed} --members {least}..{most} --orders {}", orders.join(","));
+        if let Some(loss) = self.bounds.loss {
+            line += &format!(" --loss {loss}");
+        }
         if let Some(mutation) = &self.mutation {
             line += &format!(" --mutate {mutation}");
         }
@@ -146,13 +158,32 @@ impl Campaign {
     }
 }
 
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            seeds: 0,
+            took: Duration::ZERO,
+            virtual_ns: 0,
+            casts: 0,
+            events: 0,
+            smallest: u16::MAX,
+            largest: 0,
+            least_lost: u64::MAX,
+            histogram: Histogram::default(),
+            failures: Vec::new(),
+        }
+    }
+}
+
 impl Summary {
     fn add(&mut self, seed: u64, scenario: &Scenario, outcome: Outcome) {
         self.seeds += 1;
         self.virtual_ns += outcome.took_ns;
         self.casts += outcome.history.casts.len() as u64;
         self.events += outcome.history.events.len() as u64;
+        self.smallest = self.smallest.min(scenario.members);
         self.largest = self.largest.max(scenario.members);
+        self.least_lost = self.least_lost.min(outcome.effective.of(Fault::Loss));
         self.histogram.add(&scenario.drawn(), &outcome.effective);
         if !outcome.violations.is_empty() {
             self.failures.push(Failure { seed, violations: outcome.violations });

@@ -9,7 +9,7 @@ use super::onlooker::Onlooker;
 use super::options::{Scenario, WIDE_BUFFER};
 use super::weather::{LONG_NS, Strike, Weather};
 use fastrand::Rng;
-use sistrum_ordering::{BootId, Rank};
+use sistrum_ordering::{BootId, Rank, truth};
 use sistrum_transport::medium::Network;
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
@@ -22,6 +22,8 @@ const SETTLE_NS: u64 = 500_000_000;
 /// How long a group is watched that has lost a member.
 const MOURNING_NS: u64 = 60_000_000;
 const MILLION: u64 = 1_000_000;
+/// Time between two looks at what everybody keeps, for each member.
+const SAMPLE_NS: u64 = 50_000;
 
 /// What a run came to.
 pub(crate) struct Outcome {
@@ -58,13 +60,9 @@ pub(crate) fn run(scenario: &Scenario) -> Outcome {
 /// Stamps are noted while a run goes on, and layers are checked; not where our own code may be broken on purpose: its history
 /// shall show that.
 fn watch(on: bool) {
+    truth::record(on);
     #[cfg(debug_assertions)]
-    {
-        sistrum_ordering::truth::watch(on);
-        sistrum_transport::reliable::checked::watch(on && !cfg!(feature = "mutants"));
-    }
-    // In a release build there is nothing to watch.
-    let _ = on;
+    sistrum_transport::reliable::checked::watch(on && !cfg!(feature = "mutants"));
 }
 
 /// What a panic said.
@@ -94,6 +92,9 @@ struct World<'a> {
     /// Somebody went whose goodbye could not get lost.
     must_be_heard: bool,
     rounds: u64,
+    /// Where the streams of this life of the group end, and when it is looked at next what everybody keeps.
+    ends: Vec<u64>,
+    sample_at: Instant,
     /// What a round takes at most while anybody is busy: members of large groups share their host's cores.
     cycle_ns: u64,
 }
@@ -124,6 +125,8 @@ impl<'a> World<'a> {
             is_calm: false,
             must_be_heard: false,
             rounds: 0,
+            ends: scenario.starts.clone(),
+            sample_at: now,
             cycle_ns: 3_000 * u64::from(scenario.members / 8).max(1),
             scenario,
             history,
@@ -192,6 +195,9 @@ impl<'a> World<'a> {
             onlooker.turn(now, self.history);
             ran = true;
         }
+        if now >= self.sample_at {
+            self.sample(now);
+        }
         let step = if ran { self.rng.u64(0..self.cycle_ns) } else { self.idle_step(limit) };
         self.time.advance_ns(step);
     }
@@ -215,6 +221,21 @@ impl<'a> World<'a> {
             nodes.filter(|node| !node.app.departed.contains(&who.rank)).count() as u64
         };
         gone.map(unheard).sum()
+    }
+
+    /// Writes down what everybody keeps.
+    fn sample(&mut self, now: Instant) {
+        self.sample_at = now.plus_ns(SAMPLE_NS * u64::from(self.scenario.members));
+        self.note_ends();
+        let samples = self.nodes.iter().flatten().filter_map(|node| node.sample(now, &self.ends));
+        self.history.borrow_mut().samples.extend(samples);
+    }
+
+    /// The stream of a dead one ends where it ended.
+    fn note_ends(&mut self) {
+        for (end, node) in self.ends.iter_mut().zip(&self.nodes) {
+            *end = node.as_ref().and_then(Node::end).map_or(*end, |now| now.max(*end));
+        }
     }
 
     /// To whatever happens next, and a little further.
@@ -269,6 +290,7 @@ impl<'a> World<'a> {
             Strike::KillAll { back_in_ns } => {
                 (0..self.scenario.members).for_each(|rank| self.kill(rank));
                 self.effective.add(Fault::Rebirth, 1);
+                self.ends.clone_from(&self.scenario.starts);
                 let due = now.plus_ns(back_in_ns);
                 self.births = (0..self.scenario.members).map(|rank| (due, rank, 1)).collect();
             }
@@ -304,6 +326,7 @@ impl<'a> World<'a> {
     }
 
     fn kill(&mut self, rank: u16) {
+        self.note_ends();
         if let Some(node) = self.nodes[rank as usize].take() {
             node.count(&mut self.effective);
             self.history.borrow_mut().crash(self.time.peek().0, node.process);

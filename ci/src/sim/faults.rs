@@ -47,6 +47,7 @@ faults! {
     Refusal: "events that a handler refused",
     Stall: "readers that stopped for a while",
     Reply: "replies from inside a handler",
+    Send: "messages to one member alone",
     Fragments: "messages in parts",
     Empty: "empty messages",
     Onlooker: "messages that a passive reader got",

@@ -2,7 +2,9 @@
 //!
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
 
+use sistrum_ordering::truth::Note;
 use sistrum_ordering::{Order, Promise, Rank, Seq, View};
+use std::collections::HashMap;
 use std::fmt;
 
 /// One incarnation of one member; an index into [`History::processes`].
@@ -12,6 +14,19 @@ pub(crate) struct Process(pub(crate) u16);
 /// One cast; an index into [`History::casts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Message(pub(crate) u32);
+
+/// One message to one member alone; an index into [`History::sends`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sent(pub(crate) u32);
+
+/// What is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Send {
+    pub(crate) by: Process,
+    pub(crate) life: u32,
+    pub(crate) to: Rank,
+    pub(crate) len: usize,
+}
 
 /// Who a process is.
 #[derive(Debug, Clone)]
@@ -55,6 +70,8 @@ pub(crate) enum What {
     Install(Box<View>),
     Cast(Message),
     Deliver(Message),
+    Send(Sent),
+    Receive(Sent),
     /// Something was delivered that nobody cast like that.
     Alien {
         from: Rank,
@@ -64,12 +81,9 @@ pub(crate) enum What {
     Stable(u64),
     /// It holds the stream of this rank up to here, without a gap.
     Holds(Rank, u64),
-    /// It sealed this block of its own, which has a stamp, and had seen so much of each stream.
-    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "stamps are noted in debug builds"))]
-    Sealed(u64, Box<[Seq]>),
-    /// It reads the stamps of this block of the stream of a rank as this vector.
-    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "stamps are noted in debug builds"))]
-    Reads(Rank, u64, Box<[Seq]>),
+    /// It asks for a flush, and is told that it is over.
+    Flush(u64),
+    Flushed(u64),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
     /// It says goodbye as soon as all have delivered what it cast.
@@ -96,17 +110,61 @@ pub(crate) struct Ending {
     pub(crate) beyond: u64,
 }
 
+/// Stamps of sealed blocks, and of those that others have read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stamps {
+    /// By process and sequence.
+    sealed: HashMap<(Process, u64), Vec<Seq>>,
+    /// How many were read that were known, and the first one that was read as another.
+    pub(crate) compared: u64,
+    pub(crate) wrong: Option<String>,
+}
+
+/// What a process kept at one instant, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) at_ns: u64,
+    pub(crate) process: Process,
+    /// Blocks, of all streams, that were sealed and that this process had not delivered, or did not know that all had delivered
+    /// (its own) or hold (others').
+    pub(crate) unstable: u64,
+    pub(crate) kept: Kept,
+}
+
+/// See [`Sample`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    /// Blocks of its own log.
+    pub(crate) log: u64,
+    /// Blocks in receive windows.
+    pub(crate) windows: u64,
+    /// Slabs and strides of the pool that are not free.
+    pub(crate) buffers: u64,
+    /// Places in the total order.
+    pub(crate) places: u64,
+}
+
+impl Kept {
+    pub(crate) fn most(&self) -> u64 {
+        [self.log, self.windows, self.buffers, self.places].into_iter().max().unwrap_or(0)
+    }
+}
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     pub(crate) processes: Vec<Who>,
     pub(crate) casts: Vec<Cast>,
+    pub(crate) sends: Vec<Send>,
     pub(crate) events: Vec<Event>,
     pub(crate) endings: Vec<Ending>,
+    pub(crate) samples: Vec<Sample>,
     /// How many messages each process has cast.
     cast_by: Vec<u32>,
     /// Indices of the events of each process.
     of: Vec<Vec<u32>>,
+    /// What stamps say, where they are written and where they are read.
+    pub(crate) stamps: Stamps,
     /// What the world did, before which event, and when.
     weather: Vec<(usize, u64, String)>,
 }
@@ -149,6 +207,18 @@ impl History {
         message
     }
 
+    /// The name that the next send will have.
+    pub(crate) fn next_send(&self) -> Sent {
+        Sent(self.sends.len() as u32)
+    }
+
+    pub(crate) fn send(&mut self, at_ns: u64, by: Process, to: Rank, len: usize) -> Sent {
+        let sent = self.next_send();
+        self.sends.push(Send { by, life: self.who(by).life, to, len });
+        self.push(at_ns, by, What::Send(sent));
+        sent
+    }
+
     pub(crate) fn crash(&mut self, at_ns: u64, process: Process) {
         self.processes[process.0 as usize].is_crashed = true;
         self.push(at_ns, process, What::Crash);
@@ -159,6 +229,40 @@ impl History {
         self.push(at_ns, process, What::Exit);
     }
 
+    /// What `process` wrote or read in a stamp.
+    pub(crate) fn stamp(&mut self, process: Process, note: Note) {
+        match note {
+            Note::Sealed { seq, vector } => {
+                self.stamps.sealed.insert((process, seq.0), vector);
+            }
+            Note::Read { rank, seq, vector } => self.compare(process, rank, seq, &vector),
+        }
+    }
+
+    fn compare(&mut self, reader: Process, rank: Rank, seq: Seq, read: &[Seq]) {
+        let life = self.who(reader).life;
+        let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_outside;
+        let Some(at) = self.processes.iter().position(is_sender) else { return };
+        // Whoever has sealed a block need not read it, and may have forgotten it.
+        if at == usize::from(reader.0) {
+            return;
+        }
+        let Some(sealed) = self.stamps.sealed.get(&(Process(at as u16), seq.0)) else { return };
+        self.stamps.compared += 1;
+        // A sender's own entry is the sequence itself.
+        let differs = (0..)
+            .map(Rank)
+            .zip(sealed.iter().zip(read))
+            .find(|(k, (sealed, read))| *k != rank && sealed != read);
+        if let Some((k, (sealed, read))) = differs
+            && self.stamps.wrong.is_none()
+        {
+            let (reader, sender) = (self.name(reader), self.name(Process(at as u16)));
+            self.stamps.wrong =
+                Some(format!("{sender} sealed block {seq} with {sealed} of {k}, {reader} reads {read}"));
+        }
+    }
+
     pub(crate) fn weather(&mut self, at_ns: u64, what: String) {
         self.weather.push((self.events.len(), at_ns, what));
     }
@@ -167,16 +271,27 @@ impl History {
         &self.processes[process.0 as usize]
     }
 
-    /// The member of this rank in this life of the group.
-    pub(crate) fn member(&self, rank: Rank, life: u32) -> Option<Process> {
-        self.all().find(|process| {
-            let who = self.who(*process);
-            (who.rank, who.life, who.is_outside) == (rank, life, false)
-        })
-    }
-
     pub(crate) fn cast_of(&self, message: Message) -> Cast {
         self.casts[message.0 as usize]
+    }
+
+    /// The member of this rank in a life of the group.
+    pub(crate) fn member(&self, life: u32, rank: Rank) -> Option<Process> {
+        let is_it = |who: &Who| who.life == life && who.rank == rank && !who.is_outside;
+        self.processes.iter().position(is_it).map(|at| Process(at as u16))
+    }
+
+    /// Whether something can be asked of a process once nothing hinders it: it is of the last life of the group, and lives.
+    pub(crate) fn is_alive(&self, process: Process) -> bool {
+        let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
+        let who = self.who(process);
+        who.life == last && !who.is_outside && !who.is_crashed
+    }
+
+    /// A send as a reader of a report can find it again.
+    pub(crate) fn named_send(&self, sent: Sent) -> String {
+        let Send { by, to, .. } = self.sends[sent.0 as usize];
+        format!("s{} (from {} to {to} alone)", sent.0, self.name(by))
     }
 
     /// All processes, by index.
@@ -206,10 +321,7 @@ impl History {
     /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive. Who
     /// said goodbye left nothing open, and is owed nothing any more.
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
-        let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
-        let (to, by) = (self.who(process), self.who(self.cast_of(message).by));
-        let counts = |who: &Who| who.life == last && !who.is_outside && !who.is_crashed;
-        counts(to) && !to.has_left && counts(by)
+        self.is_alive(process) && !self.who(process).has_left && self.is_alive(self.cast_of(message).by)
     }
 
     /// A message as a reader of a report can find it again.
@@ -249,6 +361,8 @@ impl fmt::Display for History {
                     writeln!(f, "casts {}, {} bytes", self.named(*message), self.cast_of(*message).len)?
                 }
                 What::Deliver(message) => writeln!(f, "delivers {}", self.named(*message))?,
+                What::Send(sent) => writeln!(f, "sends {}", self.named_send(*sent))?,
+                What::Receive(sent) => writeln!(f, "receives {}", self.named_send(*sent))?,
                 What::Start => writeln!(f, "starts as {}", self.name(*process))?,
                 other => writeln!(f, "{other:?}")?,
             }
@@ -279,6 +393,10 @@ pub(crate) mod tests {
 
         pub(crate) fn cast_into(&mut self, by: u16, promise: impl Into<Promise>, block: u64) -> Message {
             self.0.cast(self.0.events.len() as u64, Process(by), promise, 10, block)
+        }
+
+        pub(crate) fn send(&mut self, by: u16, to: Rank) -> Sent {
+            self.0.send(self.0.events.len() as u64, Process(by), to, 10)
         }
 
         pub(crate) fn deliver(&mut self, at: u16, message: Message) {

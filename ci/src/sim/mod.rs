@@ -10,6 +10,8 @@ pub(crate) mod campaign;
 pub(crate) mod checker;
 mod clock;
 pub(crate) mod driver;
+#[cfg(test)]
+mod endurance;
 pub(crate) mod faults;
 pub(crate) mod history;
 mod names;
@@ -46,6 +48,10 @@ pub(crate) struct Options {
     /// Sizes of the groups.
     #[arg(long, value_name = "A..B", default_value = "2..64", value_parser = range)]
     members: (u16, u16),
+    /// The network loses this many percent of all datagrams until everything has been delivered, and nobody dies: then every
+    /// seed must come to its end.
+    #[arg(long, value_name = "PCT", value_parser = percent)]
+    loss: Option<f64>,
     /// Minutes to run, when that comes before the last seed [default: 1 where no seed is given].
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<f64>,
@@ -71,6 +77,8 @@ pub(crate) struct Options {
 
 /// Small groups find as much as large ones, and sooner: they are what every change must pass.
 const SHORT: [&str; 6] = ["sim", "--here", "--members", "2..8", "--minutes", "1"];
+/// Nor may a large group on a bad network stand still.
+const LARGE: [&str; 8] = ["sim", "--here", "--members", "64", "--loss", "5", "--seeds", "6"];
 
 /// Builds what judges, and lets it judge.
 pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
@@ -84,9 +92,13 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     })
 }
 
-/// A minute of it.
+/// A minute of it, and some large groups.
 pub(crate) fn short(report: &mut Report) -> Result<()> {
-    report.step("sim", |_| step::run(Command::new(worker(&[])?).args(SHORT)))
+    report.step("sim", |_| {
+        let worker = worker(&[])?;
+        step::run(Command::new(&worker).args(SHORT))?;
+        step::run(Command::new(&worker).args(LARGE))
+    })
 }
 
 /// This program, built as what judges must be.
@@ -95,8 +107,11 @@ pub(crate) fn worker(features: &[&str]) -> Result<PathBuf> {
 }
 
 fn judge(options: &Options) -> Result<()> {
-    let bounds =
-        Bounds { members: options.members, orders: options.orders.clone(), edits: options.edits.clone() };
+    let bounds = Bounds {
+        loss: options.loss,
+        edits: options.edits.clone(),
+        ..Bounds::of(options.members, options.orders.clone())
+    };
     Scenario::of(0, &bounds).map_err(anyhow::Error::msg)?;
     let campaign = Campaign {
         bounds,
@@ -119,6 +134,10 @@ fn judge(options: &Options) -> Result<()> {
         vec![]
     };
     ensure!(idle.is_empty(), "drawn, but never effective: {idle:?}");
+    ensure!(
+        !campaign.asks_for_loss() || summary.least_lost > 0,
+        "a seed lost nothing, though loss was asked for"
+    );
     Ok(())
 }
 
@@ -159,6 +178,11 @@ fn range(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=50.0).contains(&percent) { Ok(percent) } else { Err("from 0 to 50 percent".to_owned()) }
+}
+
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.001..=10_000.0).contains(&minutes) {
@@ -173,7 +197,7 @@ mod tests {
     use super::*;
 
     fn trace(seed: u64) -> String {
-        let bounds = Bounds { members: (2, 8), orders: Order::ALL.to_vec(), edits: Vec::new() };
+        let bounds = Bounds::of((2, 8), Order::ALL);
         let outcome = driver::run(&Scenario::draw(seed, &bounds));
         assert_eq!(outcome.violations, []);
         format!("{}{:?}{}", outcome.history, outcome.effective, outcome.took_ns)

@@ -3,13 +3,11 @@
 use super::app::App;
 use super::clock::LocalClock;
 use super::faults::{Counts, Fault};
-use super::history::{Ending, History, Process, What};
+use super::history::{Ending, History, Kept, Process, Sample, What};
 use super::options::Scenario;
 use super::whim::Whim;
 use sistrum_membership::{Caster, Event, Group, GroupConfig};
-#[cfg(debug_assertions)]
-use sistrum_ordering::truth;
-use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq};
+use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq, truth};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
@@ -37,6 +35,8 @@ pub(super) struct Node {
     held: Vec<u64>,
     stable: u64,
     busy_sends: u64,
+    /// A handler refused an event in the last cycle: what was to be freed behind it waits for the next one.
+    was_refused: bool,
     /// Cycles in a row that did nothing although a timer was due.
     spins: u32,
     drifts: bool,
@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub(super) exits_at: Option<Instant>,
 }
 
+/// Blocks of the window of what is sent to one member alone.
+pub(super) const PAIR_WINDOW: usize = 8;
 /// What was sealed in one cycle may be looked at in the next; more than a few are a fault.
 const MAX_SPINS: u32 = 100;
 
@@ -83,6 +85,7 @@ impl Node {
             held: scenario.starts.clone(),
             stable: start,
             busy_sends: 0,
+            was_refused: false,
             spins: 0,
             lingers_ns: None,
             exits_at: None,
@@ -110,6 +113,8 @@ impl Node {
         };
         let work = self.cycle.turn(&mut self.group, &mut handler).expect("the network is never broken");
         assert_eq!(time.reads(), reads + 1, "the clock is read once in a cycle");
+        truth::take().into_iter().for_each(|note| history.borrow_mut().stamp(process, note));
+        self.was_refused = broke;
         let busy_sends = self.cycle.counters().busy_sends;
         let is_busy = std::mem::replace(&mut self.busy_sends, busy_sends) != busy_sends;
         // An event that was refused is offered again soon, whatever the timers say.
@@ -123,8 +128,6 @@ impl Node {
         if let Some(ns) = self.lingers_ns.filter(|_| self.group.has_left()) {
             self.exits_at.get_or_insert(now.plus_ns(ns));
         }
-        #[cfg(debug_assertions)]
-        self.note_stamps(now, &mut history.borrow_mut());
     }
 
     /// Casts nothing more, and says goodbye.
@@ -159,18 +162,6 @@ impl Node {
         }
     }
 
-    /// Writes down what it was to say in stamps, and what it has read of others'.
-    #[cfg(debug_assertions)]
-    fn note_stamps(&self, now: Instant, history: &mut History) {
-        for note in truth::take() {
-            let what = match note {
-                truth::Note::Sealed(Seq(seq), seen) => What::Sealed(seq, seen),
-                truth::Note::Reads(rank, Seq(seq), vector) => What::Reads(rank, seq, vector),
-            };
-            history.push(now.0, self.process, what);
-        }
-    }
-
     pub(super) fn has_view(&self) -> bool {
         self.group.view().is_some()
     }
@@ -187,6 +178,33 @@ impl Node {
 
     pub(super) fn heal(&mut self) {
         self.cycle.medium_mut().inner_mut().set_options(FaultOptions::default());
+    }
+
+    /// Where its own stream ends, once there is one.
+    pub(super) fn end(&self) -> Option<u64> {
+        Some(self.group.session()?.stream().cast_up_to().0)
+    }
+
+    /// What it keeps, where the streams of all end at `ends`; nothing without a view, and in the middle of a refusal.
+    pub(super) fn sample(&self, now: Instant, ends: &[u64]) -> Option<Sample> {
+        let session = self.group.session().filter(|_| !self.was_refused)?;
+        let (stream, causal, me) = (session.stream(), session.layer().causal(), self.rank.0 as usize);
+        let (slabs, strides) = self.cycle.pool().in_use();
+        let known = |rank: usize| match rank == me {
+            true => stream.delivered(),
+            false => causal.stable_up_to()[rank],
+        };
+        let delivered = |rank: usize| session.delivered_of(Rank(rank as u16)).unwrap_or_default();
+        let open = |rank: usize| ends[rank].saturating_sub(known(rank).min(delivered(rank)).0);
+        let kept = Kept {
+            log: stream.kept(),
+            windows: session.kept() as u64,
+            // What was sent to one alone has its own bound, the windows of the pairs.
+            buffers: (slabs + strides).saturating_sub(self.group.kept_of_pairs()) as u64,
+            places: session.layer().queued() as u64,
+        };
+        let unstable = (0..ends.len()).map(open).sum();
+        Some(Sample { at_ns: now.0, process: self.process, unstable, kept })
     }
 
     pub(super) fn ending(&self) -> Ending {
@@ -228,7 +246,8 @@ fn strides(scenario: &Scenario, rank: u16) -> usize {
         true => all,
         false => all - scenario.windows[rank as usize],
     };
-    needed + scenario.spare_strides
+    let pairs = if scenario.sends > 0.0 { usize::from(scenario.members - 1) * PAIR_WINDOW } else { 0 };
+    needed + pairs + scenario.spare_strides
 }
 
 fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, seed: u64) -> GroupConfig {
@@ -250,6 +269,7 @@ fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, se
         receive_buffer: capabilities.receive_buffer,
         coalesces: capabilities.coalesces,
         max_window: *scenario.windows.iter().max().expect("there are members"),
+        pair_window: PAIR_WINDOW,
         tuning: scenario.tuning(rank),
         order: scenario.total,
         // Each life of a stream begins where the one before it did: what is left of that one is in reach.

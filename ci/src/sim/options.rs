@@ -17,6 +17,8 @@ pub(crate) struct Scenario {
     pub(crate) messages: u32,
     /// Each cast has one of these.
     pub(crate) orders: Vec<Order>,
+    /// How often a message is sent to one member alone.
+    pub(crate) sends: f64,
     /// How often a cast asks to be safe too.
     pub(crate) safe: f64,
     /// Bytes of a message, at most.
@@ -81,13 +83,37 @@ pub(crate) enum Death {
 pub(crate) struct Bounds {
     pub(crate) members: (u16, u16),
     pub(crate) orders: Vec<Order>,
+    /// How many percent of all datagrams the network loses until the end, in runs in which nobody dies; drawn if it is not said.
+    pub(crate) loss: Option<f64>,
     /// Changes to what was drawn, as `name=value`.
     pub(crate) edits: Vec<String>,
+}
+
+impl Bounds {
+    /// Groups of these sizes and orders, all else as it is drawn.
+    pub(crate) fn of(members: (u16, u16), orders: impl Into<Vec<Order>>) -> Self {
+        Self { members, orders: orders.into(), loss: None, edits: Vec::new() }
+    }
 }
 
 impl Scenario {
     /// Draws everything from `seed`.
     pub(crate) fn draw(seed: u64, bounds: &Bounds) -> Self {
+        let mut scenario = Self::draw_freely(seed, bounds);
+        if let Some(loss) = bounds.loss {
+            scenario.lose(loss);
+        }
+        scenario
+    }
+
+    /// Loses so much to the end. Streams are long enough that windows run full.
+    fn lose(&mut self, percent: f64) {
+        let loss = percent / 100.0;
+        (self.storm.loss, self.blocks.loss, self.goes_on, self.death) = (loss, 0.0, true, Death::None);
+        self.messages = self.messages.max(LONG_STREAM);
+    }
+
+    fn draw_freely(seed: u64, bounds: &Bounds) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let members = draw_members(rng, bounds.members);
         let senders = rng.u16(1..=members);
@@ -138,6 +164,8 @@ impl Scenario {
             slabs: pick(rng, &[0, 1, 8]),
             safe: pick(rng, &[0.0, 0.0, 0.2, 1.0]),
             longest: usize::MAX,
+            // The judge of what is sent to one keeps a number for each pair and message.
+            sends: if members <= 12 { pick(rng, &[0.0, 0.0, 0.1, 0.5]) } else { 0.0 },
         }
     }
 
@@ -244,13 +272,14 @@ impl Scenario {
             "death" => self.death = Death::None,
             "starts" => self.starts.fill(0),
             "safe" => self.safe = 0.0,
+            "sends" => self.sends = 0.0,
             _ => return Err(format!("{name}: nothing of that name is drawn")),
         }
         Ok(())
     }
 
     /// What can be [turned off](Self::edit).
-    pub(crate) const SWITCHES: [&str; 22] = [
+    pub(crate) const SWITCHES: [&str; 23] = [
         "loss",
         "duplicate",
         "corrupt",
@@ -273,6 +302,7 @@ impl Scenario {
         "death",
         "starts",
         "safe",
+        "sends",
     ];
 
     /// The faults that this run may bring.
@@ -304,6 +334,7 @@ impl Scenario {
             (Fault::Refusal, self.refusals > 0.0),
             (Fault::Stall, self.stalls),
             (Fault::Reply, self.replies > 0.0),
+            (Fault::Send, self.sends > 0.0),
             (Fault::Fragments, true),
             (Fault::Onlooker, self.onlooker && self.multicast),
             (Fault::Empty, self.empties > 0.0),
@@ -328,6 +359,9 @@ fn draw_members(rng: &mut Rng, (least, most): (u16, u16)) -> u16 {
     least + (f64::from(most - least + 1) * share) as u16
 }
 
+/// Casts of each sender that fill the windows of a large group more than once.
+const LONG_STREAM: u32 = 24;
+
 fn draw_orders(rng: &mut Rng, orders: &[Order]) -> Vec<Order> {
     let mut drawn = orders.to_vec();
     rng.shuffle(&mut drawn);
@@ -337,7 +371,7 @@ fn draw_orders(rng: &mut Rng, orders: &[Order]) -> Vec<Order> {
 
 /// Any size, as long as a block has room for the longest stamp beside a message.
 fn draw_block(rng: &mut Rng, members: u16, orders: &[Order]) -> usize {
-    let needs_stamps = orders != [Order::Fifo];
+    let needs_stamps = orders.iter().any(|order| order.spans_senders());
     let least = if needs_stamps { 160 + 14 * usize::from(members) } else { 0 };
     let sizes: Vec<usize> =
         [128, 160, 256, 512, 1408, 4096].into_iter().filter(|size| *size >= least).collect();
@@ -417,7 +451,7 @@ mod tests {
     use super::*;
 
     fn bounds() -> Bounds {
-        Bounds { members: (2, 64), orders: vec![Order::Fifo], edits: Vec::new() }
+        Bounds::of((2, 64), [Order::Fifo])
     }
 
     #[test]
@@ -434,6 +468,15 @@ mod tests {
             sizes.push(drawn.members);
         }
         assert!(sizes.contains(&2) && sizes.iter().any(|size| *size > 50));
+    }
+
+    #[test]
+    fn loss_that_is_asked_for_lasts_and_nobody_dies() {
+        for seed in 0..100 {
+            let drawn = Scenario::draw(seed, &Bounds { loss: Some(5.0), ..bounds() });
+            assert!(drawn.is_healed_in_the_end() && drawn.drawn().of(Fault::Loss) == 1);
+            assert!(drawn.calm(false).loss == 0.05 && drawn.calm(true).loss == 0.0);
+        }
     }
 
     #[test]

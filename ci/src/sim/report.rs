@@ -25,13 +25,14 @@ impl Summary {
         });
         println!("not checked yet: {}", later.collect::<Vec<_>>().join(", "));
         println!(
-            "{} seeds in {:.1} s, {:.1} a second: {} casts, {} events, {:.1} s of virtual time, groups of up to {}; {} failed",
+            "{} seeds in {:.1} s, {:.1} a second: {} casts, {} events, {:.1} s of virtual time, groups of {} to {}; {} failed",
             self.seeds,
             self.took.as_secs_f64(),
             self.seeds_per_second(),
             self.casts,
             self.events,
             self.virtual_ns as f64 / 1e9,
+            self.smallest,
             self.largest,
             self.failures.len()
         );
@@ -59,6 +60,7 @@ impl Summary {
             "casts": self.casts,
             "events": self.events,
             "virtual_seconds": self.virtual_ns as f64 / 1e9,
+            "smallest_group": self.smallest,
             "largest_group": self.largest,
             "mutation": campaign.mutation,
             "faults": faults,

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_does_not_matter_is_turned_off() {
-        let bounds = Bounds { members: (8, 8), orders: vec![Order::Fifo], edits: Vec::new() };
+        let bounds = Bounds::of((8, 8), [Order::Fifo]);
         let seed = (0..).find(|&seed| Scenario::draw(seed, &bounds).storm.loss > 0.0).unwrap();
         let drawn = Scenario::draw(seed, &bounds);
         let fails = |scenario: &Scenario| scenario.storm.loss > 0.0 && scenario.members >= 3;

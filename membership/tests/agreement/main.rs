@@ -64,7 +64,8 @@ fn members_agree_whatever_the_weather() {
         .into_iter()
         .filter(|step| !deaths.contains_key(step) && !OF_OTHERS.contains(step))
         .collect();
-    assert!(unreached.is_empty(), "nobody died at {unreached:?}");
+    // Release builds do not know the steps.
+    assert!(unreached.is_empty() || !cfg!(debug_assertions), "nobody died at {unreached:?}");
     for what in
         ["crashes", "joins", "partitions", "wedged", "resumed", "excluded", "left", "syncs", "installs"]
     {

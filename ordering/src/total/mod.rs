@@ -98,6 +98,15 @@ impl Total {
         &self.causal
     }
 
+    /// Places in the order that are remembered, because their blocks are not delivered.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        match &self.sequencer {
+            Sequencer::Token(token) => token.queued(),
+            Sequencer::Rotating(rotating) => rotating.queued(),
+        }
+    }
+
     /// Whose total block is next, if that is known.
     fn head(&self) -> Option<(Rank, Seq)> {
         match &self.sequencer {

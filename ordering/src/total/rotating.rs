@@ -47,6 +47,10 @@ impl Rotating {
         Self { members: starts.iter().map(seat).collect(), round: 0, rank: 0 }
     }
 
+    pub(super) fn queued(&self) -> usize {
+        self.members.iter().map(|seat| seat.blocks.len()).sum()
+    }
+
     /// A block without any order flag is read, if it is the next one.
     #[inline]
     pub(super) fn passes(&mut self, rank: Rank, seq: Seq) -> bool {

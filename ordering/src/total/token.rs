@@ -90,6 +90,10 @@ impl Token {
         self.misbehaved
     }
 
+    pub(super) fn queued(&self) -> usize {
+        self.runs.len()
+    }
+
     /// The first block of the order that is not delivered, if it is known.
     pub(super) fn head(&self) -> Option<(Rank, Seq)> {
         self.runs.front().map(|run| (run.rank, run.first))

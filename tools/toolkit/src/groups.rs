@@ -1,7 +1,9 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
 use crate::joined::Joined;
-use crate::{Cause, Conflict, Departure, Endpoint, GroupId, Promise, Rank, Refused, Result, Seq, View};
+use crate::{
+    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View,
+};
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
@@ -33,10 +35,14 @@ pub enum Event<'a> {
     View(&'a View),
     /// A message, borrowed: copy what is to stay.
     Deliver(Message<'a>),
+    /// A message that was sent to me alone, borrowed likewise: see [`Node::send`](crate::Node::send).
+    Direct(Message<'a>),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
     /// A member is gone, and all that it cast has been delivered: it gates nobody any more.
     Left(Rank, Departure),
+    /// Every member holds what this [flush](crate::Node::flush) covers.
+    Flushed(FlushId),
     /// As a reader I enter a member's stream at this block, with the next message that begins.
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.
@@ -74,6 +80,17 @@ impl Caster<'_> {
             return self.own.cast(promise, message);
         }
         self.other(group)?.sender()?.cast_as(promise.into(), message)
+    }
+
+    /// Sends one message to one other member alone, as [`Node::send`](crate::Node::send).
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        if *group == self.group {
+            return self.own.send(to, message);
+        }
+        self.other(group)?.send(to, message)
     }
 
     #[cold]
@@ -153,7 +170,7 @@ impl Protocol for Groups {
             self.malformed += 1;
             return pool.release(block);
         };
-        match self.groups.iter_mut().find(|group| group.id() == header.group) {
+        match self.groups.iter_mut().find(|group| group.owns(header.group)) {
             Some(group) => group.handle_block(now, from, &header, block, pool),
             None => {
                 self.unclaimed += 1;

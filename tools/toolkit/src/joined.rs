@@ -1,8 +1,8 @@
 //! What a node has joined: a group as its member, or a group's streams as their reader.
 
 use crate::{
-    CausalContext, Cause, ContextError, Endpoint, Event, Gap, GroupId, Instant, PeerLosses, Rank, Refused,
-    SessionCounters, View,
+    CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, PeerLosses, Rank,
+    Refused, SessionCounters, View,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -33,6 +33,19 @@ impl Joined {
         self.member_mut().ok_or(Refused::NoView)?.sender()
     }
 
+    pub(crate) fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        self.member_mut().ok_or(Refused::NoView)?.send(to, message)
+    }
+
+    /// Whether blocks of this group id are for it.
+    #[inline]
+    pub(crate) fn owns(&self, id: GroupId) -> bool {
+        match self {
+            Self::Member(group) => group.owns(id),
+            Self::Reader(own, _) => *own == id,
+        }
+    }
+
     pub(crate) fn view(&self) -> Option<&View> {
         self.member()?.view()
     }
@@ -59,6 +72,10 @@ impl Joined {
 
     pub(crate) fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
         self.member().ok_or(ContextError::NoView)?.has_reached(context)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<FlushId, Refused> {
+        self.member_mut().ok_or(Refused::NoView)?.flush()
     }
 
     pub(crate) fn leave(&mut self, now: Instant) {
@@ -220,8 +237,10 @@ impl Protocol for Joined {
 fn of_member(event: membership::Event<'_>) -> Event<'_> {
     match event {
         membership::Event::Deliver(message) => Event::Deliver(message),
+        membership::Event::Direct(message) => Event::Direct(message),
         membership::Event::View(view) => Event::View(view),
         membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
+        membership::Event::Flushed(flush) => Event::Flushed(flush),
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
     }
 }

@@ -33,15 +33,17 @@
 mod config;
 mod error;
 mod groups;
+mod join;
 mod joined;
 mod node;
 
-pub use config::{Config, Faults, JoinOptions};
+pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
+pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
-pub use sistrum_membership::{Conflict, ListError};
+pub use sistrum_membership::{Conflict, FlushId, ListError};
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq,
     TotalMode, View, ViewId, ViewMember, ViewNumber,

@@ -3,8 +3,8 @@
 use crate::groups::Groups;
 use crate::joined::Joined;
 use crate::{
-    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, Gap, Group,
-    GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
+    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
+    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
     Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
@@ -144,6 +144,7 @@ impl Node {
             receive_buffer: capabilities.receive_buffer,
             coalesces: capabilities.coalesces,
             max_window,
+            pair_window: self.config.pair_window_for(count),
             tuning,
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(0),
@@ -206,6 +207,17 @@ impl Node {
     ) -> Result<(), Refused> {
         write(self.groups.get_mut(group).ok_or(Refused::NoView)?.sender()?.claim(promise.into(), len)?);
         Ok(())
+    }
+
+    /// Sends one message to one other member alone, in causal order with the casts of the group: it is handed over, as
+    /// [`Event::Direct`], behind everything that I have been handed and have cast, and what I cast or send later comes behind it. That
+    /// later part waits here until the member holds the message, about a round trip. The first message to a member takes memory.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), with a window of its own for each member; and [`Refused::NoMember`] when it is me, or nobody.
+    #[inline]
+    pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.send(to, message)
     }
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
@@ -289,9 +301,20 @@ impl Node {
         self.groups.get(group).ok_or(ContextError::NoView)?.has_reached(context)
     }
 
-    /// Whether every member holds everything that `context` names, as far as is known here. To flush before an action outside the
-    /// group, take [my context](Self::causal_context) and poll until it is stable: no failure undoes its causes then. Members tell
-    /// each other by heartbeats what they hold, so that takes about the time between two of them.
+    /// Asks to be told when every member holds everything that I have cast and been handed in this group so far: call it before an
+    /// action outside the group, and act when [`Event::Flushed`] comes with this id, which it does once: no failure undoes the causes
+    /// of the action then. What is still in an open block is sent by the next [`poll`](Self::poll).
+    ///
+    /// Members tell each other by heartbeats what they hold, so that takes about the time between two of them.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view, and for a reader.
+    pub fn flush(&mut self, group: &Group) -> Result<FlushId, Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.flush()
+    }
+
+    /// Whether every member holds everything that `context` names, as far as is known here: [`flush`](Self::flush) for the context of
+    /// another.
     ///
     /// # Errors
     /// As [`has_reached`](Self::has_reached).

@@ -6,6 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sistrum_transport::protocol::Target;
 use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use sistrum_transport::log::{PoolConfig, RxPool};
 use sistrum_transport::medium::Channel;
@@ -95,8 +96,9 @@ fn config() -> SessionConfig {
         view: VIEW,
         me: Rank(0),
         members: vec![member(0), member(1), member(2)],
-        channel: Channel(0),
+        to: Target::Channel(Channel(0)),
         index: 0,
+        lane: 0,
         block: BLOCK,
         limits: RunLimits { blocks: 8, bytes: 1 << 14 },
         tuning: Tuning { window: WINDOW, ..Tuning::loopback() },

@@ -225,6 +225,12 @@ impl RxPool {
         self.stride
     }
 
+    /// Slabs and strides that are not free.
+    #[must_use]
+    pub fn in_use(&self) -> (usize, usize) {
+        (self.slab_count - self.free_slabs.len(), self.stride_count() - self.free_strides.len())
+    }
+
     /// Whether nobody owes it anything: every slab and every stride is free, but `landed` that media hold to land in.
     #[must_use]
     pub fn is_idle(&self, landed: usize) -> bool {

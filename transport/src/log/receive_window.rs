@@ -59,6 +59,12 @@ impl ReceiveWindow {
         self.mask + 1
     }
 
+    /// Blocks that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
     /// Whether this sequence can be held, and is not.
     #[must_use]
     pub fn wants(&self, seq: Seq) -> bool {
@@ -97,6 +103,9 @@ impl ReceiveWindow {
     /// Gives every block before `to` back to the pool; `to` is at most `next`.
     pub fn release(&mut self, to: Seq, pool: &mut RxPool) {
         debug_assert!(to <= self.next);
+        if mutated!(FreeWhenQuiet) && to < self.next && self.next.since(self.base) <= self.mask / 2 {
+            return;
+        }
         while self.base < to {
             let slot = self.slot(self.base);
             let block = self.slots[slot].take().expect("everything before `next` is held");

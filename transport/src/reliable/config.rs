@@ -1,9 +1,8 @@
 //! What a session has to know from the start: the view as the streams see it.
 
 use super::Tuning;
-use super::sender::RunLimits;
 use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
-use crate::medium::Channel;
+use crate::protocol::Target;
 
 /// Everything that a session is built from; a new view builds a new one.
 #[derive(Debug, Clone)]
@@ -18,10 +17,12 @@ pub struct SessionConfig {
     pub me: Rank,
     /// All members, by rank.
     pub members: Vec<Member>,
-    /// What reaches all of them.
-    pub channel: Channel,
+    /// What reaches all the others.
+    pub to: Target,
     /// Index of the group among those of its node.
     pub index: u16,
+    /// Which of the group's sessions this is: see [`Transmit::lane`](crate::protocol::Transmit::lane).
+    pub lane: u16,
     /// Bytes of a block.
     pub block: usize,
     /// What the medium carries in one send.
@@ -56,4 +57,20 @@ pub enum Entry {
     Start,
     /// In mid-flow.
     Live,
+}
+
+/// What one send can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl RunLimits {
+    /// Blocks of this many bytes that one send carries.
+    pub(super) fn blocks_of(&self, block: usize) -> usize {
+        self.blocks.min(self.bytes / block).max(1)
+    }
 }

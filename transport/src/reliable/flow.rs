@@ -50,6 +50,9 @@ pub enum Refused {
     /// This member has said goodbye.
     #[error("this member has said goodbye")]
     Left,
+    /// It cannot be sent to alone: it is no other member, or has said goodbye.
+    #[error("{0} is no other member that is still there")]
+    NoMember(Rank),
 }
 
 /// What the other members have said of my stream, and what is under way to them.

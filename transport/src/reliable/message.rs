@@ -29,8 +29,10 @@ struct Fragmented<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// One that lies in one piece.
     #[inline]
-    pub(super) fn whole(from: Rank, bytes: &'a [u8]) -> Self {
+    #[must_use]
+    pub fn whole(from: Rank, bytes: &'a [u8]) -> Self {
         Self { from, body: Body::Whole(bytes) }
     }
 
@@ -153,4 +155,45 @@ pub(super) fn continuation<'a>(
     let mut frames = DataFrames::new(data);
     let frame = frames.next_frame().ok()??;
     matches!(frame.part, Part::Middle | Part::Last).then_some((frame, data.len() - frames.remaining()))
+}
+
+/// How far a fragmented message reaches.
+pub(super) enum Extent {
+    /// It ends in block `last`, whose next frame begins at offset `at` of its data.
+    Whole { last: Seq, at: usize },
+    /// It cannot be whole before the block `wait_until` has come.
+    Incomplete { wait_until: Seq },
+    /// The blocks that follow do not continue it.
+    Malformed,
+}
+
+/// Looks before `limit` for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
+pub(super) fn extent(
+    window: &ReceiveWindow,
+    limit: Seq,
+    pool: &RxPool,
+    first: Seq,
+    total: usize,
+    mut have: usize,
+) -> Extent {
+    // Its sender refuses what exceeds half the window: more is a lie that would be waited for in vain.
+    if total > window.capacity() as usize * pool.stride() {
+        return Extent::Malformed;
+    }
+    let mut seq = first;
+    loop {
+        seq = seq.plus(1);
+        if seq >= limit {
+            // A block carries less than a stride of it.
+            let blocks = total.saturating_sub(have) / pool.stride();
+            return Extent::Incomplete { wait_until: seq.plus(blocks as u64) };
+        }
+        let Some((frame, at)) = continuation(window, pool, seq) else { return Extent::Malformed };
+        have += frame.bytes.len();
+        match frame.part {
+            Part::Last if have == total => return Extent::Whole { last: seq, at },
+            Part::Middle if have < total => {}
+            _ => return Extent::Malformed,
+        }
+    }
 }

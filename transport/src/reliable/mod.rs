@@ -25,7 +25,7 @@ mod session;
 mod stream;
 
 pub use cause::{Cause, LostBlocks, Suspect};
-pub use config::{Entry, Member, SessionConfig};
+pub use config::{Entry, Member, RunLimits, SessionConfig};
 pub use control::{CONTROL_BLOCK_LEN, ControlQueue};
 pub use flow::Refused;
 pub use gaps::{Gap, Holder, PeerLosses};
@@ -33,7 +33,7 @@ pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
 pub use pace::Pace;
 pub use reader::{Reader, ReaderConfig, ReaderEvent};
-pub use sender::{RunLimits, Sender, max_message};
+pub use sender::{Sender, max_message};
 pub use session::{Event, Session};
 
 /// Sizes and times of the reliable layer. Times are nanoseconds.

@@ -276,7 +276,7 @@ impl Protocol for Reader {
 
     fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
         let (to, slot) = self.control.take()?;
-        Some(Transmit { to, group: self.config.index, payload: Payload::Control { slot } })
+        Some(Transmit { to, group: self.config.index, lane: 0, payload: Payload::Control { slot } })
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {

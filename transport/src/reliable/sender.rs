@@ -2,7 +2,11 @@
 //!
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
-use super::config::SessionConfig;
+mod cast;
+
+pub use cast::max_message;
+
+use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
 use super::flow::{Flow, Refused};
 use super::gaps::{Gap, PeerLosses, SentGaps};
@@ -15,18 +19,11 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::time::Instant;
 use crate::wire::{
-    ControlWriter, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part,
-    StatusEntry, frame_len,
+    HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part, StatusEntry, frame_len,
 };
-
-/// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
-const MAX_UNANNOUNCED: u64 = 64;
 
 /// A block that carries less of messages than this has no room for what their order needs.
 const MIN_CARRIED: usize = 32;
-
-/// A message's first part is not begun in less room than this: a block of its own is better.
-const MIN_FRAGMENT: usize = 64;
 
 /// One member's own stream: log, window and repairs. `O` writes what the order of its blocks needs.
 #[derive(Debug)]
@@ -50,6 +47,8 @@ pub struct Sender<O: Outbound = Fifo> {
     limits: RunLimits,
     /// Everything before it has been handed to the medium at least once.
     sent: Seq,
+    /// Blocks from here on wait for something outside the stream.
+    held_from: Seq,
     last_sent_at: Instant,
     /// The stability that the receivers were last told of.
     announced: Heartbeat,
@@ -58,22 +57,6 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// I have said goodbye, or am about to.
     is_closed: bool,
-}
-
-/// What one send can carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunLimits {
-    /// Blocks.
-    pub blocks: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
-impl RunLimits {
-    /// Blocks of this many bytes that one send carries.
-    fn blocks_of(&self, block: usize) -> usize {
-        self.blocks.min(self.bytes / block).max(1)
-    }
 }
 
 impl<O: Outbound> Sender<O> {
@@ -104,6 +87,7 @@ impl<O: Outbound> Sender<O> {
             window: me.window as u64,
             limits,
             sent: me.start,
+            held_from: Seq(u64::MAX),
             last_sent_at: Instant::default(),
             announced: Heartbeat { next: me.start, stable: me.start, delivered: me.start },
             senders: 1,
@@ -229,10 +213,35 @@ impl<O: Outbound> Sender<O> {
         self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
+    /// Everything before it has been delivered by every other member, as far as is known here.
+    #[must_use]
+    pub fn delivered(&self) -> Seq {
+        self.flow.delivered()
+    }
+
+    /// Blocks of the log that are not released, the open one among them when something has been written into it.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.cast_up_to().since(self.log.oldest())
+    }
+
     /// Every message that was cast so far ends before this block: one that is still open counts.
     #[must_use]
     pub fn cast_up_to(&self) -> Seq {
         self.log.open().plus(u64::from(self.has_open()))
+    }
+
+    /// Seals what is open: whatever is cast from now on is in a later block. Returns the first of those.
+    pub fn seal_now(&mut self) -> Seq {
+        if self.has_open() {
+            self.seal(true, |_| ());
+        }
+        self.log.open()
+    }
+
+    /// Blocks from `seq` on are not sent before this is said again: something must come first that is not in this stream.
+    pub fn hold_from(&mut self, seq: Seq) {
+        self.held_from = seq;
     }
 
     /// Blocks that were sent again.
@@ -356,6 +365,9 @@ impl<O: Outbound> Sender<O> {
     pub(super) fn may_send_open(&mut self) -> bool {
         let unsent = self.log.open().since(self.sent) as u32;
         let (stride, used) = (self.log.stride(), self.log.stride() - self.log.room());
+        if self.log.open() >= self.held_from {
+            return false;
+        }
         let fits = self.flow.run_size(unsent + 1, stride, used) <= self.flow.allowance(self.senders);
         fits && self.pace.as_mut().is_none_or(|pace| pace.admits(unsent as usize * stride + used))
     }
@@ -414,12 +426,13 @@ impl<O: Outbound> Sender<O> {
 
     /// The next run of new blocks, if there is one and the receivers' buffers have room for it.
     pub(super) fn next_new(&mut self) -> Option<(Seq, u32)> {
-        if self.sent == self.log.open() {
+        let end = self.log.open().min(self.held_from);
+        if self.sent >= end {
             return None;
         }
         let first = self.sent;
         let stride = self.log.stride();
-        let mut count = self.log.run_len(first, self.log.open(), self.limits.blocks, self.limits.bytes);
+        let mut count = self.log.run_len(first, end, self.limits.blocks, self.limits.bytes);
         let allowance = self.flow.allowance(self.senders);
         while self.flow.run_size(count, stride, self.log.used(first.plus(u64::from(count) - 1))) > allowance {
             if count == 1 {
@@ -471,126 +484,10 @@ impl<O: Outbound> Sender<O> {
     fn position_before(&self, next: Seq) -> Heartbeat {
         Heartbeat { next, stable: self.flow.stable(), delivered: self.flow.delivered() }
     }
-
-    /// Casts a message for which the open block has no room.
-    #[inline(never)]
-    fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
-        let carried = self.carried(class)?;
-        let frame = frame_len(Part::Whole, message.len());
-        if frame > self.log.block_room() - self.out.max_reserve(class) {
-            return self.cast_fragments(class, message, carried);
-        }
-        self.make_room(class, frame)?;
-        self.log.claim(Part::Whole, message.len()).copy_from_slice(message);
-        Ok(())
-    }
-
-    /// Makes room for a frame of `frame` bytes in the open block, sealing it and opening the next where needed.
-    fn make_room(&mut self, class: O::Class, frame: usize) -> Result<(), Refused> {
-        if !self.log.is_open_empty() {
-            self.seal(true, |_| ());
-        }
-        self.open_next(class)?;
-        if frame > self.log.room() {
-            self.log.begin(self.order_room);
-        }
-        Ok(())
-    }
-
-    /// Whether so much has become stable that the receivers should hear of it in the next block.
-    ///
-    /// Not each block carries it: what they keep in the meantime is little, and it would cost every one of them.
-    fn announces(&self) -> bool {
-        self.flow.stable().since(self.announced.stable) >= (self.window / 32).clamp(1, MAX_UNANNOUNCED)
-    }
-
-    /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
-    fn open_next(&mut self, class: O::Class) -> Result<(), Refused> {
-        if self.is_closed {
-            return Err(Refused::Left);
-        }
-        let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
-        if self.log.open().since(self.log.oldest()) >= limit {
-            return Err(self.full());
-        }
-        self.order_room = self.out.open(class);
-        self.log.begin(self.order_room + if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
-        Ok(())
-    }
-
-    /// Seals the open block; news of stability ride in it where there is room.
-    fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
-        let seq = self.log.open();
-        // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
-        let position = self.announces().then(|| self.position_before(seq));
-        let (mut told, bare) = (false, self.log.is_open_empty());
-        self.log.seal(full, |writer| {
-            let order = self.out.seal(seq, bare, writer);
-            acks(writer);
-            told = position.is_some_and(|position| writer.heartbeat(position));
-            order
-        });
-        if let Some(position) = position.filter(|_| told) {
-            self.announced = position;
-        }
-        self.retransmit.forget(seq);
-    }
-
-    /// Casts a message that needs several blocks: all of them, or none.
-    fn cast_fragments(&mut self, class: O::Class, message: &[u8], carried: usize) -> Result<(), Refused> {
-        // What its order needs of each block leaves less, and it must fit in half the window, where it comes back to me.
-        let limit = self.max_message.min((self.window / 2).saturating_sub(2).max(1) as usize * carried);
-        if message.len() > limit {
-            return Err(Refused::TooLarge { len: message.len(), limit });
-        }
-        if self.is_closed {
-            return Err(Refused::Left);
-        }
-        // Two more than full blocks would need: the open one may have little room left, news may take some.
-        let needed = message.len() / carried + 2;
-        let taken = self.log.open().since(self.log.oldest());
-        if taken + needed as u64 > self.window - self.reserved {
-            return Err(self.full());
-        }
-        if !self.log.is_open_empty() && (self.log.room() < MIN_FRAGMENT || !self.out.joins(class)) {
-            self.seal(true, |_| ());
-        }
-        let mut rest = message;
-        let mut part = Part::First { total: message.len() as u32 };
-        loop {
-            if self.log.is_open_empty() {
-                self.open_next(class)?;
-            }
-            let (taken, left) = rest.split_at(fitting(self.log.room(), rest.len(), part));
-            if left.is_empty() {
-                // The block may keep less room for its order than the most that was reckoned with: then all of it fits.
-                part = if matches!(part, Part::First { .. }) { Part::Whole } else { Part::Last };
-            }
-            self.log.claim(part, taken.len()).copy_from_slice(taken);
-            if left.is_empty() {
-                return Ok(());
-            }
-            self.seal(true, |_| ());
-            (rest, part) = (left, Part::Middle);
-        }
-    }
 }
 
 /// How many of the `count` blocks from `first` on, which are one run, the pace lets go now; they are charged.
 fn paced(pace: &mut Option<Bucket>, log: &SendLog, first: Seq, count: u32) -> u32 {
     let Some(pace) = pace else { return count };
     pace.take(count, log.stride(), |at| log.used(first.plus(u64::from(at))))
-}
-
-/// The most bytes that a message may have in a window of `blocks` blocks of `stride` bytes: half of it.
-#[must_use]
-pub fn max_message(blocks: usize, stride: usize) -> usize {
-    let carried = stride - crate::wire::HEADER_LEN - HEARTBEAT_FRAME_LEN - MAX_FRAME_OVERHEAD;
-    (blocks / 2).saturating_sub(2).max(1) * carried
-}
-
-/// How many of `len` bytes fit as one frame in `room`.
-fn fitting(room: usize, len: usize, part: Part) -> usize {
-    let overhead = frame_len(part, room) - room;
-    (room - overhead).min(len)
 }

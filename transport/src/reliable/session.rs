@@ -17,7 +17,7 @@ use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{RxBlock, RxPool};
 use crate::medium::true_size;
 use crate::mutated;
-use crate::protocol::{Payload, Protocol, Target, Transmit};
+use crate::protocol::{Payload, Protocol, Transmit};
 use crate::time::Instant;
 use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
 use std::ops::ControlFlow;
@@ -129,6 +129,11 @@ impl<L: Layer> Session<L> {
         &self.sender
     }
 
+    /// My own stream to cast into, and what decides the order of deliveries.
+    pub fn split(&mut self) -> (&mut Sender<L::Outbound>, &L) {
+        (&mut self.sender, &self.layer)
+    }
+
     /// What decides the order of deliveries.
     #[must_use]
     pub fn layer(&self) -> &L {
@@ -142,6 +147,27 @@ impl<L: Layer> Session<L> {
             return None;
         }
         self.streams.get(rank.0 as usize)?.as_ref().map(Stream::held)
+    }
+
+    /// Every message that ends before it in the stream of `rank` was handed over here; `None` as in [`held_of`](Self::held_of).
+    #[must_use]
+    pub fn passed_of(&self, rank: Rank) -> Option<Seq> {
+        if rank == self.config.me {
+            return None;
+        }
+        self.streams.get(rank.0 as usize)?.as_ref().map(Stream::passed)
+    }
+
+    /// Every block before it in the stream of `rank` has been delivered here to its last byte; `None` for no member.
+    #[must_use]
+    pub fn delivered_of(&self, rank: Rank) -> Option<Seq> {
+        self.streams.get(rank.0 as usize)?.as_ref().map(|stream| stream.status().delivered)
+    }
+
+    /// Blocks that are kept of all streams, my own log not counted.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.streams.iter().flatten().map(Stream::kept).sum()
     }
 
     /// Says goodbye once everything that I cast has been delivered by all: then I gate nobody any more. Nothing can be cast
@@ -419,9 +445,9 @@ impl<L: Layer> Protocol for Session<L> {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let group = self.config.index;
+        let SessionConfig { index: group, lane, .. } = self.config;
         if let Some((to, slot)) = self.control.take() {
-            return Some(Transmit { to, group, payload: Payload::Control { slot } });
+            return Some(Transmit { to, group, lane, payload: Payload::Control { slot } });
         }
         let run = self.sender.next_repair().or_else(|| {
             let run = self.sender.next_new()?;
@@ -430,11 +456,7 @@ impl<L: Layer> Protocol for Session<L> {
             Some(run)
         });
         let (first, count) = run?;
-        Some(Transmit {
-            to: Target::Channel(self.config.channel),
-            group,
-            payload: Payload::Log { first, count },
-        })
+        Some(Transmit { to: self.config.to, group, lane, payload: Payload::Log { first, count } })
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {

@@ -3,7 +3,7 @@
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
 use super::gaps::{Gap, Holder, PeerLosses, ReceiveGaps};
-use super::message::{Message, Parts, continuation};
+use super::message::{Extent, Message, Parts, extent};
 use super::nak::{Ask, NakTiming};
 use super::{Cause, SessionCounters, Tuning};
 use crate::id::{Rank, Seq};
@@ -373,6 +373,11 @@ impl Stream {
         StatusEntry { rank: self.origin, received, delivered: self.cursor.seq }
     }
 
+    /// Blocks that are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.window.held()
+    }
+
     /// Everything before it is held, or was.
     pub(super) fn held(&self) -> Seq {
         self.window.next()
@@ -555,45 +560,4 @@ enum Step {
     Waits,
     /// The handler broke: the message at the cursor is not consumed.
     Broke,
-}
-
-/// How far a fragmented message reaches.
-enum Extent {
-    /// It ends in block `last`, whose next frame begins at offset `at` of its data.
-    Whole { last: Seq, at: usize },
-    /// It cannot be whole before the block `wait_until` has come.
-    Incomplete { wait_until: Seq },
-    /// The blocks that follow do not continue it.
-    Malformed,
-}
-
-/// Looks before `limit` for the end of the message of `total` bytes whose first `have` bytes stand in block `first`.
-fn extent(
-    window: &ReceiveWindow,
-    limit: Seq,
-    pool: &RxPool,
-    first: Seq,
-    total: usize,
-    mut have: usize,
-) -> Extent {
-    // Its sender refuses what exceeds half the window: more is a lie that would be waited for in vain.
-    if total > window.capacity() as usize * pool.stride() {
-        return Extent::Malformed;
-    }
-    let mut seq = first;
-    loop {
-        seq = seq.plus(1);
-        if seq >= limit {
-            // A block carries less than a stride of it.
-            let blocks = total.saturating_sub(have) / pool.stride();
-            return Extent::Incomplete { wait_until: seq.plus(blocks as u64) };
-        }
-        let Some((frame, at)) = continuation(window, pool, seq) else { return Extent::Malformed };
-        have += frame.bytes.len();
-        match frame.part {
-            Part::Last if have == total => return Extent::Whole { last: seq, at },
-            Part::Middle if have < total => {}
-            _ => return Extent::Malformed,
-        }
-    }
 }

@@ -5,7 +5,6 @@
 //! a count for each sender says which of its messages are meant.
 
 use crate::sim::history::{Cast, Event, History, Message, Process, What};
-use sistrum_ordering::Order;
 
 /// An effect that came before its cause, which came later.
 pub(super) fn swaps(history: &History) -> Option<String> {
@@ -34,7 +33,7 @@ struct Walk<'a> {
 }
 
 fn first(history: &History, comes_later: bool) -> Option<String> {
-    if history.casts.iter().all(|cast| cast.order == Order::Fifo) {
+    if !history.casts.iter().any(|cast| cast.order.spans_senders()) {
         return None;
     }
     let count = history.processes.len();
@@ -58,7 +57,7 @@ impl Walk<'_> {
         }
         let message = self.history.delivery(event)?;
         let Cast { by, number, order, .. } = self.history.cast_of(message);
-        if order == Order::Fifo {
+        if !order.spans_senders() {
             return None;
         }
         // What I cast myself waits behind my own total casts, which are not back yet, without being held up.
@@ -89,7 +88,7 @@ impl Walk<'_> {
         let (history, got) = (self.history, &self.got[process.0 as usize]);
         for (sender, &past) in self.past[message.0 as usize].iter().enumerate() {
             let (casts, whole) = (&self.casts[sender], &mut self.whole[process.0 as usize][sender]);
-            let counts = |message: &Message| history.cast_of(*message).order != Order::Fifo;
+            let counts = |message: &Message| history.cast_of(*message).order.spans_senders();
             while let Some(cause) = casts.get(*whole).filter(|cause| !counts(cause) || got[cause.0 as usize])
             {
                 debug_assert!(history.cast_of(*cause).by.0 as usize == sender);
@@ -108,6 +107,7 @@ impl Walk<'_> {
 mod tests {
     use super::*;
     use crate::sim::history::tests::Told;
+    use sistrum_ordering::Order;
 
     /// Process 0 casts a cause, 1 delivers it and casts its effect.
     fn told(cause: Order, effect: Order) -> (Told, Message, Message) {

@@ -1,5 +1,5 @@
 //! Fifo and ReliableFifo: each sender's messages, of whatever order, come in the order in which it cast them; none is
-//! missing before one that came.
+//! missing before one that came. Unordered ones promise less, and keep it all the same: they travel in the same stream.
 //!
 //! A process that delivers its own total casts later than its other ones inverts nothing: it knows what it cast.
 

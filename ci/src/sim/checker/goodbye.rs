@@ -14,7 +14,7 @@ pub(super) fn check(history: &History) -> Option<String> {
                 None
             }
             What::Departed(rank) if !history.who(me).is_outside => {
-                let gone = history.member(rank, history.who(me).life).filter(|gone| said.contains(gone));
+                let gone = history.member(history.who(me).life, rank).filter(|gone| said.contains(gone));
                 let Some(gone) = gone else {
                     return Some(format!("{} is told that {rank} is gone, which said no goodbye", name(me)));
                 };

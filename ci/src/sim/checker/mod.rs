@@ -5,15 +5,16 @@
 
 mod bounded;
 mod causal;
+mod direct;
 mod duplication;
 mod fifo;
+mod flush;
 mod goodbye;
 mod integrity;
 mod liveness;
 mod reader;
 mod safe;
 mod stability;
-mod timestamp;
 mod total;
 mod view;
 mod witness;
@@ -126,22 +127,31 @@ impl Property {
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
-                stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history))
+                let early = stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history));
+                early.or_else(|| flush::is_held_by_all(history))
             }),
             Self::Fifo => Needs::History(|history| fifo::swaps(history).or_else(|| reader::swaps(history))),
             Self::ReliableFifo => {
                 Needs::History(|history| fifo::gaps(history).or_else(|| reader::gaps(history)))
             }
-            Self::Causal => Needs::History(causal::swaps),
+            Self::Causal => {
+                Needs::History(|history| causal::swaps(history).or_else(|| direct::order(history)))
+            }
             Self::ReliableCausal => Needs::History(causal::gaps),
             Self::Total => Needs::History(total::check),
             Self::Witness => Needs::History(witness::check),
-            Self::TimestampTruth => Needs::History(timestamp::check),
             Self::SelfDelivery => Needs::Healing(liveness::self_delivery),
-            Self::Termination => Needs::Healing(liveness::termination),
-            Self::StabilityReported => Needs::Healing(stability::is_reported),
-            Self::Bounded => Needs::Healing(bounded::check),
+            Self::Termination => Needs::Healing(|history| {
+                liveness::termination(history).or_else(|| direct::termination(history))
+            }),
+            Self::StabilityReported => {
+                Needs::Healing(|history| stability::is_reported(history).or_else(|| flush::is_over(history)))
+            }
+            Self::Bounded => Needs::History(|history| {
+                bounded::check(history).or_else(|| bounded::is_of_the_unstable(history))
+            }),
             Self::Soundness => Needs::Driver,
+            Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
             Self::SyncOrder => Needs::NotYet("gbcast"),
             Self::ReplyLaw => Needs::NotYet("group calls"),
             Self::TransferCut => Needs::NotYet("state transfer"),
@@ -179,7 +189,9 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
 mod tests {
     use super::super::history::tests::Told;
     use super::*;
-    use sistrum_ordering::Order;
+    use crate::sim::history::Process;
+    use sistrum_ordering::truth::Note;
+    use sistrum_ordering::{Order, Rank, Seq};
 
     #[test]
     fn a_good_history_has_no_fault() {
@@ -196,6 +208,19 @@ mod tests {
         told.deliver(1, fifo);
         assert_eq!(judge(&told.0, false), []);
         assert_eq!(judge(&told.0, true), []);
+    }
+
+    #[test]
+    fn a_stamp_that_is_read_as_another_is_found() {
+        let mut told = Told::of(3);
+        let vector = |of: [u64; 3]| of.map(Seq).to_vec();
+        told.0.stamp(Process(0), Note::Sealed { seq: Seq(4), vector: vector([5, 1, 2]) });
+        let read = |vector| Note::Read { rank: Rank(0), seq: Seq(4), vector };
+        told.0.stamp(Process(1), read(vector([4, 1, 2])));
+        assert_eq!((judge(&told.0, false), told.0.stamps.compared), (Vec::new(), 1));
+        told.0.stamp(Process(2), read(vector([4, 1, 3])));
+        let found: Vec<_> = judge(&told.0, false).into_iter().map(|violation| violation.property).collect();
+        assert_eq!(found, [Property::TimestampTruth]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Walk<'_> {
             What::Cast(message) => self.past[message.0 as usize] = self.known[at].clone(),
             What::Leaves => self.leavers.push(event.process),
             What::Holds(rank, to) => {
-                let of = history.member(rank, history.who(event.process).life)?;
+                let of = history.member(history.who(event.process).life, rank)?;
                 self.held[at][of.0 as usize] = to;
             }
             _ => {}
@@ -54,12 +54,12 @@ impl Walk<'_> {
         let message = history.delivery(event)?;
         let Cast { by, order, is_safe, block, .. } = history.cast_of(message);
         let mut needed = match order {
-            Order::Fifo => vec![0; history.processes.len()],
+            Order::Unordered | Order::Fifo => vec![0; history.processes.len()],
             _ => self.past[message.0 as usize].clone(),
         };
         // The first block that need not be held.
         needed[by.0 as usize] = block + 1;
-        if order != Order::Fifo {
+        if order.spans_senders() {
             raise(&mut self.known[at], &needed);
         }
         if order == Order::Total {

@@ -36,7 +36,7 @@ impl Graph {
             let (What::Cast(message) | What::Deliver(message)) = event.what else { continue };
             let (process, index) = (event.process.0 as usize, message.0 as usize);
             let order = history.cast_of(message).order;
-            if order == Order::Fifo {
+            if !order.spans_senders() {
                 continue;
             }
             let is_cast = matches!(event.what, What::Cast(_));
@@ -139,7 +139,7 @@ fn direct_causes(history: &History) -> Vec<Vec<Message>> {
     for event in &history.events {
         let since = &mut since[event.process.0 as usize];
         if let What::Cast(message) = event.what
-            && history.cast_of(message).order != Order::Fifo
+            && history.cast_of(message).order.spans_senders()
         {
             causes[message.0 as usize] = std::mem::take(since);
         }

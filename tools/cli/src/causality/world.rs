@@ -151,6 +151,7 @@ impl Member {
             receive_buffer: able.receive_buffer,
             coalesces: able.coalesces,
             max_window: WINDOW,
+            pair_window: 8,
             tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
             order: TotalOptions::default(),
             start: Seq(0),

@@ -57,7 +57,7 @@ struct HeldBack {
 impl Cheat {
     /// One that strikes what so many publishers cast in this order.
     pub(super) fn new(fault: DeliveryFault, order: Order, publishers: usize) -> Self {
-        let within_stream = publishers == 1 || order == Order::Fifo;
+        let within_stream = publishers == 1 || !order.spans_senders();
         Self { fault, within_stream, order, index: 0, held: None }
     }
 
@@ -100,7 +100,7 @@ impl Cheat {
                         let seen = delivered.handed.counts().nth(usize::from(held.from));
                         seen.is_some_and(|seen| seen > held.before)
                     }
-                    Order::Fifo | Order::Total => true,
+                    Order::Unordered | Order::Fifo | Order::Total => true,
                 };
                 take(delivered);
                 if is_behind {

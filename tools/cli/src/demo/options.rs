@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(super) publishers: Option<u16>,
 
-    /// In which order the messages of all publishers are delivered: fifo, causal or total.
+    /// In which order the messages of all publishers are delivered: unordered, fifo, causal or total.
     #[arg(long, value_name = "NAME", default_value_t = Order::Fifo)]
     pub(super) order: Order,
 

@@ -115,7 +115,7 @@ impl<'a> Publisher<'a> {
             next: 0,
             frame: Vec::new(),
             framed: false,
-            listens: pace == Pace::Max && order != Order::Fifo,
+            listens: pace == Pace::Max && order.spans_senders(),
             heard: None,
         }
     }

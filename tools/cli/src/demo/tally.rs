@@ -163,7 +163,7 @@ impl Tally {
             let told = &mut self.told[usize::from(from)][usize::from(other)];
             depends |= seen > std::mem::replace(told, seen);
             let here = self.handed[usize::from(other)];
-            if self.order != Order::Fifo && Some(other) != self.me && here < seen {
+            if self.order.spans_senders() && Some(other) != self.me && here < seen {
                 self.violations += 1;
                 let number = self.handed[usize::from(from)] + 1;
                 self.violation.get_or_insert_with(|| {

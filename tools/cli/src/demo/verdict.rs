@@ -108,7 +108,7 @@ fn apart<'a>(promise: &Promise, receivers: impl Iterator<Item = &'a Evidence>) -
 /// A demo of causes in which no message has one has shown nothing.
 fn order_unproven(promise: &Promise, outcome: &Outcome) -> Option<String> {
     let is_large = promise.truth.iter().all(|stream| stream.messages >= ENOUGH_TO_DEPEND);
-    if promise.order == Order::Fifo || !promise.are_many() || !is_large || dependent(promise, outcome) > 0 {
+    if !promise.order.spans_senders() || !promise.are_many() || !is_large || dependent(promise, outcome) > 0 {
         return None;
     }
     Some("no message depended on another publisher's, so that no order was tried".to_owned())

@@ -1,8 +1,8 @@
 //! Several nodes of one group in one thread, polled in turn; everything that they are handed is kept.
 
 use sistrum::{
-    Config, Conflict, Departure, Endpoint, Error, Event, Faults, Group, JoinOptions, Message, Node, Order,
-    Rank, Refused, View,
+    Config, Conflict, Departure, Endpoint, Error, Event, Faults, FlushId, Group, JoinOptions, Message, Node,
+    Order, Rank, Refused, View,
 };
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -63,6 +63,7 @@ pub(crate) enum Seen {
     Left(Rank, Departure),
     Reading(Rank),
     Gap(Rank, u64),
+    Flushed(FlushId),
 }
 
 impl Seen {
@@ -74,6 +75,7 @@ impl Seen {
             Event::Left(rank, why) => Self::Left(*rank, *why),
             Event::Reading(rank, _) => Self::Reading(*rank),
             Event::Gap(rank, blocks) => Self::Gap(*rank, *blocks),
+            Event::Flushed(flush) => Self::Flushed(*flush),
             other => panic!("an event that no test knows: {other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! Causal contexts over real sockets: carried by hand, awaited, and refused where they say nothing.
 
-use crate::cluster::{Cluster, Fan, config};
-use sistrum::{CausalContext, ContextError, JoinOptions, Order, Rank};
+use crate::cluster::{Cluster, Fan, Seen, config};
+use sistrum::{CausalContext, ContextError, Event, FlushId, JoinOptions, Order, Rank, Refused};
 
 fn context_of(cluster: &Cluster, at: usize) -> CausalContext {
     let member = &cluster.members[at];
@@ -66,4 +66,76 @@ fn a_context_is_stable_when_every_member_holds_it() {
         cluster.until("stability", |cluster| is_stable(cluster) == Ok(true));
         cluster.settle();
     }
+}
+
+fn flushed(cluster: &Cluster, at: usize) -> Vec<FlushId> {
+    let ids = cluster.members[at].seen.iter().filter_map(|seen| match seen {
+        Seen::Flushed(id) => Some(*id),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_flush_is_over_once_when_every_member_holds_what_was_cast_and_handed_over() {
+    let mut cluster = Cluster::open(3, Fan::Multicast, &config());
+    let group = cluster.members[0].group;
+    let mut asked = Vec::new();
+    for order in Order::ALL {
+        cluster.members[0].node.cast(&group, order, b"before the action").expect("there is room");
+        let node = &mut cluster.members[0].node;
+        asked.extend([node.flush(&group), node.flush(&group)].map(|flush| flush.expect("there is a view")));
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(20);
+        while std::time::Instant::now() < until {
+            cluster.members[..2].iter_mut().for_each(|member| _ = member.poll());
+            assert_eq!(
+                flushed(&cluster, 0).len(),
+                asked.len() - 2,
+                "{order}: one member has not been polled"
+            );
+        }
+        cluster.until("the end of a flush", |cluster| flushed(cluster, 0).len() == asked.len());
+        cluster.settle();
+    }
+    assert_eq!((flushed(&cluster, 0), flushed(&cluster, 1)), (asked, vec![]));
+}
+
+#[test]
+fn alone_a_flush_ends_too_and_before_a_view_there_is_none() {
+    let mut cluster = Cluster::open(1, Fan::Unicast, &config());
+    let group = cluster.members[0].group;
+    cluster.until("view", |cluster| cluster.members[0].node.view(&group).is_some());
+    cluster.members[0].node.cast(&group, Order::Total, b"to myself").expect("there is room");
+    let flush = cluster.members[0].node.flush(&group).expect("there is a view");
+    cluster.until("the end of a flush", |cluster| flushed(cluster, 0) == [flush]);
+    let node = &mut cluster.members[0].node;
+    let members = vec![node.endpoint()];
+    let other = node.join("other", JoinOptions::members(members).unicast()).expect("a group of one");
+    assert_eq!(node.flush(&other), Err(Refused::NoView));
+}
+
+#[test]
+fn the_end_of_a_flush_that_a_handler_refuses_is_told_again() {
+    let mut cluster = Cluster::open(2, Fan::Multicast, &config());
+    let group = cluster.members[0].group;
+    cluster.members[0].node.cast(&group, Order::Fifo, b"before the action").expect("there is room");
+    let flush = cluster.members[0].node.flush(&group).expect("there is a view");
+    let (mut told, mut refused) = (Vec::new(), 0);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while told.is_empty() && std::time::Instant::now() < end {
+        cluster.members[1].poll();
+        let polled = cluster.members[0].node.poll(|_, event| {
+            if let Event::Flushed(id) = event {
+                told.push(id);
+                if refused < 3 {
+                    told.clear();
+                    refused += 1;
+                    return Err(Refused::NoView.into());
+                }
+            }
+            Ok(())
+        });
+        assert!(polled.is_ok() || refused > 0);
+    }
+    assert_eq!((told, refused), (vec![flush], 3));
 }

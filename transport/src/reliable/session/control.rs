@@ -18,7 +18,7 @@ impl<L: Layer> Session<L> {
             // A single receiver asks the sender alone; several listen to each other.
             let to = match self.config.members.len() {
                 0..=2 => Target::One(self.config.members[rank].endpoint),
-                _ => Target::Channel(self.config.channel),
+                _ => self.config.to,
             };
             if let Some(ask) = stream.nak_due(now) {
                 let asked = stream.ask(now, ask, to, &mut self.control, &mut self.rng);
@@ -59,7 +59,7 @@ impl<L: Layer> Session<L> {
         let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
         if due <= now {
             let heartbeat = self.sender.position();
-            let to = Target::Channel(self.config.channel);
+            let to = self.config.to;
             let queued = self.control.push(to, |writer| {
                 writer.heartbeat(heartbeat);
             });
@@ -75,7 +75,7 @@ impl<L: Layer> Session<L> {
     /// Says it a few times, since it is not acknowledged.
     pub(super) fn say_goodbye(&mut self, now: Instant) {
         self.sender.retire();
-        let (heartbeat, to) = (self.sender.position(), Target::Channel(self.config.channel));
+        let (heartbeat, to) = (self.sender.position(), self.config.to);
         let queued = self.control.push(to, |writer| {
             writer.goodbye(Goodbye { end: heartbeat.next });
             writer.heartbeat(heartbeat);
@@ -108,7 +108,7 @@ impl<L: Layer> Session<L> {
         }
         let to = match due_ranks {
             1 => Target::One(self.config.members[last.0 as usize].endpoint),
-            _ => Target::Channel(self.config.channel),
+            _ => self.config.to,
         };
         let only = (due_ranks == 1).then_some(last);
         let (streams, mut written) = (&self.streams, 0);

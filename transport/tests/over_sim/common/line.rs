@@ -6,7 +6,7 @@ use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNum
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::medium::{FanOut, Fault, FaultOptions, Medium, Network, SimOptions};
-use sistrum_transport::protocol::Protocol;
+use sistrum_transport::protocol::{Protocol, Target};
 use sistrum_transport::reliable::{
     Entry, Event, Member, Pace, Refused, RunLimits, Sender, Session, SessionConfig, Suspect, Tuning,
 };
@@ -91,8 +91,9 @@ impl Line {
                 view: ViewNumber(1),
                 me: Rank(rank),
                 members: (0..=receivers).map(member).collect(),
-                channel,
+                to: Target::Channel(channel),
                 index: 0,
+                lane: 0,
                 block: BLOCK,
                 limits: RunLimits { blocks: options.run_blocks, bytes: capabilities.max_run_bytes },
                 tuning: Tuning {

@@ -9,7 +9,7 @@ use sistrum_transport::id::{Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::{SimFaults, endpoint_of};
 use sistrum_transport::medium::{Channel, FanOut, Medium, Network, Sim};
-use sistrum_transport::protocol::Protocol;
+use sistrum_transport::protocol::{Protocol, Target};
 use sistrum_transport::reliable::{
     Entry, Event, Fifo, Member, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters,
 };
@@ -367,8 +367,9 @@ fn session_config(
         view: ViewNumber(1),
         me,
         members: (0..options.members).map(member).collect(),
-        channel,
+        to: Target::Channel(channel),
         index: 0,
+        lane: 0,
         block: options.block,
         limits: RunLimits {
             blocks: options.run_blocks.min(capabilities.max_run_blocks),

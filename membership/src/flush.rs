@@ -1,0 +1,62 @@
+//! Flushes that were asked for: each ends when every member holds all that its member had cast and been handed by then.
+//!
+//! A flush marks a block of each stream. Marks only grow, so flushes end in the order in which they were asked for, and only the
+//! first one is ever looked at; while there is none, nothing is.
+
+use sistrum_ordering::Seq;
+use sistrum_transport::mutated;
+use std::collections::VecDeque;
+
+/// One flush of a group: numbered from 1 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub u64);
+
+/// Those that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Flushes {
+    asked: u64,
+    pending: VecDeque<(FlushId, Vec<Seq>)>,
+}
+
+impl Flushes {
+    /// A flush of everything before `marks`, by rank.
+    pub(crate) fn ask(&mut self, marks: Vec<Seq>) -> FlushId {
+        self.asked += 1;
+        self.pending.push_back((FlushId(self.asked), marks));
+        FlushId(self.asked)
+    }
+
+    /// The first one, if it is over: streams are held by all up to what `stable` says of each rank.
+    #[inline]
+    pub(crate) fn over(&self, stable: impl Fn(usize) -> Seq) -> Option<FlushId> {
+        let (id, marks) = self.pending.front()?;
+        let is_stable = |(rank, mark): (usize, &Seq)| *mark <= stable(rank);
+        (mutated!(FlushAtOnce) || marks.iter().enumerate().all(is_stable)).then_some(*id)
+    }
+
+    /// The application was told of the first one.
+    pub(crate) fn told(&mut self) {
+        self.pending.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushes_end_in_their_order_and_once() {
+        let mut flushes = Flushes::default();
+        assert_eq!(flushes.over(|_| Seq::LIMIT), None);
+        let (first, second) = (flushes.ask(vec![Seq(5), Seq(7)]), flushes.ask(vec![Seq(5), Seq(8)]));
+        let over = |flushes: &Flushes, stable: [u64; 2]| flushes.over(|rank| Seq(stable[rank]));
+        assert_eq!(over(&flushes, [5, 6]), None);
+        assert_eq!(over(&flushes, [4, 9]), None);
+        assert_eq!(over(&flushes, [5, 7]), Some(first));
+        flushes.told();
+        assert_eq!(over(&flushes, [5, 7]), None);
+        assert_eq!(over(&flushes, [6, 8]), Some(second));
+        flushes.told();
+        assert_eq!(over(&flushes, [9, 9]), None);
+    }
+}
