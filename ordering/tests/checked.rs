@@ -12,7 +12,7 @@ use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::medium::{FanOut, Medium, Network, Sim, SimOptions};
-use sistrum_transport::protocol::Protocol;
+use sistrum_transport::protocol::{Protocol, Target};
 use sistrum_transport::reliable::checked::{self, Checked};
 use sistrum_transport::reliable::{
     Blocks, Entry, Event, Layer, Member, Outbound, RunLimits, Sender, Session, SessionConfig, Tuning,
@@ -49,7 +49,8 @@ fn node<L: Ordering>(network: &Network, clock: &ManualClock, me: u16, options: &
         view: ViewNumber(1),
         me: Rank(me),
         members: (0..MEMBERS).map(member).collect(),
-        channel,
+        to: Target::Channel(channel),
+        lane: 0,
         index: 0,
         block: BLOCK,
         limits: RunLimits { blocks: 8, bytes: 60_000 },

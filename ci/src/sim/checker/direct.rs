@@ -55,6 +55,8 @@ struct Walk<'a> {
     got: Vec<Vec<bool>>,
     /// By sender and receiver: sends that came.
     came: Vec<u32>,
+    /// Who says goodbye: nobody holds anything back for those any more.
+    leavers: Vec<Process>,
 }
 
 impl<'a> Walk<'a> {
@@ -71,6 +73,7 @@ impl<'a> Walk<'a> {
             whole: vec![0; count * count],
             got: vec![vec![false; history.casts.len()]; count],
             came: vec![0; count * count],
+            leavers: Vec::new(),
         }
     }
 
@@ -99,10 +102,14 @@ impl<'a> Walk<'a> {
                     self.casts[by].iter().position(|known| *known == message).map_or(0, |at| at as u32 + 1);
                 let known = self.learn(me, &past);
                 known.casts[by] = known.casts[by].max(number);
-                let cause = missing?;
+                let cause = missing.filter(|_| !self.leavers.contains(&event.process))?;
                 let history = self.history;
                 let (who, what) = (history.name(event.process), history.named(message));
                 Some(format!("{who} delivered {what} before what {cause} sent it alone"))
+            }
+            What::Leaves => {
+                self.leavers.push(event.process);
+                None
             }
             What::Send(sent) => {
                 self.of_send[sent.0 as usize] = Some(self.known[me].clone());

@@ -3,6 +3,7 @@
 use super::*;
 use crate::medium::Channel;
 use crate::medium::sim::endpoint_of;
+use crate::protocol::Target;
 use crate::reliable::{Entry, Member, RunLimits, Tuning};
 use crate::wire::{HEADER_LEN, Kind};
 
@@ -107,7 +108,8 @@ fn member(me: u16) -> (Checked<Liar>, CheckedOutbound<Liar>) {
         view: ViewNumber(3),
         me: Rank(me),
         members: (0..3).map(member).collect(),
-        channel: Channel(0),
+        to: Target::Channel(Channel(0)),
+        lane: 0,
         index: 0,
         block: 256,
         limits: RunLimits { blocks: 1, bytes: 256 },
