@@ -23,10 +23,16 @@ const FIRST_VIEW: ViewNumber = ViewNumber(1);
 /// Ranks are 16 bits on the wire; memory per member ends long before.
 const MAX_MEMBERS: usize = 1024;
 
+/// Every order. In debug builds it is checked whether it keeps what it promises.
+#[cfg(debug_assertions)]
+pub(crate) type Orders = reliable::checked::Checked<TotalStack>;
+/// Every order.
+#[cfg(not(debug_assertions))]
+pub(crate) type Orders = TotalStack;
 /// The streams of a group, with every order above them.
-pub type Session = reliable::Session<TotalStack>;
+pub type Session = reliable::Session<Orders>;
 /// A member's own stream.
-pub type Sender = reliable::Sender<<TotalStack as Layer>::Outbound>;
+pub type Sender = reliable::Sender<<Orders as Layer>::Outbound>;
 
 /// What a group is built from.
 #[derive(Debug, Clone)]

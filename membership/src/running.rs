@@ -111,7 +111,7 @@ impl Running {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let Self { session, outgoing, incoming, offered, .. } = self;
-        let (mut events, mut left) = (0, None);
+        let (mut events, mut left) = (0, Vec::new());
         let mut broke;
         loop {
             let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
@@ -124,7 +124,7 @@ impl Running {
             events += session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
                 let event = match event {
                     reliable::Event::Left(rank) => {
-                        left = Some(rank);
+                        left.push(rank);
                         Event::Left(rank)
                     }
                     reliable::Event::Deliver(message) => {
@@ -147,7 +147,7 @@ impl Running {
             }
         }
         events += Self::poll_incoming(session, outgoing, incoming, pool, handler);
-        if let Some(rank) = left {
+        for rank in left {
             outgoing.depart(rank, pool);
             incoming.depart(rank, pool);
         }

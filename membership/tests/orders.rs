@@ -289,6 +289,8 @@ fn is_done(plan: &Plan, nodes: &[Node]) -> bool {
 }
 
 fn run(plan: &Plan) -> Vec<Node> {
+    #[cfg(debug_assertions)]
+    sistrum_transport::reliable::checked::watch(true);
     let clock = ManualClock::default();
     clock.advance_ns(1 + plan.seed % 1_000_000);
     let network = Network::new(plan.seed, clock.clone(), plan.network.clone());

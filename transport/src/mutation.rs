@@ -124,6 +124,8 @@ mod present {
         NeverHold,
         /// What was sent to one alone is handed over whatever it depends on.
         SendAtOnce,
+        /// A goodbye does not wait until all have delivered what its sender cast.
+        LeaveUnsettled,
         }
         /// Those of readers in causal order, which runs of their own must catch, likewise.
         READING {

@@ -2,6 +2,7 @@
 
 use super::faults::{Counts, Fault};
 use super::history::{History, Message, Process, Sent, What};
+use super::names::{NAME, Names};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
@@ -11,8 +12,6 @@ use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
 use std::ops::ControlFlow;
 
-/// Bytes that name a message, at its beginning.
-const NAME: usize = 4;
 /// What the name of a message has that is sent to one member alone.
 const SENT: u32 = 1 << 31;
 /// Longer messages cost time and try nothing new.
@@ -30,7 +29,6 @@ enum Speech {
 #[derive(Debug)]
 pub(super) struct App {
     process: Process,
-    seed: u64,
     rng: Rng,
     left: u32,
     /// Total casts of mine that have not come back yet.
@@ -53,7 +51,12 @@ pub(super) struct App {
     members: u16,
     me: Rank,
     pub(super) stalled_until: Instant,
-    scratch: Vec<u8>,
+    names: Names,
+    /// How often a message is empty, and how many such of each rank were delivered.
+    empties: f64,
+    empties_of: Vec<usize>,
+    /// Of whose goodbyes it was told.
+    pub(super) departed: Vec<Rank>,
     pub(super) counts: Counts,
 }
 
@@ -62,8 +65,6 @@ impl App {
         let messages = if me.0 < scenario.senders { scenario.messages } else { 0 };
         Self {
             process,
-            // What a message consists of does not depend on who judges it.
-            seed: scenario.seed,
             rng: Rng::with_seed(seed ^ 0xa99),
             left: messages,
             own_totals: 0,
@@ -81,7 +82,10 @@ impl App {
             members: scenario.members,
             me,
             stalled_until: Instant::default(),
-            scratch: Vec::new(),
+            names: Names::new(scenario.seed),
+            empties: scenario.empties,
+            empties_of: vec![0; scenario.members as usize],
+            departed: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -162,7 +166,10 @@ impl App {
                 self.flushes = self.flushes.saturating_sub(1);
                 What::Flushed(id.0)
             }
-            Event::Left(rank) => panic!("{rank} never said goodbye"),
+            Event::Left(rank) => {
+                self.departed.push(*rank);
+                What::Departed(*rank)
+            }
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {
@@ -195,9 +202,9 @@ impl App {
         let order = self.orders[self.rng.usize(..self.orders.len())];
         let promise = Promise { order, safe: self.safe > 0.0 && self.rng.f64() < self.safe };
         let len = self.draw_len();
-        self.compose(history.next_message(), len);
-        match cast(Speech::Cast(promise), &self.scratch) {
+        match cast(Speech::Cast(promise), self.names.compose(history.next_message(), len)) {
             Ok(Seq(block)) => {
+                self.counts.add(Fault::Empty, u64::from(len == 0));
                 self.left -= 1;
                 self.own_totals += u32::from(order == Order::Total);
                 history.cast(now.0, self.process, promise, len, block);
@@ -225,15 +232,15 @@ impl App {
         let mut to = Rank(self.rng.u16(0..self.members - 1));
         to.0 += u16::from(to >= self.me);
         let len = self.rng.usize(NAME..self.block);
-        self.compose(Message(SENT | history.next_send().0), len);
-        match send(Speech::Send(to), &self.scratch) {
+        let name = Message(SENT | history.next_send().0);
+        match send(Speech::Send(to), self.names.compose(name, len)) {
             Ok(_) => {
                 self.left -= 1;
                 self.counts.add(Fault::Send, 1);
                 history.send(now.0, self.process, to, len);
                 true
             }
-            Err(Refused::Full { .. } | Refused::TooLarge { .. } | Refused::NoView) => {
+            Err(Refused::Full { .. } | Refused::TooLarge { .. } | Refused::NoView | Refused::NoMember(_)) => {
                 // It may be the only thing that is left, and never fit.
                 self.left -= u32::from(self.left > 0);
                 false
@@ -254,8 +261,8 @@ impl App {
                 && history.who(send.by).rank == from
                 && send.life == history.who(self.process).life
         });
-        self.compose(Message(name), len);
-        if name & SENT == 0 || !is_known || self.scratch != message.bytes() {
+        let is_it = self.names.compose(Message(name), len) == message.bytes();
+        if name & SENT == 0 || !is_known || !is_it {
             return alien;
         }
         What::Receive(sent)
@@ -264,6 +271,9 @@ impl App {
     /// Lengths that lie where it hurts.
     fn draw_len(&mut self) -> usize {
         let (rng, room) = (&mut self.rng, self.block - HEADER_LEN);
+        if self.empties > 0.0 && rng.f64() < self.empties {
+            return 0;
+        }
         let len = match rng.u8(0..20) {
             0..=10 => rng.usize(0..64),
             // Around what one block holds, whatever the frame adds.
@@ -277,34 +287,37 @@ impl App {
         len.clamp(NAME, self.largest)
     }
 
-    /// Writes a message of `len` bytes that has its name, and no byte by accident.
-    fn compose(&mut self, message: Message, len: usize) {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&message.0.to_le_bytes());
-        self.scratch.resize(len, 0);
-        let mut rng = Rng::with_seed(self.seed ^ (u64::from(message.0) << 20));
-        rng.fill(&mut self.scratch[NAME..]);
-    }
-
     /// Which message was delivered: one that was cast like that, to the byte.
     fn identify(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
         let (from, len) = (message.from(), message.len());
         let parts = message.parts().map(<[u8]>::len).sum::<usize>();
         assert_eq!(parts, len, "the parts are the whole");
         self.counts.add(Fault::Fragments, u64::from(message.parts().count() > 1));
-        let alien = What::Alien { from, len };
-        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
-        let named = Message(u32::from_le_bytes(*name));
-        let known = history.casts.get(named.0 as usize);
-        if known.is_none_or(|cast| cast.len != len || history.who(cast.by).rank != from) {
-            return alien;
-        }
-        self.compose(named, len);
-        if self.scratch != message.bytes() {
-            return alien;
-        }
+        let named = match len {
+            0 => self.next_empty(from, history),
+            _ => self.names.identify(from, message.bytes(), history),
+        };
+        let Some(named) = named else { return What::Alien { from, len } };
         let is_mine = history.cast_of(named).by == self.process;
         self.own_totals = self.own_totals.saturating_sub(u32::from(is_mine));
         What::Deliver(named)
+    }
+
+    /// An empty message has no name: it is the next such one of its sender that comes here.
+    fn next_empty(&mut self, from: Rank, history: &History) -> Option<Message> {
+        let by = history.member(history.who(self.process).life, from)?;
+        let comes = |message: &Message| {
+            let cast = history.cast_of(*message);
+            (cast.by, cast.len) == (by, 0) && (by != self.process || cast.order == Order::Total)
+        };
+        let mut empties = (0..history.casts.len() as u32).map(Message).filter(comes);
+        let count = &mut self.empties_of[from.0 as usize];
+        *count += 1;
+        empties.nth(*count - 1)
+    }
+
+    /// It casts nothing more.
+    pub(super) fn stop(&mut self) {
+        self.left = 0;
     }
 }

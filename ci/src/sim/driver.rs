@@ -3,9 +3,10 @@
 use super::campaign::last_panic;
 use super::checker::{Property, Violation, judge};
 use super::faults::{Counts, Fault};
-use super::history::History;
+use super::history::{History, What, Who};
 use super::node::{Birth, Node};
-use super::options::Scenario;
+use super::onlooker::Onlooker;
+use super::options::{Scenario, WIDE_BUFFER};
 use super::weather::{LONG_NS, Strike, Weather};
 use fastrand::Rng;
 use sistrum_ordering::{BootId, Rank, truth};
@@ -36,21 +37,35 @@ pub(crate) struct Outcome {
 /// Runs `scenario` and judges its history.
 pub(crate) fn run(scenario: &Scenario) -> Outcome {
     let history = RefCell::new(History::default());
-    let (mut effective, mut took_ns) = (Counts::default(), 0);
-    truth::record(true);
+    let (mut effective, mut took_ns, mut is_heard) = (Counts::default(), 0, true);
+    watch(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(scenario, &history);
         world.run();
         effective = world.count();
         took_ns = world.time.peek().0;
+        is_heard = world.unheard() == 0;
     }));
-    let history = history.into_inner();
-    let healed = scenario.is_healed_in_the_end() && ran.is_ok();
+    watch(false);
+    let mut history = history.into_inner();
+    // Nobody goes on without one whose goodbye it has not heard: that takes another view.
+    let healed = scenario.is_healed_in_the_end() && is_heard && ran.is_ok();
+    if !healed {
+        history.endings.clear();
+    }
     let mut violations = judge(&history, healed);
     if let Err(panic) = ran {
         violations.push(Violation { property: Property::Soundness, how: said(&*panic) });
     }
     Outcome { history, effective, violations, took_ns }
+}
+
+/// Stamps are noted while a run goes on, and layers are checked; not where our own code may be broken on purpose: its history
+/// shall show that.
+fn watch(on: bool) {
+    truth::record(on);
+    #[cfg(debug_assertions)]
+    sistrum_transport::reliable::checked::watch(on && !cfg!(feature = "mutants"));
 }
 
 /// What a panic said.
@@ -70,12 +85,15 @@ struct World<'a> {
     network: Network,
     /// By rank; `None` while it is dead.
     nodes: Vec<Option<Node>>,
+    onlooker: Option<Onlooker>,
     /// Who is born when: rank and life.
     births: Vec<(Instant, u16, u32)>,
     rng: Rng,
     weather: Weather,
     effective: Counts,
     is_calm: bool,
+    /// Somebody went whose goodbye could not get lost.
+    must_be_heard: bool,
     rounds: u64,
     /// Where the streams of this life of the group end, and when it is looked at next what everybody keeps.
     ends: Vec<u64>,
@@ -94,14 +112,21 @@ impl<'a> World<'a> {
         let births = (0..scenario.members)
             .map(|rank| (now.plus_ns(rng.u64(0..=scenario.stagger_ns)), rank, 0))
             .collect();
+        let network = Network::new(scenario.seed, time.clone(), scenario.storm.clone());
+        let onlooker = (scenario.onlooker && scenario.multicast).then(|| {
+            let process = history.borrow_mut().start(now.0, Rank::READER, 0, true);
+            Onlooker::new(scenario, &network, &time, scenario.members, process)
+        });
         Self {
-            network: Network::new(scenario.seed, time.clone(), scenario.storm.clone()),
+            network,
             nodes: (0..scenario.members).map(|_| None).collect(),
+            onlooker,
             births,
             weather: Weather::new(scenario, now),
             rng,
             effective: Counts::default(),
             is_calm: false,
+            must_be_heard: false,
             rounds: 0,
             ends: scenario.starts.clone(),
             sample_at: now,
@@ -123,7 +148,8 @@ impl<'a> World<'a> {
             return self.rounds_until(self.time.peek().plus_ns(MOURNING_NS), |_| false);
         }
         let deadline = self.time.peek().plus_ns(self.patience_ns());
-        self.rounds_until(deadline, |world| world.all(Node::is_done));
+        self.rounds_until(deadline, |world| world.all(Node::is_done) && world.unheard() == 0);
+        assert!(self.unheard() == 0 || !self.must_be_heard, "a goodbye that nothing hindered was not heard");
         self.network.set_options(self.scenario.calm(true));
         self.rounds_until(self.time.peek().plus_ns(SETTLE_NS), |world| world.all(Node::is_settled));
         let endings = self.nodes.iter().flatten().map(Node::ending);
@@ -153,18 +179,51 @@ impl<'a> World<'a> {
         assert!(self.rounds < MAX_ROUNDS, "the run goes round for ever");
         self.bear();
         let now = self.time.peek();
+        let loses_nothing =
+            self.is_calm && !self.scenario.goes_on && self.scenario.storm.receive_buffer == WIDE_BUFFER;
         let mut ran = false;
         for node in self.nodes.iter_mut().flatten() {
             if node.wakes_at(&self.network) <= now {
+                let was_said = node.exits_at.is_some();
                 node.turn(&self.time, self.history);
+                // The last time that it was said, nothing was lost any more.
+                self.must_be_heard |= !was_said && node.exits_at.is_some() && loses_nothing;
                 ran = true;
             }
+        }
+        self.let_go(now);
+        if let Some(onlooker) =
+            self.onlooker.as_mut().filter(|onlooker| onlooker.wakes_at(&self.network) <= now)
+        {
+            onlooker.turn(now, self.history);
+            ran = true;
         }
         if now >= self.sample_at {
             self.sample(now);
         }
         let step = if ran { self.rng.u64(0..self.cycle_ns) } else { self.idle_step(limit) };
         self.time.advance_ns(step);
+    }
+
+    /// Ends those whose goodbye was said.
+    fn let_go(&mut self, now: Instant) {
+        for node in &mut self.nodes {
+            let Some(gone) = node.take_if(|node| node.exits_at.is_some_and(|at| at <= now)) else { continue };
+            gone.count(&mut self.effective);
+            self.effective.add(Fault::Goodbye, 1);
+            self.history.borrow_mut().exit(now.0, gone.process);
+        }
+    }
+
+    /// How many of those who stay have not heard the goodbye of one who is gone.
+    fn unheard(&self) -> u64 {
+        let history = self.history.borrow();
+        let gone = history.processes.iter().filter(|who| who.has_left);
+        let unheard = |who: &Who| {
+            let nodes = self.nodes.iter().flatten();
+            nodes.filter(|node| !node.app.departed.contains(&who.rank)).count() as u64
+        };
+        gone.map(unheard).sum()
     }
 
     /// Writes down what everybody keeps.
@@ -187,7 +246,8 @@ impl<'a> World<'a> {
         let now = self.time.peek();
         let nodes = self.nodes.iter().flatten().map(|node| node.wakes_at(&self.network));
         let births = self.births.iter().map(|(at, ..)| *at);
-        let next = nodes.chain(births).min().unwrap_or(limit).min(limit);
+        let onlooker = self.onlooker.iter().map(|onlooker| onlooker.wakes_at(&self.network));
+        let next = nodes.chain(births).chain(onlooker).min().unwrap_or(limit).min(limit);
         next.since_ns(now) + self.rng.u64(0..500)
     }
 
@@ -237,6 +297,12 @@ impl<'a> World<'a> {
                 let due = now.plus_ns(back_in_ns);
                 self.births = (0..self.scenario.members).map(|rank| (due, rank, 1)).collect();
             }
+            Strike::Leave { rank, lingers_ns } => {
+                let node =
+                    self.nodes[rank as usize].as_mut().expect("a group that has formed has all members");
+                node.leave(lingers_ns);
+                self.history.borrow_mut().push(now.0, node.process, What::Leaves);
+            }
             Strike::Pause { rank, ns } => self.pause(rank, ns),
             Strike::Jump { rank, ns } => self.strike(rank, Fault::Jump, |node| node.clock.jump(ns)),
             Strike::Stall { rank, ns } => {
@@ -283,6 +349,7 @@ impl<'a> World<'a> {
     fn count(&self) -> Counts {
         let network = self.network.faults();
         let mut counts = self.effective.clone();
+        counts.add(Fault::LostGoodbye, self.unheard());
         let all = [
             (Fault::Loss, network.lost),
             (Fault::Duplication, network.duplicated),
@@ -294,6 +361,7 @@ impl<'a> World<'a> {
         ];
         all.into_iter().for_each(|(fault, count)| counts.add(fault, count));
         self.nodes.iter().flatten().for_each(|node| node.count(&mut counts));
+        self.onlooker.iter().for_each(|onlooker| onlooker.count(&mut counts));
         counts
     }
 }

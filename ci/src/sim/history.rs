@@ -34,9 +34,11 @@ pub(crate) struct Who {
     pub(crate) rank: Rank,
     /// Which life of the whole group it belongs to.
     pub(crate) life: u32,
-    /// It came back after its group had formed: with a static list it is no member.
-    pub(crate) is_newcomer: bool,
+    /// It is no member: it came back after its group had formed, with a static list, or it only reads.
+    pub(crate) is_outside: bool,
     pub(crate) is_crashed: bool,
+    /// It said goodbye and is gone.
+    pub(crate) has_left: bool,
 }
 
 /// What is known of a message.
@@ -84,6 +86,15 @@ pub(crate) enum What {
     Flushed(u64),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
+    /// It says goodbye as soon as all have delivered what it cast.
+    Leaves,
+    /// It was told that the member of this rank is gone.
+    Departed(Rank),
+    /// It only reads, and was handed this; or it was told that it enters the stream of this rank, or has lost some of it.
+    Overhears(Message),
+    Skips(Rank),
+    /// It is gone: its goodbye was said.
+    Exit,
     Crash,
 }
 
@@ -160,9 +171,9 @@ pub(crate) struct History {
 
 impl History {
     /// A process begins.
-    pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_newcomer: bool) -> Process {
+    pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_outside: bool) -> Process {
         let process = Process(u16::try_from(self.processes.len()).expect("few processes"));
-        self.processes.push(Who { rank, life, is_newcomer, is_crashed: false });
+        self.processes.push(Who { rank, life, is_outside, is_crashed: false, has_left: false });
         self.cast_by.push(0);
         self.of.push(Vec::new());
         self.push(at_ns, process, What::Start);
@@ -213,6 +224,11 @@ impl History {
         self.push(at_ns, process, What::Crash);
     }
 
+    pub(crate) fn exit(&mut self, at_ns: u64, process: Process) {
+        self.processes[process.0 as usize].has_left = true;
+        self.push(at_ns, process, What::Exit);
+    }
+
     /// What `process` wrote or read in a stamp.
     pub(crate) fn stamp(&mut self, process: Process, note: Note) {
         match note {
@@ -225,7 +241,7 @@ impl History {
 
     fn compare(&mut self, reader: Process, rank: Rank, seq: Seq, read: &[Seq]) {
         let life = self.who(reader).life;
-        let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_newcomer;
+        let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_outside;
         let Some(at) = self.processes.iter().position(is_sender) else { return };
         // Whoever has sealed a block need not read it, and may have forgotten it.
         if at == usize::from(reader.0) {
@@ -261,7 +277,7 @@ impl History {
 
     /// The member of this rank in a life of the group.
     pub(crate) fn member(&self, life: u32, rank: Rank) -> Option<Process> {
-        let is_it = |who: &Who| who.life == life && who.rank == rank && !who.is_newcomer;
+        let is_it = |who: &Who| who.life == life && who.rank == rank && !who.is_outside;
         self.processes.iter().position(is_it).map(|at| Process(at as u16))
     }
 
@@ -269,7 +285,7 @@ impl History {
     pub(crate) fn is_alive(&self, process: Process) -> bool {
         let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
         let who = self.who(process);
-        who.life == last && !who.is_newcomer && !who.is_crashed
+        who.life == last && !who.is_outside && !who.is_crashed
     }
 
     /// A send as a reader of a report can find it again.
@@ -302,9 +318,10 @@ impl History {
         }
     }
 
-    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive.
+    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive. Who
+    /// said goodbye left nothing open, and is owed nothing any more.
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
-        self.is_alive(process) && self.is_alive(self.cast_of(message).by)
+        self.is_alive(process) && !self.who(process).has_left && self.is_alive(self.cast_of(message).by)
     }
 
     /// A message as a reader of a report can find it again.
@@ -316,8 +333,16 @@ impl History {
 
     /// A process likewise.
     pub(crate) fn name(&self, process: Process) -> String {
-        let Who { rank, life, is_newcomer, .. } = self.who(process);
-        format!("p{} ({rank} of life {life}{})", process.0, if *is_newcomer { ", come back" } else { "" })
+        let Who { rank, life, is_outside, .. } = self.who(process);
+        format!(
+            "p{} ({rank} of life {life}{})",
+            process.0,
+            match (is_outside, *rank == Rank::READER) {
+                (true, true) => ", a reader",
+                (true, false) => ", come back",
+                (false, _) => "",
+            }
+        )
     }
 }
 

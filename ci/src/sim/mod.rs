@@ -14,7 +14,9 @@ pub(crate) mod driver;
 mod endurance;
 pub(crate) mod faults;
 pub(crate) mod history;
+mod names;
 mod node;
+mod onlooker;
 pub(crate) mod options;
 #[cfg(test)]
 mod oracle;

@@ -40,6 +40,9 @@ pub(super) struct Node {
     /// Cycles in a row that did nothing although a timer was due.
     spins: u32,
     drifts: bool,
+    /// It says goodbye, and goes so long after that was said.
+    lingers_ns: Option<u64>,
+    pub(super) exits_at: Option<Instant>,
 }
 
 /// Blocks of the window of what is sent to one member alone.
@@ -84,13 +87,16 @@ impl Node {
             busy_sends: 0,
             was_refused: false,
             spins: 0,
+            lingers_ns: None,
+            exits_at: None,
         }
     }
 
     /// When it has something to do, in the time of the simulation.
     pub(super) fn wakes_at(&self, network: &Network) -> Instant {
         let timer = self.group.poll_timeout().map(|due| self.clock.when(due));
-        let times = [timer, self.again_at, network.next_arrival_at(self.rank.0), self.app.wakes_at()];
+        let arrival = network.next_arrival_at(self.rank.0);
+        let times = [timer, self.again_at, arrival, self.app.wakes_at(), self.exits_at];
         times.into_iter().flatten().min().unwrap_or(Instant(u64::MAX)).max(self.paused_until)
     }
 
@@ -119,6 +125,17 @@ impl Node {
             _ => Some(now),
         };
         self.note_progress(now, process, &mut history.borrow_mut());
+        if let Some(ns) = self.lingers_ns.filter(|_| self.group.has_left()) {
+            self.exits_at.get_or_insert(now.plus_ns(ns));
+        }
+    }
+
+    /// Casts nothing more, and says goodbye.
+    pub(super) fn leave(&mut self, lingers_ns: u64) {
+        self.app.stop();
+        self.group.leave(self.clock.peek());
+        self.lingers_ns = Some(lingers_ns);
+        self.again_at = Some(Instant::default());
     }
 
     /// A timer that is due must do something: who waits for it would never sleep.
@@ -151,12 +168,12 @@ impl Node {
 
     /// Whether everything that it cast has reached all, and nothing is kept.
     pub(super) fn is_settled(&self) -> bool {
-        self.app.is_done() && self.group.is_settled() && self.cycle.pool().is_idle(0)
+        self.is_done() && self.cycle.pool().is_idle(0)
     }
 
-    /// Whether everything that it has to cast has been delivered by all.
+    /// Whether everything that it has to cast has been delivered by all, and it stays.
     pub(super) fn is_done(&self) -> bool {
-        self.app.is_done() && self.group.is_settled()
+        self.lingers_ns.is_none() && self.app.is_done() && self.group.is_settled()
     }
 
     pub(super) fn heal(&mut self) {

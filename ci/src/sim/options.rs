@@ -53,7 +53,11 @@ pub(crate) struct Scenario {
     pub(crate) moods: f64,
     pub(crate) refusals: f64,
     pub(crate) replies: f64,
+    /// How often a message is empty.
+    pub(crate) empties: f64,
     pub(crate) stalls: bool,
+    /// Somebody reads who is no member: where the group is multicast.
+    pub(crate) onlooker: bool,
     pub(crate) death: Death,
     /// Strides of the receive pool beyond what the windows need, and slabs.
     pub(crate) spare_strides: usize,
@@ -64,6 +68,8 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
     None,
+    /// One member says goodbye, once the group has formed, and goes when it has been said.
+    Leaves,
     /// One member, once the group has formed.
     One,
     /// One member, which comes back as another incarnation.
@@ -150,7 +156,9 @@ impl Scenario {
             moods: sometimes(rng, 0.9),
             refusals: sometimes(rng, 0.3),
             replies: sometimes(rng, 0.2),
+            empties: sometimes(rng, 0.3),
             stalls: rng.u8(0..4) == 0,
+            onlooker: rng.u8(0..4) == 0,
             death,
             spare_strides: pick(rng, &[0, 0, 1, 4, 31]),
             slabs: pick(rng, &[0, 1, 8]),
@@ -202,7 +210,7 @@ impl Scenario {
 
     /// Whether liveness can be asked for: until views change, nobody goes on without the dead.
     pub(crate) fn is_healed_in_the_end(&self) -> bool {
-        matches!(self.death, Death::None | Death::AllComeBack)
+        matches!(self.death, Death::None | Death::Leaves | Death::AllComeBack)
     }
 
     /// Changes one thing that was drawn.
@@ -258,7 +266,9 @@ impl Scenario {
             "moods" => self.moods = 0.0,
             "refusals" => self.refusals = 0.0,
             "replies" => self.replies = 0.0,
+            "empties" => self.empties = 0.0,
             "stalls" => self.stalls = false,
+            "onlooker" => self.onlooker = false,
             "death" => self.death = Death::None,
             "starts" => self.starts.fill(0),
             "safe" => self.safe = 0.0,
@@ -269,7 +279,7 @@ impl Scenario {
     }
 
     /// What can be [turned off](Self::edit).
-    pub(crate) const SWITCHES: [&str; 21] = [
+    pub(crate) const SWITCHES: [&str; 23] = [
         "loss",
         "duplicate",
         "corrupt",
@@ -286,7 +296,9 @@ impl Scenario {
         "moods",
         "refusals",
         "replies",
+        "empties",
         "stalls",
+        "onlooker",
         "death",
         "starts",
         "safe",
@@ -324,7 +336,10 @@ impl Scenario {
             (Fault::Reply, self.replies > 0.0),
             (Fault::Send, self.sends > 0.0),
             (Fault::Fragments, true),
+            (Fault::Onlooker, self.onlooker && self.multicast),
+            (Fault::Empty, self.empties > 0.0),
             (Fault::FullWindow, true),
+            (Fault::Goodbye, self.death == Death::Leaves),
             (Fault::Crash, matches!(self.death, Death::One | Death::OneComesBack)),
             (Fault::Restart, self.death == Death::OneComesBack),
             (Fault::Rebirth, self.death == Death::AllComeBack),
@@ -334,6 +349,9 @@ impl Scenario {
         counts
     }
 }
+
+/// Bytes of a receive buffer that never overflows.
+pub(crate) const WIDE_BUFFER: usize = 8 << 20;
 
 /// Small groups far more often than large ones: they find as much, and faster.
 fn draw_members(rng: &mut Rng, (least, most): (u16, u16)) -> u16 {
@@ -369,7 +387,8 @@ fn draw_total(rng: &mut Rng) -> TotalOptions {
 }
 
 fn draw_death(rng: &mut Rng) -> Death {
-    match rng.u8(0..7) {
+    match rng.u8(0..8) {
+        3 => Death::Leaves,
         0 => Death::One,
         1 => Death::OneComesBack,
         2 => Death::AllComeBack,
@@ -391,7 +410,7 @@ fn draw_storm(rng: &mut Rng, block: usize, members: u16, check_payload: bool) ->
         delay_ns: shortest..shortest + pick(rng, &[1, 1_000, 50_000, 400_000]),
         tail: sometimes(rng, 0.02),
         tail_ns: rng.u64(100_000..10_000_000),
-        receive_buffer: pick(rng, &[8 << 20, 2 * runs * true_size(block), runs * true_size(block)]),
+        receive_buffer: pick(rng, &[WIDE_BUFFER, 2 * runs * true_size(block), runs * true_size(block)]),
         coalesce: rng.bool(),
     }
 }

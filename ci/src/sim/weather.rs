@@ -12,6 +12,7 @@ pub(super) enum Strike {
     Pause { rank: u16, ns: u64 },
     Jump { rank: u16, ns: u64 },
     Stall { rank: u16, ns: u64 },
+    Leave { rank: u16, lingers_ns: u64 },
     Kill { rank: u16, back_in_ns: Option<u64> },
     KillAll { back_in_ns: u64 },
 }
@@ -88,6 +89,7 @@ impl Weather {
         let back_in_ns = self.rng.u64(0..longest_ns);
         Some(match death {
             Death::AllComeBack => Strike::KillAll { back_in_ns },
+            Death::Leaves => Strike::Leave { rank, lingers_ns: back_in_ns },
             Death::OneComesBack => Strike::Kill { rank, back_in_ns: Some(back_in_ns) },
             Death::One | Death::None => Strike::Kill { rank, back_in_ns: None },
         })

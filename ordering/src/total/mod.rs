@@ -306,8 +306,9 @@ impl Outbound for Sequenced {
     }
 
     fn retire(&mut self) {
-        if let Role::Token(duty) = &mut self.duty {
-            duty.retire();
+        match &mut self.duty {
+            Role::Token(duty) => duty.retire(),
+            Role::Rotating(rounds) => rounds.retire(),
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Rounds {
     next: u64,
     /// Rounds before it have something of somebody.
     seen: u64,
+    /// I have said goodbye: nobody waits for my rounds any more.
+    is_retired: bool,
 }
 
 impl Rotating {
@@ -160,7 +162,12 @@ impl Rounds {
     }
 
     pub(super) fn wants_block(&self) -> bool {
-        self.next < self.seen
+        self.next < self.seen && !self.is_retired
+    }
+
+    /// I say goodbye. A block after that would be kept by all, and nobody would say when it is stable.
+    pub(super) fn retire(&mut self) {
+        self.is_retired = true;
     }
 }
 

@@ -5,6 +5,8 @@
 //! window (`flow`). [`Session`] composes it all and is what the engine drives.
 
 mod cause;
+#[cfg(debug_assertions)]
+pub mod checked;
 mod config;
 mod congestion;
 mod control;

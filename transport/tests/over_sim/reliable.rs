@@ -1,16 +1,20 @@
 //! Random faults against the reliable layer: everything is delivered, once, in order and unaltered, whatever happens.
 
 use crate::common::options::{calm_of, pick};
-use crate::common::{Options, Outcome, World};
+use crate::common::{Options, Outcome, Plain, World};
 use proptest::prelude::*;
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::medium::SimOptions;
 use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::{Entry, Pace, Refused};
+use sistrum_transport::reliable::{Entry, Fifo, Pace, Refused};
 use std::time::{Duration, Instant};
 
-/// Runs one world; when it fails, its options are printed on the way out.
 fn run(options: Options) -> Outcome {
+    run_over::<Fifo>(options)
+}
+
+/// Runs one world; when it fails, its options are printed on the way out.
+fn run_over<L: Plain>(options: Options) -> Outcome {
     struct Report(Options);
     impl Drop for Report {
         fn drop(&mut self) {
@@ -20,7 +24,7 @@ fn run(options: Options) -> Outcome {
         }
     }
     let _report = Report(options.clone());
-    World::new(options).run()
+    World::<L>::with_entry(options, |_, _| Entry::Start).run()
 }
 
 /// `SISTRUM_SEED=n` runs that seed alone.
@@ -45,6 +49,17 @@ fn everything_is_delivered_once_in_order_and_unaltered() {
 }
 
 /// A fault that never took effect, or a defence that was never needed, was not tested.
+/// What orders nothing, as a layer: each block of a stream is let through once, in order, and delivered after that.
+#[cfg(debug_assertions)]
+#[test]
+fn what_lets_everything_through_keeps_to_the_streams() {
+    use sistrum_transport::reliable::checked::{Checked, watch};
+    watch(true);
+    seeds().take(40).for_each(|seed| {
+        run_over::<Checked<Fifo>>(Options::draw(seed));
+    });
+}
+
 fn everything_happened(all: &[Outcome]) {
     let sum = |of: &dyn Fn(&Outcome) -> u64| all.iter().map(of).sum::<u64>();
     let histogram = [
@@ -312,7 +327,10 @@ fn a_stream_is_entered_at_the_next_whole_message() {
         let rng = &mut fastrand::Rng::with_seed(seed);
         let late = pick(rng, &[0, 1, 5, 100, 100_000]);
         let mut world =
-            World::with_entry(options, |me, _| if me == Rank(0) { Entry::Live } else { Entry::Start });
+            World::<Fifo>::with_entry(
+                options,
+                |me, _| if me == Rank(0) { Entry::Live } else { Entry::Start },
+            );
         world.nodes[0].pause(world.clock.peek().plus_ns(late * 1_000));
         world.run();
     }

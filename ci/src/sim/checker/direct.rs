@@ -28,7 +28,9 @@ pub(super) fn termination(history: &History) -> Option<String> {
         let send = &history.sends[*at];
         !came[*at]
             && history.is_alive(send.by)
-            && history.member(send.life, send.to).is_some_and(|to| history.is_alive(to))
+            && history
+                .member(send.life, send.to)
+                .is_some_and(|to| history.is_alive(to) && !history.who(to).has_left)
     };
     let at = (0..came.len()).find(is_missing)?;
     Some(format!("{} never came", history.named_send(Sent(at as u32))))
@@ -53,6 +55,8 @@ struct Walk<'a> {
     got: Vec<Vec<bool>>,
     /// By sender and receiver: sends that came.
     came: Vec<u32>,
+    /// Who says goodbye: nobody holds anything back for those any more.
+    leavers: Vec<Process>,
 }
 
 impl<'a> Walk<'a> {
@@ -69,6 +73,7 @@ impl<'a> Walk<'a> {
             whole: vec![0; count * count],
             got: vec![vec![false; history.casts.len()]; count],
             came: vec![0; count * count],
+            leavers: Vec::new(),
         }
     }
 
@@ -97,10 +102,14 @@ impl<'a> Walk<'a> {
                     self.casts[by].iter().position(|known| *known == message).map_or(0, |at| at as u32 + 1);
                 let known = self.learn(me, &past);
                 known.casts[by] = known.casts[by].max(number);
-                let cause = missing?;
+                let cause = missing.filter(|_| !self.leavers.contains(&event.process))?;
                 let history = self.history;
                 let (who, what) = (history.name(event.process), history.named(message));
                 Some(format!("{who} delivered {what} before what {cause} sent it alone"))
+            }
+            What::Leaves => {
+                self.leavers.push(event.process);
+                None
             }
             What::Send(sent) => {
                 self.of_send[sent.0 as usize] = Some(self.known[me].clone());

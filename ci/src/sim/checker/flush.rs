@@ -67,7 +67,9 @@ impl<'a> Walk<'a> {
         let lacks = |other: Process, of: Process| {
             of != other && self.held[other.0 as usize][of.0 as usize] < covered[of.0 as usize]
         };
-        let mut fellows = self.fellows(process).filter(|other| *other != process);
+        // Who said goodbye need hold nothing any more.
+        let stays = |other: &Process| *other != process && !history.who(*other).has_left;
+        let mut fellows = self.fellows(process).filter(stays);
         let other = fellows.find(|other| history.all().any(|of| lacks(*other, of)))?;
         Some(format!(
             "flush {id} of {} is over, and {} lacks something",
@@ -82,7 +84,7 @@ impl<'a> Walk<'a> {
         let life = history.who(process).life;
         history.all().filter(move |other| {
             let who = history.who(*other);
-            (who.life, who.is_newcomer) == (life, false)
+            (who.life, who.is_outside) == (life, false)
         })
     }
 }

@@ -14,9 +14,13 @@ pub(super) fn check(history: &History) -> Option<String> {
                     history.name(process)
                 ));
             }
+            // A reader stays where it is when a group starts again.
+            What::Overhears(message) if !cast[message.0 as usize] => {
+                return Some(format!("{} read {}", history.name(process), history.named(message)));
+            }
             What::Deliver(message) => {
                 let by = history.who(history.cast_of(message).by);
-                let is_ours = by.life == who.life && !who.is_newcomer && !by.is_newcomer;
+                let is_ours = by.life == who.life && !who.is_outside && !by.is_outside;
                 if !is_ours || !cast[message.0 as usize] {
                     return Some(format!("{} delivered {}", history.name(process), history.named(message)));
                 }

@@ -9,8 +9,10 @@ mod direct;
 mod duplication;
 mod fifo;
 mod flush;
+mod goodbye;
 mod integrity;
 mod liveness;
+mod reader;
 mod safe;
 mod stability;
 mod total;
@@ -121,14 +123,17 @@ impl Property {
             Self::LocalMonotonicity => Needs::History(view::grows),
             Self::InitialView => Needs::History(view::is_installed_first),
             Self::ViewAgreement => Needs::History(view::is_agreed_on),
+            Self::NoDeadTalk => Needs::History(goodbye::check),
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
                 let early = stability::is_held_by_all(history).or_else(|| safe::is_held_by_all(history));
                 early.or_else(|| flush::is_held_by_all(history))
             }),
-            Self::Fifo => Needs::History(fifo::swaps),
-            Self::ReliableFifo => Needs::History(fifo::gaps),
+            Self::Fifo => Needs::History(|history| fifo::swaps(history).or_else(|| reader::swaps(history))),
+            Self::ReliableFifo => {
+                Needs::History(|history| fifo::gaps(history).or_else(|| reader::gaps(history)))
+            }
             Self::Causal => {
                 Needs::History(|history| causal::swaps(history).or_else(|| direct::order(history)))
             }
@@ -152,7 +157,6 @@ impl Property {
             Self::TransferCut => Needs::NotYet("state transfer"),
             Self::EpochKeys => Needs::NotYet("keys"),
             Self::PrimaryChain
-            | Self::NoDeadTalk
             | Self::SendingView
             | Self::VirtualSynchrony
             | Self::TransitionalSet

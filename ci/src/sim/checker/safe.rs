@@ -17,6 +17,8 @@ struct Walk<'a> {
     known: Vec<Blocks>,
     past: Vec<Blocks>,
     totals: Vec<Blocks>,
+    /// Who says goodbye need hold nothing any more.
+    leavers: Vec<Process>,
 }
 
 /// A safe message that was delivered too early.
@@ -32,6 +34,7 @@ pub(super) fn is_held_by_all(history: &History) -> Option<String> {
         known: none.clone(),
         past: vec![Blocks::new(); history.casts.len()],
         totals: none,
+        leavers: Vec::new(),
     };
     history.events.iter().find_map(|event| walk.step(event))
 }
@@ -41,13 +44,9 @@ impl Walk<'_> {
         let (history, at) = (self.history, event.process.0 as usize);
         match event.what {
             What::Cast(message) => self.past[message.0 as usize] = self.known[at].clone(),
+            What::Leaves => self.leavers.push(event.process),
             What::Holds(rank, to) => {
-                let life = history.who(event.process).life;
-                let is_it = |process: &Process| {
-                    let who = history.who(*process);
-                    (who.rank, who.life, who.is_newcomer) == (rank, life, false)
-                };
-                let of = history.all().find(is_it)?;
+                let of = history.member(history.who(event.process).life, rank)?;
                 self.held[at][of.0 as usize] = to;
             }
             _ => {}
@@ -81,7 +80,8 @@ impl Walk<'_> {
         let life = self.history.who(process).life;
         let is_other = |other: &Process| {
             let who = self.history.who(*other);
-            *other != process && who.life == life && !who.is_newcomer
+            let is_member = who.life == life && !who.is_outside && !self.leavers.contains(other);
+            *other != process && is_member
         };
         self.history.all().filter(is_other).find_map(|other| {
             // What I sent myself I hold.

@@ -1,24 +1,29 @@
 //! SafePrefix: what a sender calls stable is held by every member, with all that precedes it. StabilityReported: in the
 //! end each sender knows that all is.
 
-use crate::sim::history::{History, What};
+use crate::sim::history::{History, Process, What};
 use std::collections::BTreeMap;
 
 /// A sender that believes more than is so.
 pub(super) fn is_held_by_all(history: &History) -> Option<String> {
     // What each process holds of the stream of a rank in its life of the group.
     let mut held = BTreeMap::new();
+    // Who says goodbye holds nobody back.
+    let mut leavers = Vec::new();
     for event in &history.events {
         let who = history.who(event.process);
         match event.what {
             What::Holds(of, to) => {
                 held.insert((event.process, of), to);
             }
+            What::Leaves => leavers.push(event.process),
             What::Stable(to) => {
-                let is_other = |other: &crate::sim::history::Who| {
-                    other.life == who.life && other.rank != who.rank && !other.is_newcomer
+                let is_other = |process: &Process| {
+                    let other = history.who(*process);
+                    let is_member = other.life == who.life && !other.is_outside;
+                    is_member && other.rank != who.rank && !leavers.contains(process)
                 };
-                let others = history.all().filter(|process| is_other(history.who(*process)));
+                let others = history.all().filter(is_other);
                 let lacks = |process: &_| held.get(&(*process, who.rank)).is_none_or(|held| *held < to);
                 if let Some(other) = others.into_iter().find(lacks) {
                     let (me, other) = (history.name(event.process), history.name(other));
@@ -42,8 +47,8 @@ pub(super) fn is_reported(history: &History) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::history::Ending;
     use crate::sim::history::tests::Told;
-    use crate::sim::history::{Ending, Process};
     use sistrum_ordering::Rank;
 
     #[test]

@@ -18,7 +18,7 @@ fn views(history: &History) -> impl Iterator<Item = (Process, &View)> {
 pub(super) fn includes_self(history: &History) -> Option<String> {
     let (process, view) = views(history).find(|(process, view)| {
         let who = history.who(*process);
-        who.is_newcomer || view.me() != who.rank
+        who.is_outside || view.me() != who.rank
     })?;
     Some(format!("{} installed {}, and is not in it", history.name(process), view.id().number))
 }

@@ -4,6 +4,7 @@ use super::super::layer::Layer;
 use super::super::stream::Stream;
 use super::{Session, Timer};
 use crate::id::Rank;
+use crate::mutated;
 use crate::protocol::Target;
 use crate::time::Instant;
 use crate::wire::Goodbye;
@@ -44,7 +45,7 @@ impl<L: Layer> Session<L> {
 
     /// Sends a heartbeat when nothing else was sent for its time, and finds the next time to look.
     pub(super) fn send_heartbeat(&mut self, now: Instant) {
-        if self.departures.is_leaving() && self.sender.is_settled() {
+        if self.departures.is_leaving() && (self.sender.is_settled() || mutated!(LeaveUnsettled)) {
             return self.say_goodbye(now);
         }
         let tuning = &self.config.tuning;

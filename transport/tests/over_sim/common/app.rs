@@ -4,7 +4,7 @@ use super::options::Options;
 use super::traffic::draw_message;
 use fastrand::Rng;
 use sistrum_transport::id::Rank;
-use sistrum_transport::reliable::{Message, Refused, Sender};
+use sistrum_transport::reliable::{Message, Outbound, Refused, Sender};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
@@ -73,7 +73,12 @@ impl App {
     }
 
     /// A cycle begins. Casts a burst now and then, until it is refused.
-    pub(crate) fn begin_cycle(&mut self, sender: &mut Sender, options: &Options, truth: &Truth) -> usize {
+    pub(crate) fn begin_cycle<O: Outbound<Class = ()>>(
+        &mut self,
+        sender: &mut Sender<O>,
+        options: &Options,
+        truth: &Truth,
+    ) -> usize {
         self.taken = 0;
         if self.left == 0 || self.rng.u8(0..3) > 0 {
             return 0;
@@ -83,7 +88,12 @@ impl App {
     }
 
     /// Casts the next message; `false` when there is none, or no room for it.
-    fn cast(&mut self, sender: &mut Sender, options: &Options, truth: &Truth) -> bool {
+    fn cast<O: Outbound<Class = ()>>(
+        &mut self,
+        sender: &mut Sender<O>,
+        options: &Options,
+        truth: &Truth,
+    ) -> bool {
         if self.left == 0 {
             return false;
         }
@@ -113,7 +123,7 @@ impl App {
         }
     }
 
-    fn try_too_large(&mut self, sender: &mut Sender) {
+    fn try_too_large<O: Outbound<Class = ()>>(&mut self, sender: &mut Sender<O>) {
         let limit = sender.max_message();
         if limit > sender.max_claim(()) + 16 && self.rng.u8(0..16) == 0 {
             assert_eq!(sender.cast(&vec![1; limit + 1]), Err(Refused::TooLarge { len: limit + 1, limit }));
@@ -122,9 +132,9 @@ impl App {
     }
 
     /// Judges one delivery: it must be the next one of its sender, to the byte.
-    pub(crate) fn deliver(
+    pub(crate) fn deliver<O: Outbound<Class = ()>>(
         &mut self,
-        sender: &mut Sender,
+        sender: &mut Sender<O>,
         message: &Message<'_>,
         options: &Options,
         truth: &Truth,

@@ -1,18 +1,22 @@
 //! Messages whose lengths lie where it hurts, and whose bytes are known.
 
 use fastrand::Rng;
-use sistrum_transport::reliable::Sender;
+use sistrum_transport::reliable::{Outbound, Sender};
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
 
 /// One message with bytes that no other one has.
-pub(crate) fn draw_message(rng: &mut Rng, sender: &Sender, block: usize) -> Vec<u8> {
+pub(crate) fn draw_message<O: Outbound<Class = ()>>(
+    rng: &mut Rng,
+    sender: &Sender<O>,
+    block: usize,
+) -> Vec<u8> {
     let len = draw_len(rng, sender, block);
     let mut bytes = vec![0; len];
     rng.fill(&mut bytes);
     bytes
 }
 
-fn draw_len(rng: &mut Rng, sender: &Sender, block: usize) -> usize {
+fn draw_len<O: Outbound<Class = ()>>(rng: &mut Rng, sender: &Sender<O>, block: usize) -> usize {
     let largest = sender.max_message();
     let room = block - HEADER_LEN;
     let len = match rng.u8(0..20) {

@@ -1,5 +1,6 @@
 //! Members under engines of their own on one simulated network.
 
+use super::Plain;
 use super::app::{App, Tally, Truth};
 use super::options::{Options, calm_of};
 use fastrand::Rng;
@@ -10,7 +11,7 @@ use sistrum_transport::medium::sim::{SimFaults, endpoint_of};
 use sistrum_transport::medium::{Channel, FanOut, Medium, Network, Sim};
 use sistrum_transport::protocol::{Protocol, Target};
 use sistrum_transport::reliable::{
-    Entry, Event, Member, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters,
+    Entry, Event, Fifo, Member, Refused, RunLimits, Sender, Session, SessionConfig, SessionCounters,
 };
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
@@ -18,11 +19,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 
 /// What all members share. Nothing else passes between them but datagrams.
-pub(crate) struct World {
+pub(crate) struct World<L: Plain = Fifo> {
     pub(crate) options: Options,
     pub(crate) clock: ManualClock,
     pub(crate) network: Network,
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node<L>>,
     truth: Truth,
     rng: Rng,
     cut: bool,
@@ -31,8 +32,8 @@ pub(crate) struct World {
 }
 
 /// One member.
-pub(crate) struct Node {
-    pub(crate) session: Session,
+pub(crate) struct Node<L: Plain> {
+    pub(crate) session: Session<L>,
     pub(crate) cycle: Cycle<Sim, ManualClock>,
     pub(crate) app: App,
     paused_until: Instant,
@@ -55,7 +56,9 @@ impl World {
     pub(crate) fn new(options: Options) -> Self {
         Self::with_entry(options, |_, _| Entry::Start)
     }
+}
 
+impl<L: Plain> World<L> {
     /// A world in which members (the first argument) enter the streams of others (the second) as `entry` says.
     pub(crate) fn with_entry(options: Options, entry: impl Fn(Rank, Rank) -> Entry) -> Self {
         let clock = ManualClock::default();
@@ -140,7 +143,7 @@ impl World {
     }
 
     fn close(mut self, took_ns: u64) -> Outcome {
-        let sum = |of: fn(&Node) -> u64| self.nodes.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&Node<L>) -> u64| self.nodes.iter().map(of).sum::<u64>();
         let engine = CycleCounters {
             cycles: sum(|node| node.cycle.counters().cycles),
             empty_cycles: sum(|node| node.cycle.counters().empty_cycles),
@@ -183,8 +186,9 @@ impl World {
         }
         let casts = node.app.begin_cycle(node.session.sender(), &self.options, &self.truth);
         let (reads, busy) = (self.clock.reads(), node.cycle.counters().busy_sends);
+        let open = node.session.stream().open();
         let (app, options, truth, trace) = (&mut node.app, &self.options, &self.truth, &mut self.trace);
-        let mut handler = |sender: &mut Sender, event: Event<'_>| {
+        let mut handler = |sender: &mut Sender<L::Outbound>, event: Event<'_>| {
             let Event::Deliver(message) = event else {
                 app.notices.push(format!("{event:?}"));
                 return ControlFlow::Continue(());
@@ -195,7 +199,9 @@ impl World {
         };
         let work = node.cycle.turn(&mut node.session, &mut handler).expect("the network is never broken");
         assert_eq!(self.clock.reads(), reads + 1, "the clock is read once in a cycle");
-        if work == 0 && node.cycle.counters().busy_sends == busy {
+        // What a cycle seals, a layer looks at in the next one.
+        let is_seen_next = L::ORDERS && node.session.stream().open() > open;
+        if work == 0 && node.cycle.counters().busy_sends == busy && !is_seen_next {
             let due = node.session.poll_timeout();
             assert!(
                 due.is_none_or(|due| due > now),
@@ -292,7 +298,7 @@ impl World {
     }
 }
 
-impl Node {
+impl<L: Plain> Node<L> {
     fn new(
         options: &Options,
         network: &Network,
@@ -310,7 +316,7 @@ impl Node {
             slabs: options.slabs,
         };
         Self {
-            session: Session::new(config).expect("memory"),
+            session: Session::ordered(config, &()).expect("memory"),
             cycle: Cycle::new(medium, clock.clone(), pool, Idle::Spin).expect("memory"),
             app: App::new(options, me, |rank| entry(rank) == Entry::Live),
             paused_until: Instant::default(),

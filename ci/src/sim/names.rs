@@ -1,0 +1,42 @@
+//! What messages consist of: a name, and bytes that follow from it; and which message some bytes are.
+
+use super::history::{History, Message};
+use fastrand::Rng;
+use sistrum_ordering::Rank;
+
+/// Bytes that name a message, at its beginning. A shorter one is empty.
+pub(super) const NAME: usize = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Names {
+    seed: u64,
+    scratch: Vec<u8>,
+}
+
+impl Names {
+    /// What a message consists of depends on the scenario, and not on who judges it.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, scratch: Vec::new() }
+    }
+
+    /// A message of `len` bytes that has its name, and no byte by accident.
+    pub(super) fn compose(&mut self, message: Message, len: usize) -> &[u8] {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&message.0.to_le_bytes());
+        self.scratch.resize(len, 0);
+        let mut rng = Rng::with_seed(self.seed ^ (u64::from(message.0) << 20));
+        self.scratch.get_mut(NAME..).into_iter().for_each(|bytes| rng.fill(bytes));
+        &self.scratch
+    }
+
+    /// The message that `from` cast with these bytes, which are some.
+    pub(super) fn identify(&mut self, from: Rank, bytes: &[u8], history: &History) -> Option<Message> {
+        let message = Message(u32::from_le_bytes(*bytes.first_chunk::<NAME>()?));
+        let cast = history.casts.get(message.0 as usize)?;
+        let is_it = cast.len == bytes.len()
+            && history.who(cast.by).rank == from
+            && self.compose(message, bytes.len()) == bytes;
+        is_it.then_some(message)
+    }
+}
