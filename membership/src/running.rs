@@ -112,8 +112,8 @@ impl Running {
     {
         let Self { session, outgoing, incoming, offered, .. } = self;
         let (mut events, mut left) = (0, Vec::new());
-        let mut broke;
-        loop {
+        let mut broke = false;
+        for _ in 0..MAX_LOOKS + offered.len() {
             let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
             if handed > 0 {
                 offered.fill(false);
@@ -175,3 +175,6 @@ impl Running {
         events
     }
 }
+
+/// Looks at what was sent to me alone in one cycle, beside one for each member: what is left is handed over in the next.
+const MAX_LOOKS: usize = 32;
