@@ -130,9 +130,7 @@ impl Running {
                     reliable::Event::Deliver(message) => {
                         // A cast waits a moment where something waits that was sent to me alone: what may go now may be its cause.
                         let from = usize::from(message.from().0);
-                        // Where a refusal is what is broken, one more of them in each look would never end.
-                        let looks = !mutated!(SendAtOnce) && !mutated!(BreakReplays);
-                        if looks && incoming.has_pending() && !offered[from] {
+                        if incoming.has_pending() && !offered[from] && !mutated!(SendAtOnce) {
                             (offered[from], again) = (true, true);
                             return ControlFlow::Break(());
                         }

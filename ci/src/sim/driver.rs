@@ -17,6 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// More rounds than any run needs.
 const MAX_ROUNDS: u64 = 2_000_000;
+/// More events than any run has; what is told again without end is told many times in each round.
+const MAX_EVENTS: usize = 4_000_000;
 /// Time for the last heartbeats: the longest distance of two of them, a few times.
 const SETTLE_NS: u64 = 500_000_000;
 /// How long a group is watched that has lost a member.
@@ -177,6 +179,7 @@ impl<'a> World<'a> {
     fn round(&mut self, limit: Instant) {
         self.rounds += 1;
         assert!(self.rounds < MAX_ROUNDS, "the run goes round for ever");
+        assert!(self.history.borrow().events.len() < MAX_EVENTS, "events come without end");
         self.bear();
         let now = self.time.peek();
         let loses_nothing =

@@ -94,7 +94,9 @@ impl Incoming {
         let mut events = 0;
         let mut least = 0;
         // Each round hands over one message, of the stream whose next came first; who has none that may go is passed over.
-        while let Some((at, came)) = self.first_arrived(least) {
+        while events < MAX_HANDED
+            && let Some((at, came)) = self.first_arrived(least)
+        {
             let taken = self.hand_over(at, delivered, pool, handler);
             events += taken;
             if taken == 0 {
@@ -223,3 +225,6 @@ impl Stream {
         self.session.passed_of(self.sender()).unwrap_or_default()
     }
 }
+
+/// Messages that are handed over in one look: the casts have their turn.
+const MAX_HANDED: usize = 64;
