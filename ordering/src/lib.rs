@@ -27,4 +27,4 @@ pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};
-pub use view::{View, ViewId, ViewMember};
+pub use view::{Change, Reason, View, ViewId, ViewMember};
