@@ -5,6 +5,8 @@
 
 mod bounded;
 mod causal;
+mod chain;
+mod dead;
 mod direct;
 mod duplication;
 mod fifo;
@@ -14,7 +16,10 @@ mod integrity;
 mod liveness;
 mod reader;
 mod safe;
+mod settled;
 mod stability;
+mod sync;
+mod synchrony;
 mod total;
 mod view;
 mod witness;
@@ -117,13 +122,21 @@ impl Property {
     ];
 
     pub(crate) fn needs(self) -> Needs {
-        let views = Needs::NotYet("views that change");
         match self {
             Self::SelfInclusion => Needs::History(view::includes_self),
             Self::LocalMonotonicity => Needs::History(view::grows),
             Self::InitialView => Needs::History(view::is_installed_first),
             Self::ViewAgreement => Needs::History(view::is_agreed_on),
-            Self::NoDeadTalk => Needs::History(goodbye::check),
+            Self::PrimaryChain => Needs::History(chain::check),
+            Self::NoDeadTalk => {
+                Needs::History(|history| goodbye::check(history).or_else(|| dead::check(history)))
+            }
+            Self::SendingView => Needs::History(synchrony::is_in_its_view),
+            Self::VirtualSynchrony => Needs::History(synchrony::is_the_same_for_all),
+            Self::TransitionalSet => Needs::History(synchrony::is_told_who_comes_along),
+            Self::SyncOrder => Needs::History(sync::check),
+            Self::Precision => Needs::Healing(settled::is_one_component),
+            Self::FlushEnds => Needs::Healing(settled::ends),
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
@@ -152,16 +165,9 @@ impl Property {
             }),
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
-            Self::SyncOrder => Needs::NotYet("gbcast"),
             Self::ReplyLaw => Needs::NotYet("group calls"),
             Self::TransferCut => Needs::NotYet("state transfer"),
             Self::EpochKeys => Needs::NotYet("keys"),
-            Self::PrimaryChain
-            | Self::SendingView
-            | Self::VirtualSynchrony
-            | Self::TransitionalSet
-            | Self::Precision
-            | Self::FlushEnds => views,
         }
     }
 }
