@@ -4,7 +4,7 @@
 //! processes are real and have told their events themselves (see [`lines`]), in that of their host's clock.
 
 pub(crate) mod eras;
-//pub(crate) mod lines;
+pub(crate) mod lines;
 
 use sistrum_ordering::truth::Note;
 use sistrum_ordering::{Order, Promise, Rank, Seq, View, ViewMember, ViewNumber};
@@ -314,6 +314,10 @@ impl History {
     }
 
     fn compare(&mut self, reader: Process, rank: Rank, seq: Seq, read: &[Seq]) {
+        // Notes do not say of which view they are, and each has its own sequences.
+        if self.is_dynamic {
+            return;
+        }
         let life = self.who(reader).life;
         let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_outside;
         let Some(at) = self.processes.iter().position(is_sender) else { return };

@@ -6,9 +6,6 @@ use crate::sim::history::{History, Process, What};
 
 /// Precision: the last view of each that lives is the same, of exactly those. Who was excluded has come back.
 pub(super) fn is_one_component(history: &History) -> Option<String> {
-    if !history.is_dynamic {
-        return None;
-    }
     let eras = Eras::of(history);
     let living: Vec<Process> = history.all().filter(|process| lives(history, *process)).collect();
     let mut last = None;

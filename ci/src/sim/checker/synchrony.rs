@@ -39,9 +39,6 @@ fn can_send(eras: &Eras<'_>, process: Process, number: ViewNumber, sent: ViewNum
 
 /// VirtualSynchrony: processes that go from one view to the next together delivered the same in it.
 pub(super) fn is_the_same_for_all(history: &History) -> Option<String> {
-    if !history.is_dynamic {
-        return None;
-    }
     let eras = Eras::of(history);
     let mut known: BTreeMap<(u32, ViewNumber, ViewNumber), (Process, BTreeSet<Message>)> = BTreeMap::new();
     history.all().find_map(|process| {
@@ -72,9 +69,6 @@ pub(super) fn is_the_same_for_all(history: &History) -> Option<String> {
 
 /// TransitionalSet: with a view, each learns exactly who came with it from the one before.
 pub(super) fn is_told_who_comes_along(history: &History) -> Option<String> {
-    if !history.is_dynamic {
-        return None;
-    }
     let eras = Eras::of(history);
     history.all().find_map(|process| {
         let mut before: &[ViewMember] = &[];
