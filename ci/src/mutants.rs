@@ -41,18 +41,10 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     })?;
     match &options.only {
         Some(_) => Ok(()),
-        None => report.step("mutants of agreement", |_| {
-            let test = [
-                "test",
-                "--quiet",
-                "-p",
-                "sistrum-membership",
-                "--features",
-                "mutants",
-                "--test",
-                "agreement",
-            ];
-            step::run(step::cargo().args(test).args(["every_mutation", "--", "--nocapture"]))
+        None => report.step("mutants of agreement and of readers", |_| {
+            let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
+            let tests = ["--test", "agreement", "--test", "readers", "every_mutation", "--", "--nocapture"];
+            step::run(step::cargo().args(package).args(tests))
         }),
     }
 }

@@ -5,8 +5,8 @@ use crate::handshake::{Conflict, Handshake};
 use crate::pairs::{self, Incoming, Outgoing};
 use crate::running::Running;
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, Total, TotalMode,
-    TotalOptions, View, ViewId, ViewMember, ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, TotalMode, TotalOptions,
+    TotalStack, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
@@ -25,10 +25,10 @@ const MAX_MEMBERS: usize = 1024;
 
 /// Every order. In debug builds it is checked whether it keeps what it promises.
 #[cfg(debug_assertions)]
-pub(crate) type Orders = reliable::checked::Checked<Total>;
+pub(crate) type Orders = reliable::checked::Checked<TotalStack>;
 /// Every order.
 #[cfg(not(debug_assertions))]
-pub(crate) type Orders = Total;
+pub(crate) type Orders = TotalStack;
 /// The streams of a group, with every order above them.
 pub type Session = reliable::Session<Orders>;
 /// A member's own stream.

@@ -111,9 +111,9 @@ impl Running {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let Self { session, outgoing, incoming, offered, .. } = self;
-        let (mut events, mut left) = (0, None);
-        let mut broke;
-        loop {
+        let (mut events, mut left) = (0, Vec::new());
+        let mut broke = false;
+        for _ in 0..MAX_LOOKS + offered.len() {
             let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
             if handed > 0 {
                 offered.fill(false);
@@ -124,7 +124,7 @@ impl Running {
             events += session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
                 let event = match event {
                     reliable::Event::Left(rank) => {
-                        left = Some(rank);
+                        left.push(rank);
                         Event::Left(rank)
                     }
                     reliable::Event::Deliver(message) => {
@@ -147,7 +147,7 @@ impl Running {
             }
         }
         events += Self::poll_incoming(session, outgoing, incoming, pool, handler);
-        if let Some(rank) = left {
+        for rank in left {
             outgoing.depart(rank, pool);
             incoming.depart(rank, pool);
         }
@@ -175,3 +175,6 @@ impl Running {
         events
     }
 }
+
+/// Looks at what was sent to me alone in one cycle, beside one for each member: what is left is handed over in the next.
+const MAX_LOOKS: usize = 32;

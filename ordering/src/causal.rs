@@ -5,18 +5,21 @@
 
 use crate::delay::DelayQueue;
 use crate::order::{Order, Promise};
+use crate::stack::{CausalOrder, InOrder};
 use crate::timestamp::{StampWriter, Stamps};
 use crate::truth;
 use crate::wire::{SAFE, STAMPED};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::mutated;
-use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
+use sistrum_transport::reliable::{Blocks, Fifo, Layer, Outbound, SessionConfig};
 use sistrum_transport::wire::{ControlWriter, Header};
 use std::collections::VecDeque;
+use std::fmt;
 
-/// The receiving half.
+/// The receiving half, over a layer that lets each sender's blocks through in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Causal {
+pub struct Causal<B: InOrder = Fifo> {
+    below: B,
     me: Rank,
     queue: DelayQueue,
     delivered: Vec<Seq>,
@@ -37,9 +40,53 @@ pub struct Stamper {
     reserve: usize,
 }
 
+/// What a cast may ask of causal order, and no more: there is no total one among its promises.
+///
+/// ```
+/// use sistrum_ordering::{Order, Promise, causal::UpToCausal};
+/// assert!(UpToCausal::try_from(Promise::from(Order::Causal)).is_ok());
+/// assert!(UpToCausal::try_from(Order::Total.safe()).unwrap_err().to_string().contains("total"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct UpToCausal(Promise);
+
+impl UpToCausal {
+    /// In the order of its sender.
+    pub const FIFO: Self = Self(Promise { order: Order::Fifo, safe: false });
+    /// Not before its causes.
+    pub const CAUSAL: Self = Self(Promise { order: Order::Causal, safe: false });
+
+    /// The same, and delivered only when it is stable at all members.
+    #[must_use]
+    pub const fn safe(self) -> Self {
+        Self(Promise { safe: true, ..self.0 })
+    }
+}
+
+/// An order that a stack does not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotKept(pub Order);
+
+impl fmt::Display for NotKept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this stack keeps no {} order: one with that layer does", self.0)
+    }
+}
+
+impl std::error::Error for NotKept {}
+
+impl TryFrom<Promise> for UpToCausal {
+    type Error = NotKept;
+
+    fn try_from(promise: Promise) -> Result<Self, NotKept> {
+        if promise.order > Order::Causal { Err(NotKept(promise.order)) } else { Ok(Self(promise)) }
+    }
+}
+
 /// Whether the layer above lets a block through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub enum Turn {
+    /// It does.
     Come,
     /// It will wake the stream.
     Waits,
@@ -47,11 +94,12 @@ pub(crate) enum Turn {
     Unstable,
 }
 
-impl Causal {
+impl<B: InOrder> Causal<B> {
     /// Both halves, for member `me` of streams that begin at `starts`.
     #[must_use]
     pub fn halves(me: Rank, starts: &[Seq], stamps: Stamps) -> (Self, Stamper) {
         let causal = Self {
+            below: B::default(),
             me,
             queue: DelayQueue::new(starts),
             delivered: starts.to_vec(),
@@ -76,21 +124,44 @@ impl Causal {
         &self.stable
     }
 
-    /// The blocks that wait, and the vectors that were read.
-    #[must_use]
-    pub fn queue(&self) -> &DelayQueue {
+    /// Whether every member holds the next block of `rank` and all that its stamp names; otherwise it is looked at again when
+    /// more is stable.
+    fn is_stable(&mut self, rank: Rank, seq: Seq) -> bool {
+        let depends = self.queue.vector(rank).iter().enumerate();
+        let is_stable = mutated!(SafeAtOnce)
+            || self.stable[rank.0 as usize] > seq
+                && depends.filter(|(k, _)| *k != rank.0 as usize).all(|(k, until)| self.stable[k] >= *until);
+        if !is_stable {
+            self.await_stability(rank);
+        }
+        is_stable
+    }
+
+    /// Looks at the stream again when more is stable.
+    fn await_stability(&mut self, rank: Rank) {
+        if !self.unstable.contains(&rank) {
+            self.unstable.push(rank);
+        }
+    }
+}
+
+impl<B: InOrder> CausalOrder for Causal<B> {
+    fn halves(me: Rank, starts: &[Seq], stamps: Stamps) -> (Self, Stamper) {
+        Self::halves(me, starts, stamps)
+    }
+
+    fn queue(&self) -> &DelayQueue {
         &self.queue
     }
 
-    /// Lets blocks of `rank` through as far as their stamps and `turn` allow.
     #[inline]
-    pub(crate) fn admit_if(
+    fn admit_if(
         &mut self,
         rank: Rank,
         blocks: &impl Blocks,
         mut turn: impl FnMut(Seq, u8, &[Seq]) -> Turn,
     ) -> Seq {
-        let held = blocks.next(rank);
+        let held = self.below.admit(rank, blocks);
         while self.queue.next(rank) < held {
             let seq = self.queue.next(rank);
             let (order, trailer) = blocks.block(rank, seq).map_or((0, &[][..]), Header::order_of_checked);
@@ -124,36 +195,16 @@ impl Causal {
         self.queue.next(rank)
     }
 
-    /// Whether every member holds the next block of `rank` and all that its stamp names; otherwise it is looked at again when
-    /// more is stable.
-    fn is_stable(&mut self, rank: Rank, seq: Seq) -> bool {
-        let depends = self.queue.vector(rank).iter().enumerate();
-        let is_stable = mutated!(SafeAtOnce)
-            || self.stable[rank.0 as usize] > seq
-                && depends.filter(|(k, _)| *k != rank.0 as usize).all(|(k, until)| self.stable[k] >= *until);
-        if !is_stable {
-            self.await_stability(rank);
-        }
-        is_stable
-    }
-
-    /// Looks at the stream again when more is stable.
-    fn await_stability(&mut self, rank: Rank) {
-        if !self.unstable.contains(&rank) {
-            self.unstable.push(rank);
-        }
-    }
-
-    pub(crate) fn wake(&mut self, rank: Rank) {
+    fn wake(&mut self, rank: Rank) {
         self.woken.insert(rank);
     }
 
-    pub(crate) fn wake_all(&mut self) {
+    fn wake_all(&mut self) {
         (0..self.delivered.len()).for_each(|rank| self.woken.insert(Rank(rank as u16)));
     }
 }
 
-impl Layer for Causal {
+impl<B: InOrder> Layer for Causal<B> {
     type Outbound = Stamper;
     type Options = Stamps;
     const ORDERS: bool = true;
@@ -166,7 +217,7 @@ impl Layer for Causal {
 
     #[inline]
     fn passes(&mut self, rank: Rank, seq: Seq, order: u8) -> bool {
-        order & (STAMPED | SAFE) == 0 && self.queue.pass(rank, seq)
+        order & (STAMPED | SAFE) == 0 && self.below.passes(rank, seq, order) && self.queue.pass(rank, seq)
     }
 
     fn held(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {}
@@ -227,25 +278,41 @@ impl Stamper {
     }
 }
 
-impl Outbound for Stamper {
-    type Class = Promise;
-    const RESERVED_BLOCKS: u64 = 0;
-
+/// What the layers above ask, in any order.
+impl Stamper {
     #[inline]
-    fn joins(&self, class: Promise) -> bool {
+    pub(crate) fn joins_as(&self, class: Promise) -> bool {
         // A block has a stamp for all of its messages: those that need none may come along. Totals keep to themselves.
         let comes_along = !class.order.spans_senders() && self.open.order != Order::Total;
         class == self.open || comes_along && !class.safe && !self.open.safe
     }
 
-    fn open(&mut self, class: Promise) -> usize {
+    pub(crate) fn open_as(&mut self, class: Promise) -> usize {
         self.open = class;
         self.reserve = if class.order.spans_senders() { self.writer.reserve() } else { 0 };
         self.reserve
     }
 
-    fn max_reserve(&self, class: Promise) -> usize {
+    pub(crate) fn max_reserve_as(&self, class: Promise) -> usize {
         if class.order.spans_senders() { self.writer.max_len() } else { 0 }
+    }
+}
+
+impl Outbound for Stamper {
+    type Class = UpToCausal;
+    const RESERVED_BLOCKS: u64 = 0;
+
+    #[inline]
+    fn joins(&self, UpToCausal(class): UpToCausal) -> bool {
+        self.joins_as(class)
+    }
+
+    fn open(&mut self, UpToCausal(class): UpToCausal) -> usize {
+        self.open_as(class)
+    }
+
+    fn max_reserve(&self, UpToCausal(class): UpToCausal) -> usize {
+        self.max_reserve_as(class)
     }
 
     fn fits(&self, rank: Rank, to: Seq) -> bool {

@@ -14,6 +14,8 @@ pub mod delay;
 #[cfg(feature = "legacy")]
 pub mod legacy;
 mod order;
+mod reading;
+mod stack;
 pub mod timestamp;
 pub mod total;
 pub mod truth;
@@ -24,7 +26,9 @@ mod wire;
 pub use causal::Causal;
 pub use context::{CausalContext, ContextError};
 pub use order::{NoOrder, Order, Promise, TotalMode};
+pub use reading::Reading;
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
+pub use stack::{CausalOrder, CausalStack, FifoStack, InOrder, TotalStack};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};
 pub use view::{Change, Reason, View, ViewId, ViewMember};

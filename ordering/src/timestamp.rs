@@ -30,6 +30,8 @@ pub struct StampWriter {
     seen: Vec<Seq>,
     /// Ranks whose entries have changed, in the order in which they did.
     changed: Vec<Rank>,
+    /// Stamps until the next one that tells everything, for readers that start in mid-stream.
+    until_full: u32,
 }
 
 impl StampWriter {
@@ -37,7 +39,8 @@ impl StampWriter {
     #[must_use]
     pub fn new(me: Rank, starts: &[Seq], stamps: Stamps) -> Self {
         let changed = Vec::with_capacity(starts.len());
-        Self { me, stamps, told: starts.to_vec(), seen: starts.to_vec(), changed }
+        let until_full = full_every(starts.len());
+        Self { me, stamps, told: starts.to_vec(), seen: starts.to_vec(), changed, until_full }
     }
 
     /// The full vector as the next stamp tells it.
@@ -59,6 +62,11 @@ impl StampWriter {
         self.seen[at] = to;
     }
 
+    /// Whether the next stamp tells everything.
+    fn is_full(&self) -> bool {
+        self.stamps == Stamps::Full || self.until_full == 0
+    }
+
     /// Bytes that the entries which have changed take at most.
     fn pending(&self) -> usize {
         self.changed.iter().map(|rank| self.entry_len(rank.0 as usize)).sum()
@@ -68,7 +76,7 @@ impl StampWriter {
     #[must_use]
     pub fn len_with(&self, rank: Rank, to: Seq) -> usize {
         let at = rank.0 as usize;
-        if self.stamps == Stamps::Full {
+        if self.is_full() {
             return self.max_len();
         }
         if rank == self.me || to <= self.seen[at] {
@@ -80,9 +88,9 @@ impl StampWriter {
     /// Bytes to keep free for the stamp of a block that is opened now: for what has changed, and some for what will.
     #[must_use]
     pub fn reserve(&self) -> usize {
-        match self.stamps {
-            Stamps::Compressed => (CONTROL_HEAD + self.pending() + SLACK).min(self.max_len()),
-            Stamps::Full => self.max_len(),
+        match self.is_full() {
+            false => (CONTROL_HEAD + self.pending() + SLACK).min(self.max_len()),
+            true => self.max_len(),
         }
     }
 
@@ -98,14 +106,16 @@ impl StampWriter {
     /// When it does not fit: whoever opened the block keeps the room that [`reserve`](Self::reserve) asked for.
     pub fn write(&mut self, writer: &mut ControlWriter<'_>) -> bool {
         let before = writer.written();
-        match self.stamps {
-            Stamps::Compressed if self.changed.is_empty() => return false,
-            Stamps::Compressed => {
+        let is_full = self.is_full();
+        self.until_full = if is_full { full_every(self.seen.len()) } else { self.until_full - 1 };
+        match is_full {
+            false if self.changed.is_empty() => return false,
+            false => {
                 // By rank, so that ranks can be told as distances. In place: sorting allocates nothing.
                 self.changed.sort_unstable();
                 writer.order(STAMP, |out| self.write_changes(out).unwrap_or(0));
             }
-            Stamps::Full => writer.order(FULL_STAMP, |out| self.write_all(out).unwrap_or(0)),
+            true => writer.order(FULL_STAMP, |out| self.write_all(out).unwrap_or(0)),
         }
         let is_written = writer.written() > before;
         assert!(self.seen.len() == 1 || is_written, "a stamp has room in its block: {self:?}");
@@ -183,6 +193,12 @@ pub fn read(
         next = at + 1;
     }
     Ok(())
+}
+
+/// One of so many stamps tells everything: a share of a byte for each block.
+const fn full_every(members: usize) -> u32 {
+    let members = members as u32;
+    if members < 4 { 16 } else { 4 * members }
 }
 
 /// A rank's distance takes at most so many bytes: a view has less than 2^14 members.

@@ -18,6 +18,7 @@ use sistrum_transport::reliable::{
     Blocks, Entry, Event, Layer, Member, Outbound, RunLimits, Sender, Session, SessionConfig, Tuning,
 };
 use sistrum_transport::time::ManualClock;
+use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 const MEMBERS: u16 = 4;
@@ -27,8 +28,8 @@ const BLOCK: usize = 512;
 const CASTS: usize = 100;
 
 /// A layer whose casts ask for a promise.
-trait Ordering: Layer<Outbound: Outbound<Class = Promise>> {}
-impl<L: Layer<Outbound: Outbound<Class = Promise>>> Ordering for L {}
+trait Ordering: Layer<Outbound: Outbound<Class: TryFrom<Promise, Error: Debug>>> {}
+impl<L: Layer<Outbound: Outbound<Class: TryFrom<Promise, Error: Debug>>>> Ordering for L {}
 
 type Node<L> = (Session<Checked<L>>, Cycle<Sim, ManualClock>);
 
@@ -78,7 +79,7 @@ fn run<L: Ordering>(seed: u64, orders: &[Order], options: &L::Options) {
             if *left > 0 && rng.u8(..4) == 0 {
                 let promise = Promise::from(*rng.choice(orders).unwrap());
                 let message = vec![1; rng.usize(..BLOCK)];
-                *left -= usize::from(session.sender().cast_as(promise, &message).is_ok());
+                *left -= usize::from(session.sender().cast_as(promise.try_into().unwrap(), &message).is_ok());
             }
             let mut handler = |_: &mut Sender<_>, event: Event<'_>| {
                 delivered += usize::from(matches!(event, Event::Deliver(_)));
@@ -116,7 +117,7 @@ impl Layer for OnReceipt {
     const COMES_BACK: u8 = 0;
 
     fn new(config: &SessionConfig, options: &Stamps) -> (Self, Self::Outbound) {
-        (Self, Causal::new(config, options).1)
+        (Self, <Causal>::new(config, options).1)
     }
     fn passes(&mut self, _rank: Rank, _seq: Seq, _order: u8) -> bool {
         false

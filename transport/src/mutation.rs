@@ -127,6 +127,13 @@ mod present {
         /// A goodbye does not wait until all have delivered what its sender cast.
         LeaveUnsettled,
         }
+        /// Those of readers in causal order, which runs of their own must catch, likewise.
+        READING {
+        /// A reader enters a stream though what it was handed names more of it.
+        EnterTooEarly,
+        /// A reader waits for no cause.
+        ReadAhead,
+        }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {
         /// Who joins is not ranked behind those who stay.

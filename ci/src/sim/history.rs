@@ -8,7 +8,7 @@ pub(crate) mod lines;
 
 use sistrum_ordering::truth::Note;
 use sistrum_ordering::{Order, Promise, Rank, Seq, View, ViewMember, ViewNumber};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One incarnation of one member; an index into [`History::processes`].
@@ -143,7 +143,7 @@ pub(crate) struct Ending {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stamps {
     /// By process and sequence.
-    sealed: HashMap<(Process, u64), Vec<Seq>>,
+    sealed: BTreeMap<(Process, u64), Vec<Seq>>,
     /// How many were read that were known, and the first one that was read as another.
     pub(crate) compared: u64,
     pub(crate) wrong: Option<String>,

@@ -9,8 +9,9 @@ mod rotating;
 mod tests;
 mod token;
 
-use crate::causal::{Causal, Stamper, Turn};
+use crate::causal::{Stamper, Turn};
 use crate::order::{Order, Promise, TotalMode};
+use crate::stack::{CausalOrder, CausalStack};
 use crate::timestamp::Stamps;
 use crate::wire::{SAFE, TOTAL};
 use rotating::{Rotating, Rounds};
@@ -38,8 +39,8 @@ impl Default for TotalOptions {
 
 /// The receiving half.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Total {
-    causal: Causal,
+pub struct Total<C: CausalOrder = CausalStack> {
+    causal: C,
     sequencer: Sequencer,
     safe: SafeCut,
 }
@@ -74,11 +75,11 @@ enum Role {
     Rotating(Rounds),
 }
 
-impl Total {
+impl<C: CausalOrder> Total<C> {
     /// Both halves, for member `me` of streams that begin at `starts`; all members have at most `unstable` blocks under way.
     #[must_use]
     pub fn halves(me: Rank, starts: &[Seq], unstable: usize, options: TotalOptions) -> (Self, Sequenced) {
-        let (causal, stamper) = Causal::halves(me, starts, options.stamps);
+        let (causal, stamper) = C::halves(me, starts, options.stamps);
         let (sequencer, duty) = match options.mode {
             TotalMode::Token => (
                 Sequencer::Token(Token::new(me, starts, unstable)),
@@ -94,7 +95,7 @@ impl Total {
 
     /// The causal layer below.
     #[must_use]
-    pub fn causal(&self) -> &Causal {
+    pub fn causal(&self) -> &C {
         &self.causal
     }
 
@@ -136,7 +137,7 @@ impl SafeCut {
     }
 }
 
-impl Layer for Total {
+impl<C: CausalOrder> Layer for Total<C> {
     type Outbound = Sequenced;
     type Options = TotalOptions;
     const ORDERS: bool = true;
@@ -267,15 +268,15 @@ impl Outbound for Sequenced {
 
     #[inline]
     fn joins(&self, class: Promise) -> bool {
-        self.stamper.joins(class)
+        self.stamper.joins_as(class)
     }
 
     fn open(&mut self, class: Promise) -> usize {
-        self.stamper.open(class)
+        self.stamper.open_as(class)
     }
 
     fn max_reserve(&self, class: Promise) -> usize {
-        self.stamper.max_reserve(class)
+        self.stamper.max_reserve_as(class)
     }
 
     fn fits(&self, rank: Rank, to: Seq) -> bool {

@@ -2,9 +2,10 @@
 
 use crate::laws::{Knowledge, Law};
 use crate::model::{Block, Fault, Group, Message, Pace, State, Subject};
-use sistrum_ordering::{GroupId, GroupInstance, Order, Rank, Seq, ViewNumber};
+use sistrum_ordering::{GroupId, GroupInstance, Order, Promise, Rank, Seq, ViewNumber};
 use sistrum_transport::reliable::{Blocks, Outbound};
 use sistrum_transport::wire::{ControlWriter, HEADER_LEN, Header, Kind};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// See the module. Sequences count from the beginning of each stream here.
@@ -100,13 +101,13 @@ impl<L: Subject> Group<L> {
     }
 
     pub(crate) fn cast(&self, state: &mut State<L, L::Out>, me: usize, message: Message) {
-        let is_full = self.pace == Pace::Full || !state.members[me].out.joins(message.order.into());
+        let is_full = self.pace == Pace::Full || !state.members[me].out.joins(class_of(message.order));
         if !state.members[me].open.is_empty() && is_full {
             self.seal(state, me);
         }
         let member = &mut state.members[me];
         if member.open.is_empty() {
-            member.reserve = member.out.open(message.order.into());
+            member.reserve = member.out.open(class_of(message.order));
         }
         member.open.push(message);
         member.cast += 1;
@@ -242,3 +243,8 @@ impl<L: Subject> Group<L> {
 const ROOM: usize = 200;
 /// More rounds than any poll has an end for.
 const MANY: u32 = 100;
+
+/// What a layer is asked for, which it keeps.
+fn class_of<C: TryFrom<Promise, Error: Debug>>(order: Order) -> C {
+    Promise::from(order).try_into().expect("only what a layer keeps is asked of it")
+}

@@ -5,7 +5,7 @@ use crate::member::Member;
 use sistrum_ordering::causal::Stamper;
 use sistrum_ordering::delay::DelayQueue;
 use sistrum_ordering::total::Sequenced;
-use sistrum_ordering::{Causal, Order, Promise, Rank, Seq, Total, TotalOptions};
+use sistrum_ordering::{Causal, CausalOrder, Order, Promise, Rank, Seq, Total, TotalOptions};
 use sistrum_transport::reliable::{Layer, Outbound};
 use stateright::Property;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(crate) trait Subject:
     Layer<Outbound = Self::Out> + Clone + Eq + Hash + Send + Sync + 'static
 {
-    type Out: Outbound<Class = Promise> + Clone + Eq + Hash + Send + Sync;
+    type Out: Outbound<Class: TryFrom<Promise, Error: Debug>> + Clone + Eq + Hash + Send + Sync;
     fn halves(me: Rank, starts: &[Seq], options: TotalOptions) -> (Self, Self::Out);
     fn queue(&self) -> &DelayQueue;
 }
@@ -29,7 +29,7 @@ impl Subject for Causal {
         Self::halves(me, starts, options.stamps)
     }
     fn queue(&self) -> &DelayQueue {
-        self.queue()
+        CausalOrder::queue(self)
     }
 }
 
@@ -39,7 +39,7 @@ impl Subject for Total {
         Self::halves(me, starts, UNSTABLE, options)
     }
     fn queue(&self) -> &DelayQueue {
-        self.causal().queue()
+        CausalOrder::queue(self.causal())
     }
 }
 

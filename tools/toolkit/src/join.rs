@@ -12,6 +12,8 @@ pub struct JoinOptions {
     pub(crate) fan_out: Reach,
     pub(crate) sources: Sources,
     pub(crate) total: TotalMode,
+    /// Whether a reader is handed everything in causal order.
+    pub(crate) is_causal: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +48,22 @@ impl JoinOptions {
         Self::with(None)
     }
 
+    /// A reader that is handed no effect before its cause. It enters a member's stream at its next full stamp, one in some sixteen blocks of
+    /// causal and total casts (in a hundred, of large groups): what stands before it, and a stream that has none of them, it does not
+    /// read. What it waits for in vain it loses aloud. Total casts come in causal order too, not in one order.
+    #[must_use]
+    pub fn causal_reader() -> Self {
+        Self { is_causal: true, ..Self::with(None) }
+    }
+
     const fn with(members: Option<Vec<Endpoint>>) -> Self {
-        Self { members, fan_out: Reach::Unicast, sources: Sources::All, total: TotalMode::Token }
+        Self {
+            members,
+            fan_out: Reach::Unicast,
+            sources: Sources::All,
+            total: TotalMode::Token,
+            is_causal: false,
+        }
     }
 
     /// One datagram to this multicast address and port reaches all members.

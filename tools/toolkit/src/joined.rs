@@ -5,6 +5,7 @@ use crate::{
     Refused, SessionCounters, View,
 };
 use sistrum_membership as membership;
+use sistrum_ordering::Reading;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::{Reader, ReaderEvent};
@@ -17,7 +18,7 @@ pub(crate) enum Joined {
     /// As a member.
     Member(Box<membership::Group>),
     /// As a reader, who is in no view.
-    Reader(GroupId, Box<Reader>),
+    Reader(GroupId, Box<Reader<Reading>>),
 }
 
 impl Joined {

@@ -8,7 +8,7 @@ use crate::{
     Result, Seq, SessionCounters, TotalMode, View,
 };
 use sistrum_membership::GroupConfig;
-use sistrum_ordering::TotalOptions;
+use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
@@ -113,7 +113,7 @@ impl Node {
         let fan_out = options.fan_out_from(self.endpoint())?;
         let joined = match options.members {
             Some(members) => self.join_as_member(name, members, fan_out, options.total)?,
-            None => self.join_as_reader(name, fan_out)?,
+            None => self.join_as_reader(name, fan_out, options.is_causal)?,
         };
         Ok(self.groups.add(joined))
     }
@@ -153,7 +153,7 @@ impl Node {
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, fan_out: FanOut) -> Result<Joined> {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut, is_causal: bool) -> Result<Joined> {
         if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
@@ -164,7 +164,8 @@ impl Node {
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
         let config =
             ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
-        Ok(Joined::Reader(group, Box::new(Reader::new(config))))
+        let order = if is_causal { Reading::causal() } else { Reading::default() };
+        Ok(Joined::Reader(group, Box::new(Reader::ordered(config, order))))
     }
 
     fn tuning(&self, window: usize) -> Tuning {

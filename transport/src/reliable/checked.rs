@@ -10,7 +10,7 @@
 //! The last two compare members, by what [`watch`] makes all members of one thread write down: the plain full vector of each
 //! block, and the order as the first one delivers it. A violation is a panic that shows the state of the layer.
 
-use super::config::SessionConfig;
+use super::config::{Member, SessionConfig};
 use super::layer::{Blocks, Layer, Outbound};
 use crate::id::{GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::wire::{ControlWriter, Header};
@@ -139,13 +139,14 @@ impl<L: Layer> Layer for Checked<L> {
         let (layer, outbound) = L::new(config, options);
         let (view, me) = ((config.group, config.instance, config.view), config.me);
         let seen: Vec<Seq> = config.members.iter().map(|member| member.start).collect();
-        let watched = |&start: &Seq| Watched {
-            let_through: start,
-            delivered: start,
-            between: VecDeque::new(),
+        let watched = |member: &Member| Watched {
+            let_through: member.start,
+            delivered: member.start,
+            // All memory is taken at the start, here too.
+            between: VecDeque::with_capacity(member.window + 1),
             is_gone: false,
         };
-        let streams = seen.iter().map(watched).collect();
+        let streams = config.members.iter().map(watched).collect();
         let next = seen[me.0 as usize];
         let outbound = CheckedOutbound { outbound, view, me, next, promises: false, seen };
         (Self { layer, view, me, streams, placed: 0 }, outbound)
@@ -188,10 +189,11 @@ impl<L: Layer> Layer for Checked<L> {
         }
         // What is said again, or late, says nothing.
         stream.delivered = to.max(before);
-        let count = stream.between.len().min(to.since(before) as usize);
-        let passed: Vec<bool> = stream.between.drain(..count).collect();
-        let blocks = (before.0..).map(|seq| (rank, Seq(seq))).zip(passed);
-        blocks.filter(|(_, has_place)| *has_place).for_each(|(block, _)| self.place(block));
+        for seq in (before.0..to.0).map(Seq) {
+            if self.streams[rank.0 as usize].between.pop_front() == Some(true) {
+                self.place((rank, seq));
+            }
+        }
         self.layer.delivered(rank, to);
     }
 

@@ -93,7 +93,7 @@ pub trait Blocks {
 }
 
 /// No order across senders: the streams as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fifo;
 
 impl Layer for Fifo {

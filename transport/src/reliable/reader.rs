@@ -1,7 +1,10 @@
 //! A reader: not in the view, it gates nobody and acknowledges nothing. It enters streams in mid-flow, asks for what it
 //! misses, and goes on behind what it cannot get any more.
 
+mod order;
 mod source;
+
+pub use order::{Admission, OwnOrder, ReaderOrder};
 
 use self::source::{Means, Source};
 use super::control::ControlQueue;
@@ -38,7 +41,8 @@ pub struct ReaderConfig {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<O: ReaderOrder = OwnOrder> {
+    order: O,
     config: ReaderConfig,
     /// The life and view that is read, and when it was last heard.
     life: Option<(GroupInstance, ViewNumber)>,
@@ -66,10 +70,19 @@ pub enum ReaderEvent<'a> {
 }
 
 impl Reader {
-    /// Listens; nothing is sent before something is missing.
+    /// Listens, and hands over each stream in its own order; nothing is sent before something is missing.
     #[must_use]
     pub fn new(config: ReaderConfig) -> Self {
+        Self::ordered(config, OwnOrder)
+    }
+}
+
+impl<O: ReaderOrder> Reader<O> {
+    /// The same, in this order.
+    #[must_use]
+    pub fn ordered(config: ReaderConfig, order: O) -> Self {
         Self {
+            order,
             control: ControlQueue::new(
                 template(&config, GroupInstance::default(), ViewNumber(0)),
                 config.block,
@@ -162,6 +175,7 @@ impl Reader {
             return false;
         }
         self.senders.drain(..).flatten().for_each(|mut source| source.clear(pool));
+        self.order.restart();
         self.control.set_template(template(&self.config, header.instance, header.view));
         self.life = Some(life);
         true
@@ -231,7 +245,7 @@ impl Reader {
     }
 }
 
-impl Protocol for Reader {
+impl<O: ReaderOrder> Protocol for Reader<O> {
     type Event<'a> = ReaderEvent<'a>;
     type Caster<'a> = ();
 
@@ -257,19 +271,25 @@ impl Protocol for Reader {
         H: FnMut(&mut (), ReaderEvent<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        let mut tell = |event: ReaderEvent<'_>| handler(&mut (), event);
-        for at in 0..self.senders.len() {
-            let (rank, now) = (Rank(at as u16), self.now);
-            let Some(source) = &mut self.senders[at] else { continue };
-            let means = &mut Means { now, pool, rng: &mut self.rng, counters: &mut self.counters };
-            let flow = source.poll(rank, means, &mut events, &mut tell);
-            // What was parked may have left a gap behind.
-            self.arm(rank);
-            if flow.is_break() {
-                break;
+        loop {
+            let mut again = false;
+            for at in 0..self.senders.len() {
+                let (rank, now) = (Rank(at as u16), self.now);
+                let Some(source) = &mut self.senders[at] else { continue };
+                let means = &mut Means { now, pool, rng: &mut self.rng, counters: &mut self.counters };
+                let mut tell = |event: ReaderEvent<'_>| handler(&mut (), event);
+                let flow = source.poll(rank, means, &mut self.order, &mut again, &mut events, &mut tell);
+                // What was parked may have left a gap behind.
+                self.arm(rank);
+                if flow.is_break() {
+                    return events;
+                }
+            }
+            // What was handed over of one may be what another waits for.
+            if !(O::ORDERS && again) {
+                return events;
             }
         }
-        events
     }
 
     fn seal(&mut self, _now: Instant) {}

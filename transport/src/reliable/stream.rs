@@ -180,7 +180,14 @@ impl Stream {
         gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)))
     }
 
-    fn give_up_to(&mut self, now: Instant, to: Seq, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
+    /// Goes on at `to`, whatever is missing before it. Returns the blocks that are lost by it.
+    pub(super) fn give_up_to(
+        &mut self,
+        now: Instant,
+        to: Seq,
+        pool: &mut RxPool,
+        rng: &mut fastrand::Rng,
+    ) -> u64 {
         let lost = self.skip(to, pool);
         self.gaps.give_up(now, to);
         self.nak.update(now, self.window.next(), self.highest, rng);

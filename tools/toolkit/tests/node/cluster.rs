@@ -59,6 +59,7 @@ pub(crate) fn losses(block_loss: f64, buffer_loss: f64) -> Faults {
 pub(crate) enum Seen {
     View(View),
     Message(Rank, Vec<u8>),
+    Direct(Rank, Vec<u8>),
     Conflict(Endpoint, Conflict),
     Left(Rank, Departure),
     Reading(Rank),
@@ -71,6 +72,7 @@ impl Seen {
         match event {
             Event::View(view) => Self::View((*view).clone()),
             Event::Deliver(message) => Self::Message(message.from(), whole(message)),
+            Event::Direct(message) => Self::Direct(message.from(), whole(message)),
             Event::Conflict(endpoint, conflict) => Self::Conflict(*endpoint, *conflict),
             Event::Left(rank, why) => Self::Left(*rank, *why),
             Event::Reading(rank, _) => Self::Reading(*rank),

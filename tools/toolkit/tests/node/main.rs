@@ -10,4 +10,5 @@ mod losses;
 mod pressure;
 mod readers;
 mod refusals;
+mod sends;
 mod strangers;

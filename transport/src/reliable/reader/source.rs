@@ -8,7 +8,7 @@ use super::super::SessionCounters;
 use super::super::config::{Entry, Member};
 use super::super::message::Message;
 use super::super::stream::Stream;
-use super::{ReaderConfig, ReaderEvent};
+use super::{Admission, ReaderConfig, ReaderEvent, ReaderOrder};
 use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{RxBlock, RxPool};
 use crate::time::Instant;
@@ -26,6 +26,8 @@ pub(super) struct Source {
     /// What the application is to be told before the next message: that it enters here, and has lost so many blocks.
     entered: Option<Seq>,
     lost: u64,
+    /// Blocks were lost that the order of the reader has not been told of.
+    is_broken: bool,
     end: Option<Seq>,
     parked: VecDeque<(Seq, RxBlock)>,
 }
@@ -51,7 +53,7 @@ impl Source {
         };
         let stream = Stream::passive(rank, &member, &config.tuning);
         let parked = VecDeque::with_capacity(MAX_PARKED);
-        Self { endpoint, stream, entered: None, lost: 0, end: None, parked }
+        Self { endpoint, stream, entered: None, lost: 0, is_broken: false, end: None, parked }
     }
 
     /// The stream begins here, for me.
@@ -82,8 +84,36 @@ impl Source {
         if self.stream.is_ready() {
             return false;
         }
-        self.lost += self.stream.give_up(means.now, means.pool, means.rng);
+        let lost = self.stream.give_up(means.now, means.pool, means.rng);
+        self.note_lost(lost);
         true
+    }
+
+    fn note_lost(&mut self, blocks: u64) {
+        self.lost += blocks;
+        self.is_broken |= blocks > 0;
+    }
+
+    /// Asks how far the stream may be handed over, and enters it where it may be.
+    fn let_through(&mut self, rank: Rank, order: &mut impl ReaderOrder, means: &mut Means<'_>) {
+        if std::mem::take(&mut self.is_broken) {
+            order.lost(rank);
+        }
+        if self.stream.is_waiting() {
+            return;
+        }
+        let (pool, stream) = (&*means.pool, &self.stream);
+        let Admission { enter, gate } =
+            order.admit(rank, stream.passed(), stream.held(), |seq| stream.block(seq, pool));
+        if let Some(seq) = enter.filter(|seq| *seq > self.stream.passed()) {
+            let skipped = self.stream.give_up_to(means.now, seq, means.pool, means.rng);
+            // Before the first message, nothing is lost: the stream is entered a little later.
+            match &mut self.entered {
+                Some(entered) => *entered = seq,
+                None => self.lost += skipped,
+            }
+        }
+        self.stream.admit(gate);
     }
 
     /// Gives everything back to the pool.
@@ -93,16 +123,23 @@ impl Source {
     }
 
     /// Tells the application what there is of this sender: first where it enters or goes on, then messages, then the end.
-    pub(super) fn poll(
+    pub(super) fn poll<O: ReaderOrder>(
         &mut self,
         rank: Rank,
         means: &mut Means<'_>,
+        order: &mut O,
+        again: &mut bool,
         events: &mut usize,
         tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         loop {
+            if O::ORDERS {
+                self.let_through(rank, order, means);
+            }
             self.notify(rank, events, tell)?;
-            self.deliver(means, events, tell)?;
+            let flow = self.deliver(means, events, tell);
+            *again |= O::ORDERS && order.delivered(rank, self.stream.passed());
+            flow?;
             if !self.admit(means) {
                 break;
             }
@@ -173,7 +210,8 @@ impl Source {
     /// Whether the window takes a block at `seq`, once what nobody waits for has made way.
     fn is_in_reach(&mut self, seq: Seq, means: &mut Means<'_>) -> bool {
         while !self.stream.reaches(seq) && !self.stream.is_ready() {
-            self.lost += self.stream.make_way(means.now, seq, means.pool, means.rng);
+            let lost = self.stream.make_way(means.now, seq, means.pool, means.rng);
+            self.note_lost(lost);
         }
         self.stream.reaches(seq)
     }

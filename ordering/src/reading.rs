@@ -1,0 +1,154 @@
+//! Causal order at a reader, who is in no view and starts in mid-stream.
+//!
+//! A stamp tells changes against the one before it, so a reader enters a stream at the first full stamp that it meets, and again behind
+//! blocks that it has lost. What a stamp says of streams that are not entered counts as satisfied; so such a stream is entered no
+//! earlier than anything that was handed over says of it, and no cause comes behind its effect.
+//!
+//= birman91 §7.3: decoding needs every stamp of a sender since the last full one
+
+use crate::timestamp;
+use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames, numbers};
+use sistrum_transport::id::{Rank, Seq};
+use sistrum_transport::mutated;
+use sistrum_transport::reliable::{Admission, ReaderOrder};
+use sistrum_transport::wire::Header;
+
+/// See the module; or, as it is by default, each stream in its own order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    is_causal: bool,
+    streams: Vec<Stream>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Stream {
+    /// The vector of its last stamp that was read; none before it is entered.
+    base: Option<Vec<Seq>>,
+    /// The first block that was not let through, and whether its stamp is in `base`.
+    next: Seq,
+    is_read: bool,
+    delivered: Seq,
+    /// What was handed over of others names its blocks before this one.
+    named: Seq,
+}
+
+impl Reading {
+    /// In causal order.
+    #[must_use]
+    pub fn causal() -> Self {
+        Self { is_causal: true, streams: Vec::new() }
+    }
+
+    fn stream(&mut self, rank: Rank) -> &mut Stream {
+        let at = usize::from(rank.0);
+        if self.streams.len() <= at {
+            self.streams.resize(at + 1, Stream::default());
+        }
+        &mut self.streams[at]
+    }
+
+    /// Whether everything that the stamp of the next block of `rank` names has been handed over, or never will be.
+    fn is_satisfied(&self, rank: Rank) -> bool {
+        let base = self.streams[usize::from(rank.0)].base.as_deref().unwrap_or_default();
+        let others = base.iter().enumerate().filter(|(k, _)| *k != usize::from(rank.0));
+        others.into_iter().all(|(k, value)| {
+            let is_over = |other: &Stream| other.base.is_none() || other.delivered >= *value;
+            mutated!(ReadAhead) || self.streams.get(k).is_none_or(is_over)
+        })
+    }
+
+    /// What is let through of `rank` names blocks of others.
+    fn note_named(&mut self, rank: Rank) {
+        let base = self.streams[usize::from(rank.0)].base.take();
+        for (k, value) in base.iter().flatten().enumerate().filter(|(k, _)| *k != usize::from(rank.0)) {
+            let other = self.stream(Rank(k as u16));
+            other.named = other.named.max(*value);
+        }
+        self.streams[usize::from(rank.0)].base = base;
+    }
+}
+
+impl Stream {
+    /// Reads the stamp of its next block; `false` when the stream is not entered, or cannot be read any more.
+    fn read(&mut self, rank: Rank, block: &[u8]) -> bool {
+        if self.is_read {
+            return true;
+        }
+        let (order, trailer) = Header::order_of_checked(block);
+        let frame = frames(trailer)
+            .find(|(kind, _)| matches!(*kind, STAMP | FULL_STAMP))
+            .filter(|_| order & STAMPED != 0);
+        if self.base.is_none() {
+            let may_enter = self.next >= self.named || mutated!(EnterTooEarly);
+            let Some((FULL_STAMP, body)) = frame.filter(|_| may_enter) else { return false };
+            self.base = Some(vec![Seq(0); numbers(body).count() + 1]);
+        }
+        let (Some(frame), Some(base)) = (frame, &mut self.base) else { return true };
+        self.is_read = timestamp::read(rank, frame, base, |_, _| ()).is_ok();
+        if !self.is_read {
+            self.base = None;
+        }
+        self.is_read
+    }
+}
+
+impl ReaderOrder for Reading {
+    const ORDERS: bool = true;
+
+    fn admit<'a>(
+        &mut self,
+        rank: Rank,
+        at: Seq,
+        held: Seq,
+        block: impl Fn(Seq) -> Option<&'a [u8]>,
+    ) -> Admission {
+        if !self.is_causal {
+            return Admission { enter: None, gate: Seq(u64::MAX) };
+        }
+        let stream = self.stream(rank);
+        stream.next = stream.next.max(at);
+        let mut enter = None;
+        loop {
+            let stream = self.stream(rank);
+            let next = stream.next;
+            let Some(bytes) = block(next).filter(|_| next < held) else { break };
+            let was_entered = stream.base.is_some();
+            if !stream.read(rank, bytes) {
+                // Nothing of it can be put in its place.
+                (stream.next, enter) = (next.plus(1), Some(next.plus(1)));
+                continue;
+            }
+            if !was_entered {
+                (stream.delivered, enter) = (next, Some(next));
+            }
+            if !self.is_satisfied(rank) {
+                break;
+            }
+            self.note_named(rank);
+            let stream = self.stream(rank);
+            (stream.next, stream.is_read) = (next.plus(1), false);
+        }
+        Admission { enter, gate: self.stream(rank).next }
+    }
+
+    fn delivered(&mut self, rank: Rank, to: Seq) -> bool {
+        if !self.is_causal {
+            return false;
+        }
+        let stream = self.stream(rank);
+        let has_come = to > stream.delivered;
+        stream.delivered = stream.delivered.max(to);
+        has_come
+    }
+
+    fn lost(&mut self, rank: Rank) {
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.is_read) = (None, false);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.streams.clear();
+    }
+}

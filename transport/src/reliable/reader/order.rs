@@ -1,0 +1,57 @@
+//! In which order a reader is handed the streams that it reads: each in its own, or what a layer from outside makes of them.
+
+use crate::id::{Rank, Seq};
+use std::fmt;
+
+/// Decides how far each stream may be handed over. The reader asks again whenever something was.
+pub trait ReaderOrder: fmt::Debug + Default {
+    /// Whether there is anything to decide.
+    const ORDERS: bool;
+
+    /// The stream of `rank` stands at block `at`, and everything from there to `held` is there: `block` gives each.
+    fn admit<'a>(
+        &mut self,
+        rank: Rank,
+        at: Seq,
+        held: Seq,
+        block: impl Fn(Seq) -> Option<&'a [u8]>,
+    ) -> Admission;
+
+    /// Every message of `rank` that ends before block `to` was handed over. Returns whether another stream may go on by that.
+    fn delivered(&mut self, rank: Rank, to: Seq) -> bool;
+
+    /// Blocks of `rank` are lost for good.
+    fn lost(&mut self, rank: Rank);
+
+    /// Another life of the group is read from now on, or another view.
+    fn restart(&mut self);
+}
+
+/// How far a stream may be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Nothing before it is handed over: the stream is entered here, or again.
+    pub enter: Option<Seq>,
+    /// Nothing from here on is, for now.
+    pub gate: Seq,
+}
+
+/// Each stream in its own order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnOrder;
+
+impl ReaderOrder for OwnOrder {
+    const ORDERS: bool = false;
+
+    fn admit<'a>(&mut self, _: Rank, _: Seq, _: Seq, _: impl Fn(Seq) -> Option<&'a [u8]>) -> Admission {
+        Admission { enter: None, gate: Seq(u64::MAX) }
+    }
+
+    fn delivered(&mut self, _: Rank, _: Seq) -> bool {
+        false
+    }
+
+    fn lost(&mut self, _: Rank) {}
+
+    fn restart(&mut self) {}
+}
