@@ -8,6 +8,7 @@ mod demo;
 mod fresh;
 mod fuzz;
 mod instructions;
+mod judge;
 mod member;
 mod mutants;
 mod sim;
@@ -42,6 +43,8 @@ enum Ci {
     Fuzz(fuzz::Options),
     /// Groups on a network in virtual time, drawn from seeds and judged by the properties of the model.
     Sim(sim::Options),
+    /// Histories that real processes have written down, judged by the properties of the model.
+    Judge(judge::Options),
     /// Breaks our own code on purpose: the simulator must see each mutation.
     Mutants(mutants::Options),
     /// Runs a command with io_uring forbidden.
@@ -69,6 +72,7 @@ fn run(ci: Ci) -> Result<()> {
     match ci {
         Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
         Ci::Member(options) => return member::run(&options),
+        Ci::Judge(options) => return judge::run(&options),
         _ => go_to_the_root()?,
     }
     let mut report = step::Report::start();
@@ -82,7 +86,7 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Fuzz(options) => fuzz::run(&mut report, &options),
         Ci::Sim(options) => sim::run(&mut report, &options),
         Ci::Mutants(options) => mutants::run(&mut report, &options),
-        Ci::Member(_) => unreachable!("handled above"),
+        Ci::Member(_) | Ci::Judge(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),
     };
     report.finish();

@@ -31,4 +31,4 @@ pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, 
 pub use stack::{CausalOrder, CausalStack, FifoStack, InOrder, TotalStack};
 pub use timestamp::Stamps;
 pub use total::{Total, TotalOptions};
-pub use view::{View, ViewId, ViewMember};
+pub use view::{Change, Reason, View, ViewId, ViewMember};

@@ -23,28 +23,57 @@ pub struct ViewMember {
     pub boot: BootId,
 }
 
+/// Why a member is not in the next view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It was suspected, or its answer did not come before it was.
+    Suspected,
+    /// It asked for it.
+    Left,
+}
+
+/// What a view says of the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Who is new, in the order of their ranks.
+    pub came: Vec<Rank>,
+    /// Who does not go on, in the order of their old ranks, and why.
+    pub gone: Vec<(ViewMember, Reason)>,
+}
+
 /// Members, ranked by age. A new view builds new state: nothing of the old one leaks into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     id: ViewId,
     members: Vec<ViewMember>,
     me: Rank,
+    change: Change,
 }
 
 impl View {
-    /// The view `id` with these members, of which I am `me`.
+    /// The view `id` with these members, of which I am `me`. All of them are new: there was no view before.
     ///
     /// # Panics
     /// When `me` is no rank of `members` or an endpoint stands in it twice: a view that was agreed on never does.
     #[must_use]
     pub fn new(id: ViewId, members: Vec<ViewMember>, me: Rank) -> Self {
+        let came = (0..members.len() as u16).map(Rank).collect();
+        Self::changed(id, members, me, Change { came, gone: Vec::new() })
+    }
+
+    /// Likewise, behind a view from which `change` led here.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[must_use]
+    pub fn changed(id: ViewId, members: Vec<ViewMember>, me: Rank, change: Change) -> Self {
         assert!((me.0 as usize) < members.len(), "a process that installs a view is in it");
         let twice = members
             .iter()
             .enumerate()
             .any(|(at, member)| members[..at].iter().any(|other| other.endpoint == member.endpoint));
         assert!(!twice, "a member has one rank");
-        Self { id, members, me }
+        Self { id, members, me, change }
     }
 
     /// Its name.
@@ -63,6 +92,26 @@ impl View {
     #[must_use]
     pub fn me(&self) -> Rank {
         self.me
+    }
+
+    /// Who is new in it, in the order of their ranks.
+    #[must_use]
+    pub fn came(&self) -> &[Rank] {
+        &self.change.came
+    }
+
+    /// Who was in the view before it and does not go on, and why.
+    #[must_use]
+    pub fn gone(&self) -> &[(ViewMember, Reason)] {
+        &self.change.gone
+    }
+
+    /// Who goes on with me from the view before it: exactly those will have been handed the same messages in it. Nobody but
+    /// me where I am new myself. This is the transitional set of Chockler, Keidar and Vitenberg (2001).
+    pub fn with_me(&self) -> impl Iterator<Item = Rank> {
+        let am_new = self.came().contains(&self.me);
+        let ranks = (0..self.members.len() as u16).map(Rank);
+        ranks.filter(move |rank| *rank == self.me || (!am_new && !self.came().contains(rank)))
     }
 
     /// The member of this rank.
@@ -103,6 +152,18 @@ mod tests {
         assert_eq!(view.rank_of(member(30).endpoint), None);
         assert_eq!(view.member(Rank(0)), Some(&member(10)));
         assert_eq!(view.member(Rank(2)), None);
+    }
+
+    #[test]
+    fn a_view_knows_who_came_and_who_comes_along() {
+        let (members, gone) = (vec![member(10), member(20), member(30)], vec![(member(40), Reason::Left)]);
+        let change = Change { came: vec![Rank(2)], gone: gone.clone() };
+        let view = |me| View::changed(id(), members.clone(), me, change.clone());
+        assert!(view(Rank(1)).with_me().eq([Rank(0), Rank(1)]));
+        assert!(view(Rank(2)).with_me().eq([Rank(2)]), "who is new comes from nowhere");
+        assert_eq!(view(Rank(0)).gone(), gone);
+        let first = View::new(id(), members.clone(), Rank(1));
+        assert_eq!((first.came().len(), first.with_me().collect()), (3, vec![Rank(1)]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::names::{NAME, Names};
 use super::options::Scenario;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
-use sistrum_ordering::{Order, Promise, Rank, Seq};
+use sistrum_ordering::{Order, Promise, Rank, Seq, ViewNumber};
 use sistrum_transport::reliable::{self, Refused, max_message};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
@@ -35,8 +35,8 @@ pub(super) struct App {
     own_totals: u32,
     /// Flushes that are not over.
     flushes: u32,
-    /// It was told of a view: before that it casts nothing.
-    has_view: bool,
+    /// The view that it was told of: before that it casts nothing.
+    view: Option<ViewNumber>,
     orders: Vec<Order>,
     safe: f64,
     block: usize,
@@ -69,7 +69,7 @@ impl App {
             left: messages,
             own_totals: 0,
             flushes: 0,
-            has_view: false,
+            view: None,
             orders: scenario.orders.clone(),
             safe: scenario.safe,
             block: scenario.block,
@@ -92,7 +92,7 @@ impl App {
 
     /// When it would cast next, where it can.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        (self.has_view && self.left > 0).then_some(self.next_at)
+        (self.view.is_some() && self.left > 0).then_some(self.next_at)
     }
 
     /// Whether it has cast everything, and got back what comes back; and no flush goes on.
@@ -107,7 +107,7 @@ impl App {
 
     /// Casts a burst when it is time; returns how many.
     pub(super) fn begin_cycle(&mut self, now: Instant, group: &mut Group, history: &mut History) -> usize {
-        if !self.has_view || self.left == 0 || now < self.next_at {
+        if self.view.is_none() || self.left == 0 || now < self.next_at {
             return 0;
         }
         if group.sender().is_err() {
@@ -156,7 +156,7 @@ impl App {
         }
         let what = match event {
             Event::View(view) => {
-                self.has_view = true;
+                self.view = Some(view.id().number);
                 What::Install(Box::new((*view).clone()))
             }
             Event::Deliver(message) => self.identify(message, history),
@@ -207,7 +207,7 @@ impl App {
                 self.counts.add(Fault::Empty, u64::from(len == 0));
                 self.left -= 1;
                 self.own_totals += u32::from(order == Order::Total);
-                history.cast(now.0, self.process, promise, len, block);
+                history.cast(now.0, self.process, promise, len, (self.view, block));
                 true
             }
             Err(Refused::Full { .. }) => {

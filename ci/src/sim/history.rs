@@ -1,9 +1,15 @@
 //! What happened in one run, written down by one who sees everything.
 //!
-//! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows.
+//! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows; or, where the
+//! processes are real and have told their events themselves (see [`lines`]), in that of their host's clock.
+
+pub(crate) mod eras;
+pub(crate) mod lines;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use sistrum_ordering::truth::Note;
-use sistrum_ordering::{Order, Promise, Rank, Seq, View};
+use sistrum_ordering::{Order, Promise, Rank, Seq, View, ViewMember, ViewNumber};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -25,18 +31,25 @@ pub(crate) struct Send {
     pub(crate) by: Process,
     pub(crate) life: u32,
     pub(crate) to: Rank,
+    /// Who has that rank in the view of the sender.
+    pub(crate) receiver: Option<Process>,
     pub(crate) len: usize,
 }
 
 /// Who a process is.
 #[derive(Debug, Clone)]
 pub(crate) struct Who {
+    /// Its rank where the members are a list that stays, else only its place in the network.
     pub(crate) rank: Rank,
+    /// What it is called in views, where those change.
+    pub(crate) member: Option<ViewMember>,
     /// Which life of the whole group it belongs to.
     pub(crate) life: u32,
     /// It is no member: it came back after its group had formed, with a static list, or it only reads.
     pub(crate) is_outside: bool,
     pub(crate) is_crashed: bool,
+    /// It was told that its group goes on without it: another incarnation has to come instead.
+    pub(crate) is_excluded: bool,
     /// It said goodbye and is gone.
     pub(crate) has_left: bool,
 }
@@ -50,8 +63,12 @@ pub(crate) struct Cast {
     pub(crate) order: Order,
     /// It asked to be delivered only when all hold it.
     pub(crate) is_safe: bool,
+    /// It is ordered against everything, views too: handed over where one ends and the next begins.
+    pub(crate) is_sync: bool,
     pub(crate) len: usize,
-    /// The block of its sender's stream that it ends in.
+    /// The view that it is sent in; not known of one that is held, until it is sealed.
+    pub(crate) view: Option<ViewNumber>,
+    /// The block of its sender's stream in that view that it ends in.
     pub(crate) block: u64,
 }
 
@@ -67,7 +84,21 @@ pub(crate) struct Event {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum What {
     Start,
+    /// It asks to be let in.
+    Joining,
     Install(Box<View>),
+    /// Its view has another number, and the same members: sync casts were handed over in between.
+    Renumbered(ViewNumber),
+    /// It takes part in a change of its view.
+    Changing,
+    /// How its view ends is decided: what it is handed up to the next one belongs to the cut.
+    Cut,
+    /// Too few are left to change its view; then there are enough again.
+    Wedged,
+    Resumed,
+    /// Its group went on without it, in this view; or as it had asked for.
+    Excluded(ViewNumber),
+    Left,
     Cast(Message),
     Deliver(Message),
     Send(Sent),
@@ -77,10 +108,10 @@ pub(crate) enum What {
         from: Rank,
         len: usize,
     },
-    /// It believes that all members hold its stream up to here.
-    Stable(u64),
-    /// It holds the stream of this rank up to here, without a gap.
-    Holds(Rank, u64),
+    /// It believes that all members of this view hold its stream up to here.
+    Stable(ViewNumber, u64),
+    /// It holds the stream of this rank in this view up to here, without a gap.
+    Holds(ViewNumber, Rank, u64),
     /// It asks for a flush, and is told that it is over.
     Flush(u64),
     Flushed(u64),
@@ -153,6 +184,10 @@ impl Kept {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
+    /// Views change. Else each life of the group has one list of members.
+    pub(crate) is_dynamic: bool,
+    /// Its processes have told it themselves: what they hold is not known.
+    pub(crate) is_told_by_members: bool,
     pub(crate) processes: Vec<Who>,
     pub(crate) casts: Vec<Cast>,
     pub(crate) sends: Vec<Send>,
@@ -173,14 +208,35 @@ impl History {
     /// A process begins.
     pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_outside: bool) -> Process {
         let process = Process(u16::try_from(self.processes.len()).expect("few processes"));
-        self.processes.push(Who { rank, life, is_outside, is_crashed: false, has_left: false });
+        self.processes.push(Who {
+            rank,
+            member: None,
+            life,
+            is_outside,
+            is_crashed: false,
+            is_excluded: false,
+            has_left: false,
+        });
         self.cast_by.push(0);
         self.of.push(Vec::new());
         self.push(at_ns, process, What::Start);
         process
     }
 
+    /// A process begins that is called `member` in views that change.
+    pub(crate) fn start_as(&mut self, at_ns: u64, place: Rank, member: ViewMember) -> Process {
+        let process = self.start(at_ns, place, 0, false);
+        self.processes[process.0 as usize].member = Some(member);
+        process
+    }
+
     pub(crate) fn push(&mut self, at_ns: u64, process: Process, what: What) {
+        let who = &mut self.processes[process.0 as usize];
+        match what {
+            What::Excluded(_) => who.is_excluded = true,
+            What::Left => who.has_left = true,
+            _ => {}
+        }
         self.of[process.0 as usize].push(self.events.len() as u32);
         self.events.push(Event { at_ns, process, what });
     }
@@ -196,15 +252,31 @@ impl History {
         by: Process,
         promise: impl Into<Promise>,
         len: usize,
-        block: u64,
+        (view, block): (Option<ViewNumber>, u64),
     ) -> Message {
         let message = self.next_message();
         let number = &mut self.cast_by[by.0 as usize];
         let Promise { order, safe: is_safe } = promise.into();
-        self.casts.push(Cast { by, number: *number, order, is_safe, len, block });
+        self.casts.push(Cast { by, number: *number, order, is_safe, is_sync: false, len, view, block });
         *number += 1;
         self.push(at_ns, by, What::Cast(message));
         message
+    }
+
+    /// Likewise, of what is ordered against everything: it is in nobody's stream, and comes back.
+    pub(crate) fn sync(&mut self, at_ns: u64, by: Process, len: usize) -> Message {
+        let message = self.next_message();
+        let number = self.casts.iter().filter(|cast| cast.by == by && cast.is_sync).count() as u32;
+        let (order, is_safe, is_sync) = (Order::Total, false, true);
+        self.casts.push(Cast { by, number, order, is_safe, is_sync, len, view: None, block: 0 });
+        self.push(at_ns, by, What::Cast(message));
+        message
+    }
+
+    /// A message that was held is sealed now.
+    pub(crate) fn seal(&mut self, message: Message, view: ViewNumber, block: u64) {
+        let cast = &mut self.casts[message.0 as usize];
+        (cast.view, cast.block) = (Some(view), block);
     }
 
     /// The name that the next send will have.
@@ -213,8 +285,12 @@ impl History {
     }
 
     pub(crate) fn send(&mut self, at_ns: u64, by: Process, to: Rank, len: usize) -> Sent {
-        let sent = self.next_send();
-        self.sends.push(Send { by, life: self.who(by).life, to, len });
+        let (sent, life) = (self.next_send(), self.who(by).life);
+        let receiver = match self.is_dynamic {
+            true => self.fellow(by, to),
+            false => self.member(life, to),
+        };
+        self.sends.push(Send { by, life, to, receiver, len });
         self.push(at_ns, by, What::Send(sent));
         sent
     }
@@ -240,6 +316,10 @@ impl History {
     }
 
     fn compare(&mut self, reader: Process, rank: Rank, seq: Seq, read: &[Seq]) {
+        // Notes do not say of which view they are, and each has its own sequences.
+        if self.is_dynamic {
+            return;
+        }
         let life = self.who(reader).life;
         let is_sender = |who: &Who| who.rank == rank && who.life == life && !who.is_outside;
         let Some(at) = self.processes.iter().position(is_sender) else { return };
@@ -281,11 +361,22 @@ impl History {
         self.processes.iter().position(is_it).map(|at| Process(at as u16))
     }
 
+    /// Who has this rank in the last view of `process`.
+    fn fellow(&self, process: Process, rank: Rank) -> Option<Process> {
+        let mut backwards = self.of[process.0 as usize].iter().rev();
+        let member = backwards.find_map(|&at| match &self.events[at as usize].what {
+            What::Install(view) => Some(view.member(rank).copied()),
+            _ => None,
+        })?;
+        let is_it = |who: &Who| member.is_some() && who.member == member;
+        self.processes.iter().position(is_it).map(|at| Process(at as u16))
+    }
+
     /// Whether something can be asked of a process once nothing hinders it: it is of the last life of the group, and lives.
     pub(crate) fn is_alive(&self, process: Process) -> bool {
         let last = self.processes.iter().map(|who| who.life).max().unwrap_or(0);
         let who = self.who(process);
-        who.life == last && !who.is_outside && !who.is_crashed
+        who.life == last && !who.is_outside && !who.is_crashed && !who.is_excluded
     }
 
     /// A send as a reader of a report can find it again.
@@ -297,6 +388,11 @@ impl History {
     /// All processes, by index.
     pub(crate) fn all(&self) -> impl Iterator<Item = Process> {
         (0..self.processes.len() as u16).map(Process)
+    }
+
+    /// Where the events of one process stand among all, in its own order.
+    pub(crate) fn places_of(&self, process: Process) -> impl Iterator<Item = usize> {
+        self.of[process.0 as usize].iter().map(|&at| at as usize)
     }
 
     /// The events of one process, in its own order.
@@ -318,7 +414,7 @@ impl History {
         }
     }
 
-    /// Whether a process must get a message, once nothing hinders it: both are of the last life of the group, and alive. Who
+    /// Whether a member must get a message, once nothing hinders it: both are of the last life of the group, and alive. Who
     /// said goodbye left nothing open, and is owed nothing any more.
     pub(crate) fn is_owed(&self, process: Process, message: Message) -> bool {
         self.is_alive(process) && !self.who(process).has_left && self.is_alive(self.cast_of(message).by)
@@ -326,14 +422,18 @@ impl History {
 
     /// A message as a reader of a report can find it again.
     pub(crate) fn named(&self, message: Message) -> String {
-        let Cast { by, number, order, is_safe, .. } = self.cast_of(message);
+        let Cast { by, number, order, is_safe, is_sync, .. } = self.cast_of(message);
         let safe = if is_safe { "safe " } else { "" };
-        format!("m{} ({safe}{order:?} {number} of {})", message.0, self.name(by))
+        let order = if is_sync { "Sync".to_owned() } else { format!("{order:?}") };
+        format!("m{} ({safe}{order} {number} of {})", message.0, self.name(by))
     }
 
     /// A process likewise.
     pub(crate) fn name(&self, process: Process) -> String {
-        let Who { rank, life, is_outside, .. } = self.who(process);
+        let Who { rank, life, is_outside, member, .. } = self.who(process);
+        if let Some(ViewMember { endpoint, boot }) = member {
+            return format!("p{} ({boot} at {endpoint})", process.0);
+        }
         format!(
             "p{} ({rank} of life {life}{})",
             process.0,
@@ -368,65 +468,5 @@ impl fmt::Display for History {
             }
         }
         weather.try_for_each(|(_, at_ns, what)| writeln!(f, "{at_ns:>12} -- {what}"))
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A history of `members` processes of one life, told by hand.
-    pub(crate) struct Told(pub(crate) History);
-
-    impl Told {
-        pub(crate) fn of(members: u16) -> Self {
-            let mut history = History::default();
-            (0..members).for_each(|rank| {
-                history.start(0, Rank(rank), 0, false);
-            });
-            Self(history)
-        }
-
-        pub(crate) fn cast(&mut self, by: u16, promise: impl Into<Promise>) -> Message {
-            self.cast_into(by, promise, 0)
-        }
-
-        pub(crate) fn cast_into(&mut self, by: u16, promise: impl Into<Promise>, block: u64) -> Message {
-            self.0.cast(self.0.events.len() as u64, Process(by), promise, 10, block)
-        }
-
-        pub(crate) fn send(&mut self, by: u16, to: Rank) -> Sent {
-            self.0.send(self.0.events.len() as u64, Process(by), to, 10)
-        }
-
-        pub(crate) fn deliver(&mut self, at: u16, message: Message) {
-            self.push(at, What::Deliver(message));
-        }
-
-        pub(crate) fn push(&mut self, at: u16, what: What) {
-            self.0.push(self.0.events.len() as u64, Process(at), what);
-        }
-    }
-
-    #[test]
-    fn own_messages_count_when_cast_but_for_total_ones() {
-        let mut told = Told::of(2);
-        let total = told.cast(0, Order::Total);
-        let causal = told.cast(0, Order::Causal);
-        told.deliver(0, total);
-        assert!(told.0.deliveries(Process(0)).eq([causal, total]));
-    }
-
-    #[test]
-    fn nothing_is_owed_to_the_dead_or_across_lives() {
-        let mut told = Told::of(2);
-        let old = told.cast(0, Order::Fifo);
-        assert!(told.0.is_owed(Process(1), old));
-        let newcomer = told.0.start(9, Rank(1), 0, true);
-        assert!(!told.0.is_owed(newcomer, old));
-        told.0.crash(10, Process(1));
-        assert!(!told.0.is_owed(Process(1), old));
-        let next = told.0.start(11, Rank(0), 1, false);
-        assert!(!told.0.is_owed(next, old));
     }
 }

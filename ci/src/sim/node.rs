@@ -148,17 +148,18 @@ impl Node {
 
     /// Writes down how far it has come since the last cycle.
     fn note_progress(&mut self, now: Instant, process: Process, history: &mut History) {
-        let Some(session) = self.group.session() else { return };
+        let (Some(view), Some(session)) = (self.group.view(), self.group.session()) else { return };
+        let view = view.id().number;
         for (rank, known) in self.held.iter_mut().enumerate() {
             let rank = Rank(rank as u16);
             let Some(Seq(held)) = session.held_of(rank) else { continue };
             if std::mem::replace(known, held) != held {
-                history.push(now.0, process, What::Holds(rank, held));
+                history.push(now.0, process, What::Holds(view, rank, held));
             }
         }
         let Seq(stable) = session.stream().stable();
         if std::mem::replace(&mut self.stable, stable) != stable {
-            history.push(now.0, process, What::Stable(stable));
+            history.push(now.0, process, What::Stable(view, stable));
         }
     }
 

@@ -69,7 +69,7 @@ impl<M: Member> World<M> {
         let (process, number) =
             (Process(at as u16), self.names.keys().filter(|name| name.from.0 as usize == at).count());
         let name = legacy::Message { from: Rank(at as u16), number: number as u32 };
-        self.names.insert(name, self.history.cast(self.steps, process, order, 0, 0));
+        self.names.insert(name, self.history.cast(self.steps, process, order, 0, (Some(ViewNumber(1)), 0)));
         let mut out = Effects::default();
         self.members[at].cast(name, order, &mut out);
         self.take(at, out);

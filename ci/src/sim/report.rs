@@ -18,7 +18,12 @@ impl Summary {
             let names = Property::ALL.iter().filter(|property| wanted(&property.needs()));
             names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
-        println!("checked: {}", names(|needs| !matches!(needs, Needs::NotYet(_))));
+        println!(
+            "checked: {}",
+            names(|needs| matches!(needs, Needs::History(_) | Needs::Healing(_) | Needs::Driver))
+        );
+        let views = names(|needs| matches!(needs, Needs::Views(_) | Needs::HealedViews(_)));
+        println!("checked where views change, which no scenario draws yet: {views}");
         let later = Property::ALL.iter().filter_map(|property| match property.needs() {
             Needs::NotYet(what) => Some(format!("{property} ({what})")),
             _ => None,

@@ -1,5 +1,6 @@
 //! What is agreed on: who goes on, who comes, how far the old view is delivered. One value for each change of view.
 
+pub use sistrum_ordering::Reason;
 use sistrum_ordering::{Endpoint, Rank, Seq, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 
@@ -51,15 +52,6 @@ pub struct SyncCast {
     pub number: u32,
     /// What it says.
     pub bytes: Vec<u8>,
-}
-
-/// Why a member is not in the next view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It was suspected, or its answer did not come before it was.
-    Suspected,
-    /// It asked for it.
-    Left,
 }
 
 /// The next view and the cut of the old one.

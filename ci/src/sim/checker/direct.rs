@@ -4,6 +4,7 @@
 //! Causes are the causal and total casts, and the sends, that its sender had made or been handed, and their causes. A process is
 //! only owed the sends to itself: how many of each sender's to each receiver lie in the past is one number.
 
+use crate::sim::history::eras::Eras;
 use crate::sim::history::{Event, History, Message, Process, Sent, What};
 use std::rc::Rc;
 
@@ -28,9 +29,7 @@ pub(super) fn termination(history: &History) -> Option<String> {
         let send = &history.sends[*at];
         !came[*at]
             && history.is_alive(send.by)
-            && history
-                .member(send.life, send.to)
-                .is_some_and(|to| history.is_alive(to) && !history.who(to).has_left)
+            && send.receiver.is_some_and(|to| history.is_alive(to) && !history.who(to).has_left)
     };
     let at = (0..came.len()).find(is_missing)?;
     Some(format!("{} never came", history.named_send(Sent(at as u32))))
@@ -45,6 +44,7 @@ struct Past {
 
 struct Walk<'a> {
     history: &'a History,
+    eras: Eras<'a>,
     count: usize,
     known: Vec<Rc<Past>>,
     of_cast: Vec<Option<Rc<Past>>>,
@@ -65,6 +65,7 @@ impl<'a> Walk<'a> {
         let nothing = Rc::new(Past { casts: vec![0; count], sends: vec![0; count * count] });
         Self {
             history,
+            eras: Eras::of(history),
             count,
             known: vec![nothing; count],
             of_cast: vec![None; history.casts.len()],
@@ -83,7 +84,7 @@ impl<'a> Walk<'a> {
             What::Cast(message) => {
                 self.of_cast[message.0 as usize] = Some(self.known[me].clone());
                 let cast = self.history.cast_of(message);
-                if cast.order.spans_senders() {
+                if cast.order.spans_senders() && !cast.is_sync {
                     self.casts[me].push(message);
                     // What I have cast lies in the past of what I send, delivered to me or not.
                     Rc::make_mut(&mut self.known[me]).casts[me] = self.casts[me].len() as u32;
@@ -95,7 +96,7 @@ impl<'a> Walk<'a> {
                 let past = self.of_cast[message.0 as usize].clone();
                 self.note_delivery(event);
                 let cast = self.history.cast_of(message);
-                let past = past.filter(|_| cast.order.spans_senders())?;
+                let past = past.filter(|_| cast.order.spans_senders() && !cast.is_sync)?;
                 let missing = self.missing_send(event.process, &past);
                 let by = usize::from(cast.by.0);
                 let number =
@@ -129,8 +130,7 @@ impl<'a> Walk<'a> {
     }
 
     fn receiver(&self, sent: Sent) -> Option<usize> {
-        let send = &self.history.sends[sent.0 as usize];
-        self.history.member(send.life, send.to).map(|process| usize::from(process.0))
+        self.history.sends[sent.0 as usize].receiver.map(|process| usize::from(process.0))
     }
 
     fn receive(&mut self, process: Process, sent: Sent) -> Option<String> {
@@ -173,9 +173,11 @@ impl<'a> Walk<'a> {
     }
 
     fn missing_cast(&mut self, me: usize, past: &Past) -> Option<Message> {
+        let (eras, process) = (&self.eras, Process(me as u16));
         (0..self.count).find_map(|by| {
             let whole = &mut self.whole[me * self.count + by];
-            while self.casts[by].get(*whole).is_some_and(|cast| self.got[me][cast.0 as usize]) {
+            let is_there = |cast: &Message| self.got[me][cast.0 as usize] || eras.is_before(*cast, process);
+            while self.casts[by].get(*whole).is_some_and(is_there) {
                 *whole += 1;
             }
             let lacks = past.casts[by] as usize > *whole;

@@ -1,8 +1,10 @@
-//! Integrity: only what was cast is delivered, unaltered, to members of the group that it was cast in.
+//! Integrity: only what was cast is delivered, unaltered, to members of the group and of the view that it was cast in.
 
+use crate::sim::history::eras::Eras;
 use crate::sim::history::{History, What};
 
 pub(super) fn check(history: &History) -> Option<String> {
+    let eras = Eras::of(history);
     let mut cast = vec![false; history.casts.len()];
     for event in &history.events {
         let (process, who) = (event.process, history.who(event.process));
@@ -21,7 +23,9 @@ pub(super) fn check(history: &History) -> Option<String> {
             What::Deliver(message) => {
                 let by = history.who(history.cast_of(message).by);
                 let is_ours = by.life == who.life && !who.is_outside && !by.is_outside;
-                if !is_ours || !cast[message.0 as usize] {
+                let view = history.cast_of(message).view.filter(|_| history.is_dynamic);
+                let is_member = view.is_none_or(|view| eras.is_member(process, view));
+                if !is_ours || !is_member || !cast[message.0 as usize] {
                     return Some(format!("{} delivered {}", history.name(process), history.named(message)));
                 }
             }
@@ -46,6 +50,18 @@ mod tests {
         told.deliver(1, message);
         assert_eq!(check(&told.0), None);
         told.push(1, What::Alien { from: Rank(0), len: 3 });
+        assert!(check(&told.0).is_some());
+    }
+
+    #[test]
+    fn only_members_of_a_view_are_handed_what_was_cast_in_it() {
+        let mut told = Told::dynamic(3);
+        told.install(1, &[0, 1], &[0, 1]);
+        let early = told.cast(0, Order::Fifo);
+        told.deliver(1, early);
+        told.install(2, &[0, 1, 2], &[2]);
+        assert_eq!(check(&told.0), None);
+        told.deliver(2, early);
         assert!(check(&told.0).is_some());
     }
 

@@ -5,6 +5,8 @@
 
 mod bounded;
 mod causal;
+mod chain;
+mod dead;
 mod direct;
 mod duplication;
 mod fifo;
@@ -14,7 +16,10 @@ mod integrity;
 mod liveness;
 mod reader;
 mod safe;
+mod settled;
 mod stability;
+mod sync;
+mod synchrony;
 mod total;
 mod view;
 mod witness;
@@ -66,6 +71,9 @@ pub(crate) enum Needs {
     History(Checker),
     /// A history whose faults were healed in the end, and whose processes live.
     Healing(Checker),
+    /// A history in which views change; healed in the end.
+    Views(Checker),
+    HealedViews(Checker),
     /// It is found while the run goes on.
     Driver,
     /// Something that does not exist yet.
@@ -117,13 +125,21 @@ impl Property {
     ];
 
     pub(crate) fn needs(self) -> Needs {
-        let views = Needs::NotYet("views that change");
         match self {
             Self::SelfInclusion => Needs::History(view::includes_self),
             Self::LocalMonotonicity => Needs::History(view::grows),
             Self::InitialView => Needs::History(view::is_installed_first),
             Self::ViewAgreement => Needs::History(view::is_agreed_on),
-            Self::NoDeadTalk => Needs::History(goodbye::check),
+            Self::PrimaryChain => Needs::Views(chain::check),
+            Self::NoDeadTalk => {
+                Needs::History(|history| goodbye::check(history).or_else(|| dead::check(history)))
+            }
+            Self::SendingView => Needs::Views(synchrony::is_in_its_view),
+            Self::VirtualSynchrony => Needs::Views(synchrony::is_the_same_for_all),
+            Self::TransitionalSet => Needs::Views(synchrony::is_told_who_comes_along),
+            Self::SyncOrder => Needs::Views(sync::check),
+            Self::Precision => Needs::HealedViews(settled::is_one_component),
+            Self::FlushEnds => Needs::HealedViews(settled::ends),
             Self::Integrity => Needs::History(integrity::check),
             Self::NoDuplication => Needs::History(duplication::check),
             Self::SafePrefix => Needs::History(|history| {
@@ -152,16 +168,9 @@ impl Property {
             }),
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
-            Self::SyncOrder => Needs::NotYet("gbcast"),
             Self::ReplyLaw => Needs::NotYet("group calls"),
             Self::TransferCut => Needs::NotYet("state transfer"),
             Self::EpochKeys => Needs::NotYet("keys"),
-            Self::PrimaryChain
-            | Self::SendingView
-            | Self::VirtualSynchrony
-            | Self::TransitionalSet
-            | Self::Precision
-            | Self::FlushEnds => views,
         }
     }
 }
@@ -178,6 +187,8 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
         let how = match property.needs() {
             Needs::History(check) => check(history),
             Needs::Healing(check) if healed => check(history),
+            Needs::Views(check) if history.is_dynamic => check(history),
+            Needs::HealedViews(check) if healed && history.is_dynamic => check(history),
             _ => None,
         };
         how.map(|how| Violation { property, how })
@@ -189,9 +200,9 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
 mod tests {
     use super::super::history::tests::Told;
     use super::*;
-    use crate::sim::history::Process;
+    use crate::sim::history::{Process, What};
     use sistrum_ordering::truth::Note;
-    use sistrum_ordering::{Order, Rank, Seq};
+    use sistrum_ordering::{Order, Rank, Reason, Seq, ViewNumber};
 
     #[test]
     fn a_good_history_has_no_fault() {
@@ -207,6 +218,34 @@ mod tests {
         told.deliver(2, fifo);
         told.deliver(1, fifo);
         assert_eq!(judge(&told.0, false), []);
+        assert_eq!(judge(&told.0, true), []);
+    }
+
+    /// Two members, one of whom goes; another comes, and a sync cast is between two views.
+    #[test]
+    fn a_good_history_of_views_has_no_fault() {
+        let mut told = Told::dynamic(3);
+        told.install(1, &[0, 1], &[0, 1]);
+        let total = told.cast(0, Order::Total);
+        let effect = told.cast(0, Order::Causal);
+        [0, 1].into_iter().for_each(|at| told.deliver(at, total));
+        told.deliver(1, effect);
+        told.push(2, What::Joining);
+        told.install(2, &[0, 1, 2], &[2]);
+        let (sync, late) = (told.sync(2), told.cast(1, Order::Causal));
+        for at in 0..3 {
+            if at != 1 {
+                told.deliver(at, late);
+            }
+            told.deliver(at, sync);
+            told.push(at, What::Renumbered(ViewNumber(3)));
+        }
+        let view = |told: &Told, at| told.view(at, 4, &[1, 2], &[], Reason::Left);
+        told.push(0, What::Leaves);
+        told.push(0, What::Left);
+        [1, 2].into_iter().for_each(|at| told.push(at, view(&told, at)));
+        let last = told.cast(2, Order::Total);
+        [1, 2].into_iter().for_each(|at| told.deliver(at, last));
         assert_eq!(judge(&told.0, true), []);
     }
 

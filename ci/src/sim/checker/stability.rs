@@ -1,31 +1,29 @@
 //! SafePrefix: what a sender calls stable is held by every member, with all that precedes it. StabilityReported: in the
 //! end each sender knows that all is.
 
+use crate::sim::history::eras::Eras;
 use crate::sim::history::{History, Process, What};
 use std::collections::BTreeMap;
 
 /// A sender that believes more than is so.
 pub(super) fn is_held_by_all(history: &History) -> Option<String> {
-    // What each process holds of the stream of a rank in its life of the group.
+    let eras = Eras::of(history);
+    // What each process holds of the stream of a rank in a view of its life of the group.
     let mut held = BTreeMap::new();
     // Who says goodbye holds nobody back.
     let mut leavers = Vec::new();
     for event in &history.events {
-        let who = history.who(event.process);
         match event.what {
-            What::Holds(of, to) => {
-                held.insert((event.process, of), to);
+            What::Holds(view, of, to) => {
+                held.insert((event.process, view, of), to);
             }
             What::Leaves => leavers.push(event.process),
-            What::Stable(to) => {
-                let is_other = |process: &Process| {
-                    let other = history.who(*process);
-                    let is_member = other.life == who.life && !other.is_outside;
-                    is_member && other.rank != who.rank && !leavers.contains(process)
-                };
-                let others = history.all().filter(is_other);
-                let lacks = |process: &_| held.get(&(*process, who.rank)).is_none_or(|held| *held < to);
-                if let Some(other) = others.into_iter().find(lacks) {
+            What::Stable(view, to) => {
+                let members = eras.members(event.process, view);
+                let Some(rank) = eras.rank(event.process, view) else { continue };
+                let is_other = |process: &Process| *process != event.process && !leavers.contains(process);
+                let lacks = |process: &_| held.get(&(*process, view, rank)).is_none_or(|held| *held < to);
+                if let Some(other) = members.into_iter().filter(is_other).find(lacks) {
                     let (me, other) = (history.name(event.process), history.name(other));
                     return Some(format!(
                         "{me} calls its stream stable up to #{to}, which {other} does not hold"
@@ -48,18 +46,32 @@ pub(super) fn is_reported(history: &History) -> Option<String> {
 mod tests {
     use super::*;
     use crate::sim::history::Ending;
-    use crate::sim::history::tests::Told;
-    use sistrum_ordering::Rank;
+    use crate::sim::history::tests::{ONLY, Told};
+    use sistrum_ordering::{Rank, ViewNumber};
 
     #[test]
     fn all_must_hold_what_is_called_stable() {
         let mut told = Told::of(3);
-        told.push(1, What::Holds(Rank(0), 5));
-        told.push(2, What::Holds(Rank(0), 4));
-        told.push(0, What::Stable(4));
+        told.push(1, What::Holds(ONLY, Rank(0), 5));
+        told.push(2, What::Holds(ONLY, Rank(0), 4));
+        told.push(0, What::Stable(ONLY, 4));
         assert_eq!(is_held_by_all(&told.0), None);
-        told.push(0, What::Stable(5));
+        told.push(0, What::Stable(ONLY, 5));
         assert!(is_held_by_all(&told.0).unwrap().contains("p2"));
+    }
+
+    #[test]
+    fn each_view_has_its_own_streams() {
+        let mut told = Told::dynamic(3);
+        told.install(1, &[0, 1], &[0, 1]);
+        told.push(1, What::Holds(ViewNumber(1), Rank(0), 5));
+        told.push(0, What::Stable(ViewNumber(1), 5));
+        told.install(2, &[1, 2], &[2]);
+        told.push(2, What::Holds(ViewNumber(2), Rank(0), 3));
+        told.push(1, What::Stable(ViewNumber(2), 3));
+        assert_eq!(is_held_by_all(&told.0), None);
+        told.push(2, What::Stable(ViewNumber(2), 5));
+        assert!(is_held_by_all(&told.0).is_some(), "what was held in the view before does not count");
     }
 
     #[test]
