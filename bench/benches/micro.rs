@@ -220,7 +220,7 @@ fn entries_in(trailer: &[u8]) -> usize {
     while let Ok(Some(frame)) = frames.next_frame() {
         count += match frame {
             Control::Status(status) => status.entries.iter().map(black_box).count(),
-            Control::Nak(nak) => nak.ranges.iter().map(black_box).count(),
+            Control::Nak(nak) | Control::Fetch(nak) => nak.ranges.iter().map(black_box).count(),
             Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) | Control::Order { .. } => 1,
         };
     }

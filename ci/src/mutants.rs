@@ -41,10 +41,10 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     })?;
     match &options.only {
         Some(_) => Ok(()),
-        None => report.step("mutants of agreement and of readers", |_| {
+        None => report.step("mutants of agreement, of readers and of the end of views", |_| {
             let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
-            let tests = ["--test", "agreement", "--test", "readers", "every_mutation", "--", "--nocapture"];
-            step::run(step::cargo().args(package).args(tests))
+            let tests = ["--test", "agreement", "--test", "readers", "--test", "flush"];
+            step::run(step::cargo().args(package).args(tests).args(["every_mutation", "--", "--nocapture"]))
         }),
     }
 }

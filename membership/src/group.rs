@@ -506,6 +506,7 @@ impl Protocol for Group {
             return Some(Transmit {
                 to,
                 group: self.config.index,
+                view: ViewNumber(0),
                 lane: 0,
                 payload: Payload::Setup { slot },
             });

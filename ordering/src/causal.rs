@@ -3,6 +3,7 @@
 //= birman91 §5.1 (CBCAST), with the stamps of `timestamp` on blocks. My own casts are delivered to me as I make them, so that
 //! nothing of mine comes back.
 
+use crate::cut;
 use crate::delay::DelayQueue;
 use crate::order::{Order, Promise};
 use crate::stack::{CausalOrder, InOrder};
@@ -28,6 +29,8 @@ pub struct Causal<B: InOrder = Fifo> {
     /// Streams whose next block waits until it is stable.
     unstable: Vec<Rank>,
     woken: Woken,
+    /// The view ends: nothing waits until it is stable, all hold what is left.
+    is_cut: bool,
     misbehaved: u64,
 }
 
@@ -106,6 +109,7 @@ impl<B: InOrder> Causal<B> {
             stable: starts.to_vec(),
             unstable: Vec::with_capacity(starts.len()),
             woken: Woken::new(starts.len()),
+            is_cut: false,
             misbehaved: 0,
         };
         let writer = StampWriter::new(me, starts, stamps);
@@ -128,7 +132,8 @@ impl<B: InOrder> Causal<B> {
     /// more is stable.
     fn is_stable(&mut self, rank: Rank, seq: Seq) -> bool {
         let depends = self.queue.vector(rank).iter().enumerate();
-        let is_stable = mutated!(SafeAtOnce)
+        let is_stable = self.is_cut
+            || mutated!(SafeAtOnce)
             || self.stable[rank.0 as usize] > seq
                 && depends.filter(|(k, _)| *k != rank.0 as usize).all(|(k, until)| self.stable[k] >= *until);
         if !is_stable {
@@ -258,6 +263,12 @@ impl<B: InOrder> Layer for Causal<B> {
     fn departed(&mut self, rank: Rank, _blocks: &impl Blocks, _out: &mut Stamper) {
         // It went when all had delivered its stream; nobody says again how far it is stable.
         self.stable(rank, Seq::LIMIT);
+    }
+
+    fn cut(&mut self, end: &mut [Seq], blocks: &impl Blocks) {
+        self.is_cut = true;
+        cut::close(self.queue.clone(), self.me, end, blocks);
+        self.wake_all();
     }
 
     fn misbehaved(&self) -> u64 {

@@ -41,6 +41,12 @@ impl DelayQueue {
         }
     }
 
+    /// How many streams there are.
+    #[must_use]
+    pub(crate) fn members(&self) -> usize {
+        self.next.len()
+    }
+
     /// The first block of the stream that has not been let through.
     #[must_use]
     pub fn next(&self, rank: Rank) -> Seq {

@@ -10,6 +10,7 @@
 
 pub mod causal;
 mod context;
+mod cut;
 pub mod delay;
 #[cfg(feature = "legacy")]
 pub mod legacy;

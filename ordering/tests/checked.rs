@@ -135,6 +135,7 @@ impl Layer for OnReceipt {
         false
     }
     fn departed(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Self::Outbound) {}
+    fn cut(&mut self, _end: &mut [Seq], _blocks: &impl Blocks) {}
     fn misbehaved(&self) -> u64 {
         0
     }

@@ -163,6 +163,21 @@ mod present {
         /// Too few decide all the same.
         WedgedGoesOn,
         }
+        /// Those of the end of a view in the streams, which their own seeded runs must catch, likewise.
+        FLUSH {
+        /// A member goes on to deliver what it has not reported.
+        DeliverAboveReported,
+        /// Who has come to the end of a view repairs nothing of it any more.
+        DropOldRepairs,
+        /// What comes from a member itself counts although it is suspected.
+        DeliverSuspectsData,
+        /// A member that has reported what it holds goes on to cast.
+        CastDuringFlush,
+        /// Total casts that nobody has ordered are left out at the end of a view.
+        TotalsLeftUnordered,
+        /// At the end of a view, each puts first what came to it first of the total casts that nobody has ordered: its own.
+        TotalsByArrivalAtCut,
+        }
     }
 
     thread_local! {

@@ -1,6 +1,6 @@
 //! The contract between pure protocols and the engine that drives them.
 
-use crate::id::{Endpoint, Seq};
+use crate::id::{Endpoint, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::medium::Channel;
 use crate::time::Instant;
@@ -73,6 +73,8 @@ pub struct Transmit {
     pub to: Target,
     /// Index of the group that sends it, for a protocol that is made of several.
     pub group: u16,
+    /// The view whose session sends it: one that waits in a busy medium may be of the view before. 0 before any.
+    pub view: ViewNumber,
     /// Which of the group's sessions sends it: 0 is that of the view, the others are those of pairs.
     pub lane: u16,
     /// What is sent.
@@ -88,6 +90,13 @@ pub enum Payload {
         first: Seq,
         /// How many blocks; at least 1.
         count: u32,
+    },
+    /// One block that I hold of another member's stream, or of my log, for one who asked me for it.
+    Held {
+        /// Whose stream.
+        origin: Rank,
+        /// The block.
+        seq: Seq,
     },
     /// One control block that was composed in a slot of the protocol.
     Control {

@@ -4,16 +4,19 @@
 //! the streams in their order, without waiting for deliveries, and say whose block is next. It is delivered when its stamp is
 //! satisfied too; the order never contradicts the stamps.
 
+mod places;
 mod rotating;
 #[cfg(test)]
 mod tests;
 mod token;
 
 use crate::causal::{Stamper, Turn};
+use crate::cut;
 use crate::order::{Order, Promise, TotalMode};
 use crate::stack::{CausalOrder, CausalStack};
 use crate::timestamp::Stamps;
 use crate::wire::{SAFE, TOTAL};
+use places::Places;
 use rotating::{Rotating, Rounds};
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::reliable::{Blocks, Layer, Outbound, SessionConfig};
@@ -66,6 +69,8 @@ pub struct Sequenced {
 enum Sequencer {
     Token(Token),
     Rotating(Rotating),
+    /// The view ends, and all has its place.
+    Cut(Places),
 }
 
 /// The same, where blocks are sealed.
@@ -105,6 +110,7 @@ impl<C: CausalOrder> Total<C> {
         match &self.sequencer {
             Sequencer::Token(token) => token.queued(),
             Sequencer::Rotating(rotating) => rotating.queued(),
+            Sequencer::Cut(places) => places.runs(),
         }
     }
 
@@ -113,6 +119,7 @@ impl<C: CausalOrder> Total<C> {
         match &self.sequencer {
             Sequencer::Token(token) => token.head(),
             Sequencer::Rotating(rotating) => rotating.head(),
+            Sequencer::Cut(places) => places.head(),
         }
     }
 
@@ -156,6 +163,7 @@ impl<C: CausalOrder> Layer for Total<C> {
             && match &mut self.sequencer {
                 Sequencer::Token(token) => token.passes(rank, seq),
                 Sequencer::Rotating(rotating) => rotating.passes(rank, seq),
+                Sequencer::Cut(_) => true,
             }
             && self.causal.passes(rank, seq, order)
     }
@@ -169,6 +177,8 @@ impl<C: CausalOrder> Layer for Total<C> {
                 }
             }
             (Sequencer::Rotating(rotating), Role::Rotating(rounds)) => rotating.held(rank, blocks, rounds),
+            // Everything was read before.
+            (Sequencer::Cut(_), _) => {}
             _ => unreachable!("both halves were made for one mode"),
         }
         self.wake_head(before);
@@ -183,6 +193,7 @@ impl<C: CausalOrder> Layer for Total<C> {
                 _ if order & TOTAL == 0 => true,
                 Sequencer::Token(token) => token.is_turn(rank, seq),
                 Sequencer::Rotating(rotating) => rotating.head() == Some((rank, seq)),
+                Sequencer::Cut(places) => places.is_turn(rank, seq),
             };
             if !is_turn {
                 return Turn::Waits;
@@ -193,6 +204,7 @@ impl<C: CausalOrder> Layer for Total<C> {
             let is_placed = match sequencer {
                 Sequencer::Token(token) => safe.is_reached((rank, seq), token.read_up_to(), stable),
                 Sequencer::Rotating(rotating) => safe.is_reached((rank, seq), rotating.read_up_to(), stable),
+                Sequencer::Cut(_) => true,
             };
             if is_placed { Turn::Come } else { Turn::Unstable }
         })
@@ -208,6 +220,7 @@ impl<C: CausalOrder> Layer for Total<C> {
         match &mut self.sequencer {
             Sequencer::Token(token) => token.delivered(rank, to),
             Sequencer::Rotating(rotating) => rotating.delivered(rank, to),
+            Sequencer::Cut(places) => places.delivered(rank, to),
         }
         self.wake_head(before);
     }
@@ -234,15 +247,29 @@ impl<C: CausalOrder> Layer for Total<C> {
                 }
             }
             (Sequencer::Rotating(rotating), _) => rotating.departed(rank),
+            (Sequencer::Cut(_), _) => {}
             _ => unreachable!("both halves were made for one mode"),
         }
         self.wake_head(before);
     }
 
+    fn cut(&mut self, end: &mut [Seq], blocks: &impl Blocks) {
+        self.causal.cut(end, blocks);
+        let blocks: Vec<(Rank, Seq)> = match &self.sequencer {
+            Sequencer::Token(token) => {
+                let rest = cut::rest(self.causal.queue().clone(), token.me(), (token.placed(), end), blocks);
+                token.places().chain(rest).collect()
+            }
+            Sequencer::Rotating(rotating) => rotating.turns(),
+            Sequencer::Cut(_) => return,
+        };
+        self.sequencer = Sequencer::Cut(Places::within(end, blocks));
+    }
+
     fn misbehaved(&self) -> u64 {
         let orders = match &self.sequencer {
             Sequencer::Token(token) => token.misbehaved(),
-            Sequencer::Rotating(_) => 0,
+            Sequencer::Rotating(_) | Sequencer::Cut(_) => 0,
         };
         self.causal.misbehaved() + orders
     }

@@ -93,6 +93,16 @@ impl Rotating {
         (round == self.round).then_some((Rank(self.rank as u16), seq))
     }
 
+    /// Every block that takes a turn and is not delivered, by turns: those that are not known are left out.
+    pub(super) fn turns(&self) -> Vec<(Rank, Seq)> {
+        let seats = self.members.iter().zip(0..);
+        let blocks =
+            seats.flat_map(|(seat, rank)| seat.blocks.iter().map(move |(round, seq)| (*round, rank, *seq)));
+        let mut turns: Vec<_> = blocks.collect();
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, rank, seq)| (Rank(rank), seq)).collect()
+    }
+
     /// How far each stream has been read.
     pub(super) fn read_up_to(&self) -> impl Iterator<Item = Seq> {
         self.members.iter().map(|seat| seat.read)

@@ -8,6 +8,7 @@
 //! does not hold the token yet waits, with its stream, for the hand-over, so that no generation has to be compared.
 //! The token goes to whoever casts most.
 
+use super::places::{Places, Run, push};
 use crate::delay::DelayQueue;
 use crate::varint;
 use crate::wire::{DIRECT, HAND_OVER, ORDERS, SET_ORDER, TOTAL, frames, numbers};
@@ -28,7 +29,7 @@ pub(super) struct Token {
     /// Total blocks of each stream before it have their place in the order.
     placed: Vec<Seq>,
     /// Places that have been given and are not delivered, the first one first.
-    runs: VecDeque<Run>,
+    places: Places,
     /// The position after the last one that was given.
     next_position: u64,
     /// What the holder has let through: those it has numbered count.
@@ -39,14 +40,6 @@ pub(super) struct Token {
     /// Who has said goodbye, and was read to the end.
     is_gone: Vec<bool>,
     misbehaved: u64,
-}
-
-/// Total blocks of one stream that follow each other in the order and in their stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Run {
-    rank: Rank,
-    first: Seq,
-    count: u64,
 }
 
 /// What the token obliges to, where blocks are sealed.
@@ -76,7 +69,7 @@ impl Token {
             generation: 0,
             read: starts.to_vec(),
             placed: starts.to_vec(),
-            runs: VecDeque::with_capacity(unstable),
+            places: Places::with_capacity(unstable),
             next_position: 0,
             numbered: DelayQueue::new(starts),
             look_at: Vec::with_capacity(starts.len()),
@@ -86,23 +79,37 @@ impl Token {
         }
     }
 
+    pub(super) fn me(&self) -> Rank {
+        self.me
+    }
+
     pub(super) fn misbehaved(&self) -> u64 {
         self.misbehaved
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.runs.len()
+        self.places.runs()
     }
 
     /// The first block of the order that is not delivered, if it is known.
     pub(super) fn head(&self) -> Option<(Rank, Seq)> {
-        self.runs.front().map(|run| (run.rank, run.first))
+        self.places.head()
+    }
+
+    /// What has a place and is not delivered, the first one first.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Rank, Seq)> {
+        self.places.blocks()
+    }
+
+    /// Total blocks of each stream before it have their place.
+    pub(super) fn placed(&self) -> &[Seq] {
+        &self.placed
     }
 
     /// Whether everything before this block in the order is delivered, or let through before it in its own stream.
     pub(super) fn is_turn(&self, rank: Rank, seq: Seq) -> bool {
         let is_placed = mutated!(IgnoreTurn) && seq < self.placed[rank.0 as usize];
-        is_placed || self.runs.front().is_some_and(|run| run.rank == rank && seq < run.end())
+        is_placed || self.places.is_turn(rank, seq)
     }
 
     /// How far each stream has been read.
@@ -111,16 +118,7 @@ impl Token {
     }
 
     pub(super) fn delivered(&mut self, rank: Rank, to: Seq) {
-        while let Some(run) = self.runs.front_mut()
-            && run.rank == rank
-            && run.first < to
-        {
-            let taken = to.since(run.first).min(run.count);
-            (run.first, run.count) = (run.first.plus(taken), run.count - taken);
-            if run.count == 0 {
-                self.runs.pop_front();
-            }
-        }
+        self.places.delivered(rank, to);
     }
 
     /// A block without any order flag is read, if it is the next one; where the holder has others waiting for it, that says no.
@@ -255,7 +253,7 @@ impl Token {
                 && (1..=self.unstable as u64).contains(&count)
                 && first <= Seq::LIMIT.0
                 && Seq(first) >= self.placed[rank as usize]
-                && self.runs.len() < self.unstable;
+                && self.places.runs() < self.unstable;
             if !is_sound {
                 self.misbehaved += 1;
                 return;
@@ -271,7 +269,7 @@ impl Token {
     fn place(&mut self, run: Run) {
         self.next_position += run.count;
         self.placed[run.rank.0 as usize] = run.end();
-        push(&mut self.runs, run);
+        self.places.push(run);
     }
 
     /// Numbers the marked blocks of `rank` whose causes are numbered or let through, and those of others that waited for them.
@@ -396,20 +394,6 @@ impl Duty {
 
     pub(super) fn retire(&mut self) {
         (self.is_retired, self.is_mine) = (true, false);
-    }
-}
-
-impl Run {
-    fn end(&self) -> Seq {
-        self.first.plus(self.count)
-    }
-}
-
-/// Adds a run, to the last one where it continues it.
-fn push(runs: &mut VecDeque<Run>, run: Run) {
-    match runs.back_mut() {
-        Some(last) if last.rank == run.rank && last.end() == run.first => last.count += run.count,
-        _ => runs.push_back(run),
     }
 }
 

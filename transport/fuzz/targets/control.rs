@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
             Control::Goodbye(goodbye) => usize::from(writer.goodbye(goodbye)),
             Control::Status(status) => writer.status(status.entries.iter()),
             Control::Nak(nak) => writer.nak(nak.origin, nak.attempt, nak.ranges.iter()),
+            Control::Fetch(nak) => writer.fetch(nak.origin, nak.attempt, nak.ranges.iter()),
             Control::Order { kind, body } => {
                 writer.order(kind, |out| {
                     out[..body.len()].copy_from_slice(body);
@@ -32,7 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
             (Control::Status(status), Ok(Some(Control::Status(again)))) => {
                 assert!(again.entries.iter().eq(status.entries.iter().take(entries)));
             }
-            (Control::Nak(nak), Ok(Some(Control::Nak(again)))) => {
+            (Control::Nak(nak), Ok(Some(Control::Nak(again))))
+            | (Control::Fetch(nak), Ok(Some(Control::Fetch(again)))) => {
                 assert!(again.ranges.iter().eq(nak.ranges.iter().take(entries)));
             }
             (_, again) => assert_eq!((entries, again), (0, Ok(None)), "only empty lists are not written"),

@@ -7,4 +7,4 @@ mod send_log;
 
 pub use pool::{HEADROOM, Landing, PoolConfig, RESERVED_STRIDES, RxBlock, RxPool, SLAB_BYTES};
 pub use receive_window::{Insert, MissingRanges, ReceiveWindow};
-pub use send_log::SendLog;
+pub use send_log::{LogMemory, SendLog};

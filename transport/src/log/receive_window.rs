@@ -128,6 +128,19 @@ impl ReceiveWindow {
         self.advance();
     }
 
+    /// Gives every block from `to` on back to the pool; `to` is at least `base`.
+    pub fn truncate(&mut self, to: Seq, pool: &mut RxPool) {
+        debug_assert!(self.base <= to);
+        let end = self.base.plus(self.capacity());
+        for seq in to.0..end.0 {
+            let slot = self.slot(Seq(seq));
+            if let Some(block) = self.slots[slot].take() {
+                pool.release(block);
+            }
+        }
+        self.next = self.next.min(to);
+    }
+
     /// Passes over the next block without holding it; nothing may be held.
     pub fn pass(&mut self) {
         debug_assert!(self.base == self.next);
@@ -223,6 +236,22 @@ mod tests {
         assert!(window.get(Seq(107)).is_some());
         window.skip(Seq(1_000), &mut pool);
         assert_eq!((window.base(), window.next()), (Seq(1_000), Seq(1_000)));
+        assert!(pool.is_idle(0));
+    }
+
+    #[test]
+    fn what_is_cut_off_goes_back_and_what_is_before_it_is_kept() {
+        let (mut pool, mut window) = (pool(), ReceiveWindow::new(16, Seq(100)));
+        for seq in [100, 101, 102, 104, 106] {
+            window.insert(Seq(seq), pool.insert(&[seq as u8]).unwrap());
+        }
+        window.truncate(Seq(105), &mut pool);
+        assert_eq!((window.next(), window.held()), (Seq(103), 4));
+        window.truncate(Seq(101), &mut pool);
+        assert_eq!((window.next(), window.held()), (Seq(101), 1));
+        window.release(Seq(101), &mut pool);
+        window.truncate(Seq(200), &mut pool);
+        assert_eq!((window.base(), window.next()), (Seq(101), Seq(101)));
         assert!(pool.is_idle(0));
     }
 

@@ -33,6 +33,13 @@ pub struct SendLog {
     first: u16,
 }
 
+/// The memory of a log that is not used any more, for another one: mapping it costs more than a view change may take.
+#[derive(Debug)]
+pub struct LogMemory {
+    memory: MmapMut,
+    sealed: Vec<Sealed>,
+}
+
 /// What is remembered of a sealed block.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sealed {
@@ -57,15 +64,32 @@ impl SendLog {
         template: Header,
         check_payload: bool,
     ) -> std::io::Result<Self> {
+        Self::in_memory(None, blocks, stride, start, template, check_payload)
+    }
+
+    /// As [`new`](Self::new), in the memory of another log where that has the same size.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn in_memory(
+        memory: Option<LogMemory>,
+        blocks: usize,
+        stride: usize,
+        start: Seq,
+        template: Header,
+        check_payload: bool,
+    ) -> std::io::Result<Self> {
         assert!(blocks.is_power_of_two() && stride > HEADER_LEN && u16::try_from(stride).is_ok());
-        let memory = MmapMut::map_anon(blocks * stride)?;
-        // Advice only: without huge pages everything works, slower.
-        let _ = memory.advise(Advice::HugePage);
+        let fits = |old: &LogMemory| old.memory.len() == blocks * stride && old.sealed.len() == blocks;
+        let LogMemory { memory, sealed } = match memory.filter(fits) {
+            Some(memory) => memory,
+            None => LogMemory::new(blocks, stride)?,
+        };
         Ok(Self {
             memory,
             stride,
             mask: blocks as u64 - 1,
-            sealed: vec![Sealed::default(); blocks],
+            sealed,
             template,
             check_payload,
             start,
@@ -76,6 +100,12 @@ impl SendLog {
             limit: HEADER_LEN,
             first: NO_FIRST,
         })
+    }
+
+    /// Its memory, for another log.
+    #[must_use]
+    pub fn into_memory(self) -> LogMemory {
+        LogMemory { memory: self.memory, sealed: self.sealed }
     }
 
     /// The oldest block that its owner has not released; equal to [`open`](Self::open) when there is none.
@@ -243,6 +273,15 @@ impl SendLog {
     }
 }
 
+impl LogMemory {
+    fn new(blocks: usize, stride: usize) -> std::io::Result<Self> {
+        let memory = MmapMut::map_anon(blocks * stride)?;
+        // Advice only: without huge pages everything works, slower.
+        let _ = memory.advise(Advice::HugePage);
+        Ok(Self { memory, sealed: vec![Sealed::default(); blocks] })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +320,27 @@ mod tests {
             }
             assert!(frames.is_empty());
         }
+    }
+
+    #[test]
+    fn a_log_in_the_memory_of_another_begins_empty_and_leaks_nothing_of_it() {
+        let mut old = log(8, 128);
+        (0..8).for_each(|_| {
+            put(&mut old, &[7; 90]);
+            old.seal(true, |_| 0);
+        });
+        let place = old.memory.as_ptr();
+        let template = Header::new(Kind::Data, GroupId(1), GroupInstance(2), ViewNumber(4), Rank(0));
+        let mut new = SendLog::in_memory(Some(old.into_memory()), 8, 128, Seq(50), template, false).unwrap();
+        assert_eq!(new.memory.as_ptr(), place, "nothing was mapped");
+        assert_eq!((new.oldest(), new.open(), new.sealed(Seq(49))), (Seq(50), Seq(50), None));
+        put(&mut new, &[1; 10]);
+        new.seal(true, |_| 0);
+        put(&mut new, &[1; 10]);
+        new.seal(false, |_| 0);
+        assert!(!new.run(Seq(50), 2).contains(&7), "bytes of the old log leave the process");
+        let other = SendLog::in_memory(Some(new.into_memory()), 16, 128, Seq(0), template, false).unwrap();
+        assert_eq!(other.capacity(), 16, "another size has memory of its own");
     }
 
     #[test]

@@ -214,6 +214,10 @@ impl<L: Layer> Layer for Checked<L> {
         self.layer.departed(rank, blocks, &mut out.outbound);
     }
 
+    fn cut(&mut self, end: &mut [Seq], blocks: &impl Blocks) {
+        self.layer.cut(end, blocks);
+    }
+
     fn misbehaved(&self) -> u64 {
         self.layer.misbehaved()
     }

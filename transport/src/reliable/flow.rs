@@ -47,6 +47,9 @@ pub enum Refused {
     /// There is no view to send it in: not yet, or I am a reader.
     #[error("there is no view to send it in")]
     NoView,
+    /// The view is about to change: what is cast goes into the next one.
+    #[error("the view is changing: cast again in the next one")]
+    ViewChanging,
     /// This member has said goodbye.
     #[error("this member has said goodbye")]
     Left,
@@ -63,6 +66,10 @@ pub(super) struct Flow {
     /// Minimum over the other members: all hold, and all have delivered, everything before it.
     stable: Seq,
     delivered: Seq,
+    /// All members that are not suspected hold everything before it: what they have not taken is under way.
+    taken: Seq,
+    /// Somebody is suspected.
+    suspects: bool,
     start: Seq,
     slowest: Rank,
     moved_at: Instant,
@@ -81,6 +88,8 @@ struct Ack {
     delivered: Seq,
     /// It has said goodbye: it gates nobody.
     is_gone: bool,
+    /// Nothing is under way to it. It still keeps the log from being freed: it may be trusted again.
+    is_suspected: bool,
 }
 
 impl Flow {
@@ -97,9 +106,14 @@ impl Flow {
         let slowest = Rank(u16::from(me.0 == 0));
         Self {
             me,
-            acks: vec![Ack { received: start, delivered: start, is_gone: false }; members],
+            acks: vec![
+                Ack { received: start, delivered: start, is_gone: false, is_suspected: false };
+                members
+            ],
             stable: start,
             delivered: start,
+            taken: start,
+            suspects: false,
             start,
             slowest,
             moved_at: Instant::default(),
@@ -145,7 +159,10 @@ impl Flow {
         ack.received = ack.received.max(received);
         ack.delivered = ack.delivered.max(delivered);
         // Only the member that held a minimum back can move it.
-        if before.received != self.stable && before.delivered != self.delivered {
+        let is_minimum = before.received == self.stable
+            || before.delivered == self.delivered
+            || before.received == self.taken;
+        if !is_minimum {
             return false;
         }
         self.recompute(now, sent)
@@ -156,6 +173,15 @@ impl Flow {
         let Some(ack) = self.acks.get_mut(rank.0 as usize) else { return false };
         ack.is_gone = true;
         self.recompute(now, sent)
+    }
+
+    /// Nothing is under way to `rank` while it is suspected.
+    pub(super) fn suspect(&mut self, now: Instant, rank: Rank, is_suspected: bool, sent: Seq) {
+        if let Some(ack) = self.acks.get_mut(rank.0 as usize) {
+            ack.is_suspected = is_suspected;
+            self.suspects = self.acks.iter().any(|ack| ack.is_suspected);
+            self.recompute(now, sent);
+        }
     }
 
     /// With nobody who gates, what is sent is at once received by all.
@@ -227,7 +253,13 @@ impl Flow {
 
     fn received_charge(&self) -> u64 {
         let mask = self.charged.len() as u64 - 1;
-        if self.stable == self.start { 0 } else { self.charged[((self.stable.0 - 1) & mask) as usize] }
+        if self.taken == self.start { 0 } else { self.charged[((self.taken.0 - 1) & mask) as usize] }
+    }
+
+    #[cold]
+    fn taken_by_trusted(&self, sent: Seq) -> Seq {
+        let trusted = self.gating_acks().filter(|(_, ack)| !ack.is_suspected);
+        trusted.map(|(_, ack)| ack.received).min().unwrap_or(sent)
     }
 
     fn recompute(&mut self, now: Instant, sent: Seq) -> bool {
@@ -239,6 +271,7 @@ impl Flow {
             self.moved_at = now;
         }
         (self.stable, self.delivered, self.slowest) = (stable, delivered, slowest);
+        self.taken = if self.suspects { self.taken_by_trusted(sent) } else { stable };
         moved
     }
 }
@@ -269,6 +302,19 @@ mod tests {
         assert!(flow.excuse(Instant(3), Rank(1), Seq(10)));
         assert!(flow.settle_alone(Instant(4), Seq(12)));
         assert_eq!(flow.delivered(), Seq(12));
+    }
+
+    #[test]
+    fn nothing_is_under_way_to_who_is_suspected_and_the_log_keeps_what_it_lacks() {
+        let mut flow = Flow::new(Rank(0), 3, 64, Seq(0), 400_000, true);
+        flow.charge(Seq(0), 46, 1408, 1408);
+        flow.on_ack(Instant(1), Rank(1), Seq(46), Seq(46), Seq(46));
+        assert!(flow.allowance(1) < 300_000, "rank 2 has not taken it");
+        flow.suspect(Instant(2), Rank(2), true, Seq(46));
+        assert_eq!(flow.allowance(1), u64::MAX);
+        assert_eq!((flow.stable(), flow.delivered()), (Seq(0), Seq(0)));
+        flow.suspect(Instant(3), Rank(2), false, Seq(46));
+        assert!(flow.allowance(1) < 300_000, "it is trusted again");
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub trait Layer: Sized + fmt::Debug {
     /// `rank` has said goodbye, and its stream has come to its end.
     fn departed(&mut self, rank: Rank, blocks: &impl Blocks, out: &mut Self::Outbound);
 
+    /// The view ends with what `blocks` has, all of which has been shown: gives what is left its order, the same at all who have the
+    /// same blocks, waiting for nobody. `end` is, by rank, where the blocks end; what is to be delivered ends there or before.
+    fn cut(&mut self, end: &mut [Seq], blocks: &impl Blocks);
+
     /// Ordering frames that no member that keeps to the protocol sends.
     fn misbehaved(&self) -> u64;
 }
@@ -121,6 +125,7 @@ impl Layer for Fifo {
         false
     }
     fn departed(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Self) {}
+    fn cut(&mut self, _end: &mut [Seq], _blocks: &impl Blocks) {}
     fn misbehaved(&self) -> u64 {
         0
     }

@@ -72,6 +72,8 @@ pub struct SessionCounters {
     pub repaired: u64,
     /// Blocks sent again on request.
     pub repairs_sent: u64,
+    /// Blocks of others that were sent to those who asked for them at the end of a view.
+    pub repairs_lent: u64,
     /// Blocks that had come before.
     pub duplicates: u64,
     /// Blocks beyond the window: their sender does not keep to it.
@@ -106,6 +108,7 @@ impl std::iter::Sum for SessionCounters {
             delivered: sum.delivered + one.delivered,
             repaired: sum.repaired + one.repaired,
             repairs_sent: sum.repairs_sent + one.repairs_sent,
+            repairs_lent: sum.repairs_lent + one.repairs_lent,
             duplicates: sum.duplicates + one.duplicates,
             beyond: sum.beyond + one.beyond,
             refused_low: sum.refused_low + one.refused_low,

@@ -72,6 +72,12 @@ impl NakTiming {
         self.fresh_due.map(|_| next.max(self.asked_to))
     }
 
+    /// Everything from `next` on is asked for anew, and at once.
+    pub(super) fn urge(&mut self, now: Instant, next: Seq) {
+        self.restart(next);
+        self.fresh_due = Some(now);
+    }
+
     /// The stream begins anew at `start`.
     pub(super) fn restart(&mut self, start: Seq) {
         (self.asked_to, self.next_when_asked) = (start, start);

@@ -205,7 +205,7 @@ impl<O: ReaderOrder> Reader<O> {
                         source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
                     }
                 }
-                Control::Status(_) | Control::Setup(_) | Control::Order { .. } => {}
+                Control::Status(_) | Control::Fetch(_) | Control::Setup(_) | Control::Order { .. } => {}
             }
         }
     }
@@ -296,7 +296,13 @@ impl<O: ReaderOrder> Protocol for Reader<O> {
 
     fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {
         let (to, slot) = self.control.take()?;
-        Some(Transmit { to, group: self.config.index, lane: 0, payload: Payload::Control { slot } })
+        Some(Transmit {
+            to,
+            group: self.config.index,
+            view: ViewNumber(0),
+            lane: 0,
+            payload: Payload::Control { slot },
+        })
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {
@@ -306,7 +312,7 @@ impl<O: ReaderOrder> Protocol for Reader<O> {
                 (bytes, bytes.len())
             }
             // A reader has neither a log nor a handshake.
-            Payload::Log { .. } | Payload::Setup { .. } => (&[], 1),
+            Payload::Log { .. } | Payload::Held { .. } | Payload::Setup { .. } => (&[], 1),
         }
     }
 

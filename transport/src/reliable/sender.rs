@@ -3,6 +3,7 @@
 //! It is disjoint from the receiving half, so that a handler may cast while it borrows a delivery.
 
 mod cast;
+mod flush;
 
 pub use cast::max_message;
 
@@ -14,7 +15,7 @@ use super::layer::{Fifo, Outbound};
 use super::pace::Bucket;
 use super::retransmit::Retransmit;
 use crate::id::{Rank, Seq};
-use crate::log::SendLog;
+use crate::log::{LogMemory, SendLog};
 use crate::medium::true_size;
 use crate::mutated;
 use crate::time::Instant;
@@ -55,16 +56,17 @@ pub struct Sender<O: Outbound = Fifo> {
     /// Senders that share the receivers' buffers, this one included.
     senders: usize,
     now: Instant,
-    /// I have said goodbye, or am about to.
-    is_closed: bool,
+    /// Why nothing is cast any more: I say goodbye, or the view is about to change.
+    refuses: Option<Refused>,
 }
 
 impl<O: Outbound> Sender<O> {
-    pub(super) fn new(config: &SessionConfig, out: O) -> std::io::Result<Self> {
+    pub(super) fn new(config: &SessionConfig, out: O, memory: Option<LogMemory>) -> std::io::Result<Self> {
         let me = &config.members[config.me.0 as usize];
         let template = Header::new(Kind::Data, config.group, config.instance, config.view, config.me);
         let tuning = &config.tuning;
-        let log = SendLog::new(me.window, config.block, me.start, template, tuning.check_payload)?;
+        let log =
+            SendLog::in_memory(memory, me.window, config.block, me.start, template, tuning.check_payload)?;
         let others = || config.members.iter().enumerate().filter(|(rank, _)| *rank != config.me.0 as usize);
         let receive_buffer =
             others().map(|(_, member)| member.receive_buffer).min().unwrap_or(usize::MAX / 4);
@@ -92,7 +94,7 @@ impl<O: Outbound> Sender<O> {
             announced: Heartbeat { next: me.start, stable: me.start, delivered: me.start },
             senders: 1,
             now: Instant::default(),
-            is_closed: false,
+            refuses: None,
             me: config.me,
             kept: Seq(u64::MAX),
             reserved: O::RESERVED_BLOCKS.min(me.window as u64 / 4),
@@ -192,7 +194,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Whether a block is to be sealed for its frames of order, and there is room for one.
     pub(super) fn wants_block(&self) -> bool {
-        self.out.wants_block() && self.log.is_writable()
+        self.out.wants_block() && self.log.is_writable() && self.refuses != Some(Refused::ViewChanging)
     }
 
     /// Blocks of the window: as many may not be delivered by all.
@@ -272,7 +274,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
-        self.is_closed = true;
+        self.refuses = Some(Refused::Left);
         self.log.shut();
     }
 

@@ -1,6 +1,7 @@
 //! One member's part in a group of fixed members: its own stream, the others' streams, and the control between them.
 
 mod control;
+mod flush;
 mod losses;
 mod order;
 
@@ -14,12 +15,13 @@ use super::rank_set::RankSet;
 use super::sender::Sender;
 use super::stream::Stream;
 use crate::id::{Endpoint, Rank, Seq};
-use crate::log::{RxBlock, RxPool};
+use crate::log::{LogMemory, RxBlock, RxPool};
 use crate::medium::true_size;
 use crate::mutated;
 use crate::protocol::{Payload, Protocol, Transmit};
 use crate::time::Instant;
 use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
+use flush::Flush;
 use std::ops::ControlFlow;
 
 /// What a session hands to the application.
@@ -50,6 +52,7 @@ pub struct Session<L: Layer = Fifo> {
     /// Blocks of mine before it have been read by the layer.
     shown: Seq,
     control: ControlQueue,
+    flush: Flush,
     timers: [Option<Instant>; TIMERS],
     heartbeat_wait_ns: u64,
     /// When the senders were last counted.
@@ -89,8 +92,23 @@ impl<L: Layer> Session<L> {
     /// # Panics
     /// When `me` is no rank of `members`.
     pub fn ordered(config: SessionConfig, options: &L::Options) -> std::io::Result<Self> {
+        Self::ordered_in(None, config, options)
+    }
+
+    /// As [`ordered`](Self::ordered), with its log in the `memory` of an earlier view's, as [`retire`](Self::retire) gave it back.
+    ///
+    /// # Errors
+    /// Likewise.
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn ordered_in(
+        memory: Option<LogMemory>,
+        config: SessionConfig,
+        options: &L::Options,
+    ) -> std::io::Result<Self> {
         let (layer, out) = L::new(&config, options);
-        let mut sender = Sender::new(&config, out)?;
+        let mut sender = Sender::new(&config, out, memory)?;
         if L::ORDERS {
             sender.keep(config.members[config.me.0 as usize].start);
         }
@@ -109,6 +127,7 @@ impl<L: Layer> Session<L> {
             own_waits: false,
             shown: config.members[config.me.0 as usize].start,
             control: ControlQueue::new(template, config.block),
+            flush: Flush::new(members),
             timers: [None, None, Some(Instant::default())],
             heartbeat_wait_ns: config.tuning.heartbeat_ns,
             counted_at: Instant::default(),
@@ -201,6 +220,12 @@ impl<L: Layer> Session<L> {
         self.streams.iter_mut().flatten().for_each(|stream| stream.clear(pool));
     }
 
+    /// Gives every held block back to the pool, and the memory of the log to whoever needs one of its size.
+    pub fn retire(mut self, pool: &mut RxPool) -> LogMemory {
+        self.clear(pool);
+        self.sender.into_memory()
+    }
+
     /// Takes a block whose header was decoded already; otherwise as [`Protocol::handle_datagram`].
     pub fn handle_block(
         &mut self,
@@ -235,6 +260,9 @@ impl<L: Layer> Session<L> {
             self.counters.strangers += 1;
             return pool.release(block);
         }
+        if self.flush.is_on() && !self.admits(now, from, header, header.control(pool.bytes(&block))) {
+            return pool.release(block);
+        }
         // What a holder forwards is the sender's old block: its control is old too.
         if is_sender {
             self.heard_at[header.rank.0 as usize] = now;
@@ -267,15 +295,15 @@ impl<L: Layer> Session<L> {
             self.counters.foreign += 1;
             return pool.release(block);
         };
-        let held = stream.held();
+        let held = stream.shown();
         stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
         if !L::ORDERS && stream.is_ready() {
             self.ready.insert(header.rank);
         }
-        let (nak, has_come) = (stream.nak_timeout(), stream.held() > held);
-        if L::ORDERS && has_come {
+        let (nak, shown) = (stream.nak_timeout(), stream.shown());
+        if L::ORDERS && shown > held {
             // A block that filled a gap brings others along.
-            let is_one = seq == held && stream.held() == held.plus(1);
+            let is_one = seq == held && shown == held.plus(1);
             if is_one && self.layer.passes(header.rank, seq, header.order) {
                 stream.admit(held.plus(1));
                 self.ready.insert(header.rank);
@@ -304,6 +332,7 @@ impl<L: Layer> Session<L> {
                     }
                 }
                 Ok(Some(Control::Nak(nak))) => self.handle_nak(now, header.rank, nak),
+                Ok(Some(Control::Fetch(nak))) => self.handle_fetch(now, header.rank, nak),
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
@@ -445,9 +474,14 @@ impl<L: Layer> Protocol for Session<L> {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let SessionConfig { index: group, lane, .. } = self.config;
+        let SessionConfig { index: group, view, lane, .. } = self.config;
         if let Some((to, slot)) = self.control.take() {
-            return Some(Transmit { to, group, lane, payload: Payload::Control { slot } });
+            return Some(Transmit { to, group, view, lane, payload: Payload::Control { slot } });
+        }
+        if self.flush.is_on()
+            && let Some(fetched) = self.next_fetched()
+        {
+            return Some(fetched);
         }
         let run = self.sender.next_repair().or_else(|| {
             let run = self.sender.next_new()?;
@@ -456,12 +490,16 @@ impl<L: Layer> Protocol for Session<L> {
             Some(run)
         });
         let (first, count) = run?;
-        Some(Transmit { to: self.config.to, group, lane, payload: Payload::Log { first, count } })
+        Some(Transmit { to: self.config.to, group, view, lane, payload: Payload::Log { first, count } })
     }
 
-    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, _pool: &'a RxPool) -> (&'a [u8], usize) {
+    fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
         match transmit.payload {
             Payload::Log { first, count } => self.sender.run(first, count),
+            Payload::Held { origin, seq } => {
+                let bytes = self.held_bytes(origin, seq, pool);
+                (bytes, bytes.len())
+            }
             // A session has no handshake.
             Payload::Setup { .. } => (&[], 1),
             Payload::Control { slot } => {
@@ -479,7 +517,8 @@ impl<L: Layer> Protocol for Session<L> {
     }
 
     fn awaits_control(&self) -> bool {
-        self.timers[Timer::Nak as usize].is_some() || self.sender.is_blocked()
+        let is_waiting = self.timers[Timer::Nak as usize].is_some() || self.sender.is_blocked();
+        is_waiting && !self.flush.is_finished()
     }
 }
 

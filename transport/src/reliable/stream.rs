@@ -1,5 +1,7 @@
 //! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
 
+mod flush;
+
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
 use super::gaps::{Gap, Holder, PeerLosses, ReceiveGaps};
@@ -30,6 +32,12 @@ pub(super) struct Stream {
     only: u8,
     /// Blocks from here on may not be delivered yet, whatever is held: an ordering layer says so.
     gate: Seq,
+    /// Nothing from here on is read or delivered, whatever the layer says: the view is about to change.
+    ceiling: Seq,
+    /// Blocks from here on are not wanted: the view ends before them.
+    end: Seq,
+    /// What is missing is asked of a member that holds it, not of the sender.
+    is_fetched: bool,
     /// Everything before it is held by all.
     stable: Seq,
     reported: StatusEntry,
@@ -72,6 +80,9 @@ impl Stream {
             is_passive: false,
             only: 0,
             gate: Seq(u64::MAX),
+            ceiling: Seq(u64::MAX),
+            end: Seq(u64::MAX),
+            is_fetched: false,
             stable: seq,
             reported: StatusEntry { rank: origin, received: seq, delivered: seq },
             ack_due: None,
@@ -126,7 +137,7 @@ impl Stream {
 
     /// Blocks before `gate` may be delivered, and none from there on.
     pub(super) fn admit(&mut self, gate: Seq) {
-        self.gate = gate;
+        self.gate = gate.min(self.ceiling);
     }
 
     /// Every message that ends before it has been delivered.
@@ -218,7 +229,7 @@ impl Stream {
         rng: &mut fastrand::Rng,
         counters: &mut SessionCounters,
     ) {
-        if self.waiting {
+        if self.waiting || seq >= self.end {
             return pool.release(block);
         }
         self.release_implied(seq, pool);
@@ -261,7 +272,7 @@ impl Stream {
         }
         self.stable = self.stable.max(heartbeat.stable);
         let reach = self.window.base().plus(self.window.capacity());
-        let next = heartbeat.next.min(reach);
+        let next = heartbeat.next.min(reach).min(self.end);
         if next > self.highest {
             self.gaps.note(now, self.highest, next);
             self.highest = next;
@@ -313,7 +324,11 @@ impl Stream {
         let queued = is_missing
             && control.push(to, |writer| {
                 let forgotten = usize::from(mutated!(ForgetNakRange));
-                let written = writer.nak(self.origin, ask.attempt, self.missing(ask).skip(forgotten));
+                let missing = self.missing(ask).skip(forgotten);
+                let written = match self.is_fetched {
+                    false => writer.nak(self.origin, ask.attempt, missing),
+                    true => writer.fetch(self.origin, ask.attempt, missing),
+                };
                 if let Some((first, _)) = self.missing(ask).nth(written + forgotten) {
                     asked_to = first;
                 }
@@ -383,6 +398,11 @@ impl Stream {
     /// Blocks that are kept.
     pub(super) fn kept(&self) -> usize {
         self.window.held()
+    }
+
+    /// Everything before it is held, or was, and may be read.
+    pub(super) fn shown(&self) -> Seq {
+        self.window.next().min(self.ceiling)
     }
 
     /// Everything before it is held, or was.

@@ -8,6 +8,7 @@
 //! status     (rank u16 | received u64 | delivered u64)*
 //! goodbye    end u64
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
+//! fetch      as a nak, to one member that holds the blocks
 //! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
@@ -25,6 +26,7 @@ const TYPE_STATUS: u8 = 2;
 const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
 const TYPE_GOODBYE: u8 = 5;
+const TYPE_FETCH: u8 = 6;
 /// The first and the last type that ordering layers share out among themselves.
 const TYPE_ORDER: u8 = 0x40;
 const TYPE_ORDER_LAST: u8 = 0x4f;
@@ -145,6 +147,8 @@ pub enum Control<'a> {
     Status(Status<'a>),
     /// See [`Nak`].
     Nak(Nak<'a>),
+    /// The same, asked of whoever is told of it: from all that it holds, it sends what is missing to the asker alone.
+    Fetch(Nak<'a>),
     /// See [`Setup`].
     Setup(Setup),
     /// See [`Goodbye`].
@@ -208,12 +212,15 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
             }
             Ok(Control::Status(Status { entries }))
         }
-        TYPE_NAK if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD).is_multiple_of(NAK_RANGE_LEN) => {
+        TYPE_NAK | TYPE_FETCH
+            if body.len() >= NAK_HEAD && (body.len() - NAK_HEAD).is_multiple_of(NAK_RANGE_LEN) =>
+        {
             let ranges = NakRanges(&body[NAK_HEAD..]);
             if ranges.iter().any(|(from, _)| from > Seq::LIMIT) {
                 return Err(Malformed::Frame);
             }
-            Ok(Control::Nak(Nak { origin: Rank(u16_at(body, 0)), attempt: body[2], ranges }))
+            let nak = Nak { origin: Rank(u16_at(body, 0)), attempt: body[2], ranges };
+            Ok(if kind == TYPE_NAK { Control::Nak(nak) } else { Control::Fetch(nak) })
         }
         TYPE_SETUP if body.len() == SETUP_LEN && u64_at(body, 16) <= Seq::LIMIT.0 => {
             Ok(Control::Setup(Setup {
@@ -305,6 +312,21 @@ impl<'a> ControlWriter<'a> {
 
     /// Writes a NAK with as many ranges as fit (at most [`MAX_NAK_RANGES`]) and returns how many.
     pub fn nak(&mut self, origin: Rank, attempt: u8, ranges: impl Iterator<Item = (Seq, u32)>) -> usize {
+        self.ranges(TYPE_NAK, origin, attempt, ranges)
+    }
+
+    /// Writes a fetch, as [`nak`](Self::nak) does a NAK.
+    pub fn fetch(&mut self, origin: Rank, attempt: u8, ranges: impl Iterator<Item = (Seq, u32)>) -> usize {
+        self.ranges(TYPE_FETCH, origin, attempt, ranges)
+    }
+
+    fn ranges(
+        &mut self,
+        kind: u8,
+        origin: Rank,
+        attempt: u8,
+        ranges: impl Iterator<Item = (Seq, u32)>,
+    ) -> usize {
         let start = self.at;
         let room = (self.out.len() - start).saturating_sub(HEAD + NAK_HEAD) / NAK_RANGE_LEN;
         let mut written = 0;
@@ -315,8 +337,7 @@ impl<'a> ControlWriter<'a> {
             written += 1;
         }
         if written > 0 {
-            let body =
-                self.begin(TYPE_NAK, NAK_HEAD + written * NAK_RANGE_LEN).expect("the room was counted");
+            let body = self.begin(kind, NAK_HEAD + written * NAK_RANGE_LEN).expect("the room was counted");
             body[..2].copy_from_slice(&origin.0.to_le_bytes());
             body[2] = attempt;
         }
@@ -409,6 +430,7 @@ mod tests {
         assert!(writer.heartbeat(heartbeat));
         assert_eq!(writer.status(entries.into_iter()), 2);
         assert_eq!(writer.nak(Rank(3), 1, [(Seq(4), 5), (Seq(40), 50)].into_iter()), 2);
+        assert_eq!(writer.fetch(Rank(4), 9, [(Seq(6), 7)].into_iter()), 1);
         assert!(writer.setup(&setup));
         assert!(writer.goodbye(Goodbye { end: Seq(77) }));
         let written = writer.written();
@@ -419,6 +441,9 @@ mod tests {
         let Ok(Some(Control::Nak(nak))) = frames.next_frame() else { panic!("a nak") };
         assert_eq!((nak.origin, nak.attempt), (Rank(3), 1));
         assert!(nak.ranges.iter().eq([(Seq(4), 5), (Seq(40), 50)]));
+        let Ok(Some(Control::Fetch(fetch))) = frames.next_frame() else { panic!("a fetch") };
+        assert_eq!((fetch.origin, fetch.attempt), (Rank(4), 9));
+        assert!(fetch.ranges.iter().eq([(Seq(6), 7)]));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Setup(setup))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Goodbye(Goodbye { end: Seq(77) }))));
         assert_eq!(frames.next_frame(), Ok(None));

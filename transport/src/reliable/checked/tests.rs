@@ -41,6 +41,7 @@ impl Layer for Liar {
         false
     }
     fn departed(&mut self, _rank: Rank, _blocks: &impl Blocks, _out: &mut Self) {}
+    fn cut(&mut self, _end: &mut [Seq], _blocks: &impl Blocks) {}
     fn misbehaved(&self) -> u64 {
         0
     }

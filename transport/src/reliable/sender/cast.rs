@@ -47,8 +47,8 @@ impl<O: Outbound> Sender<O> {
 
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
     fn open_next(&mut self, class: O::Class) -> Result<(), Refused> {
-        if self.is_closed {
-            return Err(Refused::Left);
+        if let Some(refused) = self.refuses {
+            return Err(refused);
         }
         let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
         if self.log.open().since(self.log.oldest()) >= limit {
@@ -84,8 +84,8 @@ impl<O: Outbound> Sender<O> {
         if message.len() > limit {
             return Err(Refused::TooLarge { len: message.len(), limit });
         }
-        if self.is_closed {
-            return Err(Refused::Left);
+        if let Some(refused) = self.refuses {
+            return Err(refused);
         }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
         let needed = message.len() / carried + 2;

@@ -21,6 +21,9 @@ impl<L: Layer> Session<L> {
                 _ => self.config.to,
             };
             if let Some(ask) = stream.nak_due(now) {
+                let holder = self.flush.holder(Rank(rank as u16), ask.attempt, self.config.me);
+                let to =
+                    holder.map_or(to, |holder| Target::One(self.config.members[holder.0 as usize].endpoint));
                 let asked = stream.ask(now, ask, to, &mut self.control, &mut self.rng);
                 self.counters.naks_sent += u64::from(asked);
             }

@@ -8,13 +8,13 @@ use crate::log::{RxPool, SendLog};
 use std::ops::ControlFlow;
 
 /// What is held of all streams. My own blocks are in the log before they come back to me.
-struct Held<'a> {
-    streams: &'a [Option<Stream>],
-    pool: &'a RxPool,
-    me: Rank,
-    log: &'a SendLog,
+pub(super) struct Held<'a> {
+    pub(super) streams: &'a [Option<Stream>],
+    pub(super) pool: &'a RxPool,
+    pub(super) me: Rank,
+    pub(super) log: &'a SendLog,
     /// The end of my own stream: of what is sealed where frames are read, of what has come back where it is let through.
-    mine: Seq,
+    pub(super) mine: Seq,
 }
 
 impl Blocks for Held<'_> {
@@ -28,7 +28,7 @@ impl Blocks for Held<'_> {
         if rank == self.me {
             return self.mine;
         }
-        self.streams.get(rank.0 as usize).and_then(Option::as_ref).map_or(Seq(0), Stream::held)
+        self.streams.get(rank.0 as usize).and_then(Option::as_ref).map_or(Seq(0), Stream::shown)
     }
 }
 
