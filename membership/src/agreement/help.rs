@@ -106,7 +106,7 @@ impl Agreement {
 
     /// I am out, by a decision that this member may not know: all others who do may be out too.
     pub(super) fn see_off(&mut self, from: Endpoint, message: &Message) {
-        let is_asked = message.next() == Some(self.next()) && !matches!(message, Message::Commit { .. });
+        let is_asked = message.next() == Some(self.next()) && message.wants_decision();
         if let Some(rank) = self.roster.rank_of(from).filter(|_| is_asked) {
             self.tell_decision(rank);
         }

@@ -125,4 +125,9 @@ impl Message {
             Self::Welcome { .. } | Self::Excluded { .. } | Self::Behind { .. } | Self::Request { .. } => None,
         }
     }
+    /// Whether its sender is told what is decided where that is known. A decision needs no answer; and an acknowledgement that comes
+    /// when a quorum has acknowledged crosses the decision, which is repeated where it is lost.
+    pub(super) fn wants_decision(&self) -> bool {
+        !matches!(self, Self::Commit { .. } | Self::Ack { .. })
+    }
 }

@@ -234,9 +234,7 @@ impl Agreement {
         }
         if let Some(next) = message.next() {
             let mine = self.next();
-            // Who tells a decision has come as far; whoever speaks of a change that is over has not.
-            let is_known = next < mine && matches!(message, Message::Commit { .. });
-            if is_known {
+            if next < mine && !message.wants_decision() {
                 return;
             }
             if next != mine {
@@ -270,7 +268,7 @@ impl Agreement {
                 self.withdraw(rank, streams);
             }
         }
-        if self.part.is_committed() && !matches!(message, Message::Commit { .. }) {
+        if self.part.is_committed() && message.wants_decision() {
             return self.tell_decision(rank);
         }
         match message {

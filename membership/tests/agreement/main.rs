@@ -2,6 +2,7 @@
 //!
 //! `SISTRUM_SEEDS=N` runs so many seeds, `SISTRUM_SEED=S` that one.
 
+mod counts;
 mod world;
 
 use fastrand::Rng;

@@ -154,15 +154,15 @@ fn is_recovered(group: &Group, state: &State) -> bool {
 }
 
 fn is_unwedged(group: &Group, state: &State) -> bool {
-    let is_wedged = |message: &Message| {
-        matches!(message, Message::Invite { next: ViewNumber(2), wedged: true, .. })
-    };
+    let is_wedged =
+        |message: &Message| matches!(message, Message::Invite { next: ViewNumber(2), wedged: true, .. });
     !state.values.is_empty() && group.letters_of(state).any(|letter| is_wedged(&letter.message))
 }
 
 /// Whether `acked`, by rank, may decide for a view of so many: said here once more, in other words.
 pub(crate) fn is_quorum(acked: &[bool]) -> bool {
-    let (with, without) = (acked.iter().filter(|acked| **acked).count(), acked.iter().filter(|acked| !**acked).count());
+    let (with, without) =
+        (acked.iter().filter(|acked| **acked).count(), acked.iter().filter(|acked| !**acked).count());
     with > without || with == without && acked[0]
 }
 
@@ -184,7 +184,9 @@ pub(crate) fn has_cause(value: &Value, spent: Spent) -> bool {
 /// The highest ballot that a message speaks of.
 pub(crate) fn ballot_of(message: &Message) -> Option<Ballot> {
     match message {
-        Message::Invite { ballot, .. } | Message::Ok { ballot, .. } | Message::Ack { ballot, .. } => Some(*ballot),
+        Message::Invite { ballot, .. } | Message::Ok { ballot, .. } | Message::Ack { ballot, .. } => {
+            Some(*ballot)
+        }
         Message::Propose { proposal, .. } => Some(proposal.ballot),
         _ => None,
     }

@@ -191,7 +191,8 @@ impl Group {
         if done.sent.iter().any(|(_, message)| is_beyond(message)) {
             return None;
         }
-        let letters = done.sent.into_iter().map(|(to, message)| self.letters.id(Letter { from, to, message }));
+        let letters =
+            done.sent.into_iter().map(|(to, message)| self.letters.id(Letter { from, to, message }));
         Some(Step {
             letters: letters.collect(),
             process: self.processes.id(process),
@@ -274,7 +275,8 @@ impl Group {
         state.letters.retain(|id| {
             let letter = self.letters.get(*id);
             let is_of = |at: usize| at == letter.from || letter.may_reach(at);
-            let is_over = |next: ViewNumber| (0..past.len()).filter(|at| is_of(*at)).all(|at| past[at] >= next.0);
+            let is_over =
+                |next: ViewNumber| (0..past.len()).filter(|at| is_of(*at)).all(|at| past[at] >= next.0);
             !letter.message.next().is_some_and(is_over)
         });
     }
@@ -423,8 +425,8 @@ impl stateright::Model for Group {
         let processes = (0..founders).map(founder).chain(outside).map(|process| self.processes.id(process));
         // Whoever wants in has asked everybody; whether that is heard is another matter.
         let request = |at: usize| Message::Request { number: ViewNumber(0), op: Op::Join(introduction(at)) };
-        let letters =
-            joiners.map(|at| self.letters.id(Letter { from: at, to: Destination::All, message: request(at) }));
+        let letters = joiners
+            .map(|at| self.letters.id(Letter { from: at, to: Destination::All, message: request(at) }));
         vec![State {
             processes: processes.collect(),
             letters: letters.collect(),
