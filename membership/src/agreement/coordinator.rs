@@ -349,9 +349,10 @@ impl Agreement {
         self.send(Destination::All, commit);
         if !value.joined.is_empty() {
             reached(Step::Welcomed);
-            let (instance, roster) = (self.instance, self.roster.after(&value));
+            let (instance, roster, gone) =
+                (self.instance, self.roster.after(&value), self.gone_after(&value));
             for joiner in &value.joined {
-                let welcome = Message::Welcome { instance, roster: roster.clone() };
+                let welcome = Message::Welcome { instance, roster: roster.clone(), gone: gone.clone() };
                 self.send(Destination::One(joiner.member.endpoint), welcome);
             }
         }

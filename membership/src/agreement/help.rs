@@ -1,9 +1,9 @@
 //! Help for those who are behind, or come in: what was decided is told until all have installed it.
 
 use super::value::{Introduction, Op, Roster, Value};
-use super::{Agreement, Destination, Message, Outcome, Streams};
+use super::{Agreement, Destination, MAX_GONE, Message, Outcome, Streams};
 use crate::step::{Step, reached};
-use sistrum_ordering::{Endpoint, Rank, ViewNumber};
+use sistrum_ordering::{Endpoint, Rank, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 
@@ -73,9 +73,10 @@ impl Agreement {
         }
     }
 
-    /// Somebody in a later view says that I am not in it.
-    pub(super) fn on_excluded(&mut self, from: Endpoint, number: ViewNumber) {
-        if number > self.roster.number && self.roster.rank_of(from).is_some() {
+    /// Somebody in a later view says that I am not in it. It may have come after me, and be all that is left: it is believed, as views of
+    /// one life of a group are one sequence.
+    pub(super) fn on_excluded(&mut self, number: ViewNumber) {
+        if number > self.roster.number {
             self.go_out(Outcome::Excluded { number });
         }
     }
@@ -114,22 +115,45 @@ impl Agreement {
 
     /// Whether a process may come in; whoever is in already is welcomed again.
     fn admits(&mut self, now: Instant, new: &Introduction, streams: &mut impl Streams) -> bool {
-        let Some(rank) = self.roster.rank_of(new.member.endpoint) else { return true };
+        let Some(rank) = self.roster.rank_of(new.member.endpoint) else {
+            let is_gone = self.has_been_in(new.member);
+            if is_gone {
+                // Perhaps it does not know.
+                self.send(
+                    Destination::One(new.member.endpoint),
+                    Message::Excluded { number: self.roster.number },
+                );
+            }
+            return !is_gone;
+        };
         let known = self.roster.members[rank.0 as usize].member;
         if known == new.member {
             if !mutated!(NeverRepeatCommit) {
                 reached(Step::Welcomed);
-                let welcome = Message::Welcome { instance: self.instance, roster: self.roster.clone() };
+                let welcome = self.welcome();
                 self.send(Destination::One(new.member.endpoint), welcome);
             }
             return false;
         }
-        // Boot ids grow: an older one is what an earlier incarnation sent, late.
-        if new.member.boot < known.boot {
+        // What an earlier incarnation sent, late.
+        if self.has_been_in(new.member) {
             return false;
         }
         self.suspect(now, rank, streams);
         true
+    }
+
+    /// Who may not come again when `value` has made the next view; where another incarnation is in, the view says as much.
+    pub(super) fn gone_after(&self, value: &Value) -> Vec<ViewMember> {
+        let next = self.roster.after(value);
+        let now = value.removed.iter().map(|(rank, _)| self.roster.members[rank.0 as usize].member);
+        let is_free = |gone: &ViewMember| next.rank_of(gone.endpoint).is_none();
+        let gone: Vec<_> = self.gone.iter().copied().chain(now).filter(is_free).collect();
+        gone[gone.len().saturating_sub(MAX_GONE)..].to_vec()
+    }
+
+    fn welcome(&self) -> Message {
+        Message::Welcome { instance: self.instance, roster: self.roster.clone(), gone: self.gone.clone() }
     }
 
     fn tell_last(&mut self, rank: Rank) {
@@ -138,7 +162,7 @@ impl Agreement {
             return;
         }
         let message = if last.is_joiner[rank.0 as usize] {
-            Message::Welcome { instance: self.instance, roster: self.roster.clone() }
+            self.welcome()
         } else {
             let (value, holders) = (last.value.clone(), last.holders.clone());
             Message::Commit { next: self.roster.number, value, holders, then: None }

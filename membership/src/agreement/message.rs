@@ -1,7 +1,7 @@
 //! What processes tell each other to agree on a view. `next` is the number of the view that is being decided.
 
 use super::value::{Ballot, Op, Proposal, Roster, Value};
-use sistrum_ordering::{Endpoint, GroupInstance, Rank, Seq, ViewNumber};
+use sistrum_ordering::{Endpoint, GroupInstance, Rank, Seq, ViewMember, ViewNumber};
 
 /// To whom a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,8 +81,10 @@ pub enum Message {
         instance: GroupInstance,
         /// The view.
         roster: Roster,
+        /// Who may not come in again: see [`Agreement::with_gone`](super::Agreement::with_gone).
+        gone: Vec<ViewMember>,
     },
-    /// I am in this view, and you are not.
+    /// I am in this view, and you are not. To one who asks to be let in: that incarnation was in, and cannot come again.
     Excluded {
         /// Its number.
         number: ViewNumber,

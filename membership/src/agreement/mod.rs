@@ -122,6 +122,8 @@ pub struct Agreement {
     roster: Roster,
     /// By rank.
     suspected: Vec<bool>,
+    /// Of each place that a member has gone from: its last incarnation there, which does not come in again. The last one last.
+    gone: Vec<ViewMember>,
     /// What was asked of me, and is not done.
     pending: Vec<Op>,
     /// My answers to others' ballots, and what I have acknowledged.
@@ -164,6 +166,7 @@ impl Agreement {
             me,
             suspected: vec![false; roster.members.len()],
             roster,
+            gone: Vec::new(),
             pending: Vec::new(),
             part: Part::default(),
             lead: Lead::None,
@@ -179,6 +182,12 @@ impl Agreement {
             sends: VecDeque::new(),
             outcomes: VecDeque::new(),
         }
+    }
+
+    /// With what a welcome says of those who may not come in again: of each place that a member has gone from, its last incarnation.
+    #[must_use]
+    pub fn with_gone(self, gone: Vec<ViewMember>) -> Self {
+        Self { gone, ..self }
     }
 
     /// The present view.
@@ -244,7 +253,7 @@ impl Agreement {
         match message {
             Message::Request { number, op } => self.on_request(now, from, number, op, streams),
             Message::Behind { number } => self.on_behind(from, number),
-            Message::Excluded { number } => self.on_excluded(from, number),
+            Message::Excluded { number } => self.on_excluded(number),
             Message::Welcome { .. } => {}
             message => {
                 // Only members speak of the next view; and nobody to himself.
@@ -456,8 +465,20 @@ impl Agreement {
         }
     }
 
-    /// Notes what is asked for; `false` when it is known.
+    /// Whether this incarnation is or was a member, or is older than one: boot ids grow.
+    fn has_been_in(&self, new: ViewMember) -> bool {
+        let members = self.roster.members.iter().map(|known| known.member);
+        members
+            .chain(self.gone.iter().copied())
+            .any(|known| known.endpoint == new.endpoint && known.boot >= new.boot)
+    }
+
+    /// Notes what is asked for; `false` when it is known, or can no longer be done.
     fn note(&mut self, op: Op) -> bool {
+        // A request may come late: after its sender has come in, and has gone.
+        if matches!(&op, Op::Join(new) if self.has_been_in(new.member)) {
+            return false;
+        }
         let is_known = self.pending.iter().any(|known| match (known, &op) {
             // A newer incarnation of a joiner takes the place of the one before it.
             (Op::Join(known), Op::Join(new)) => {
@@ -509,5 +530,7 @@ impl Agreement {
     }
 }
 
+/// Incarnations that are remembered to be gone: the last ones.
+const MAX_GONE: usize = 1024;
 /// Requests that wait for a change; more are not noted, and come again.
 const MAX_PENDING: usize = 1024;

@@ -330,8 +330,9 @@ impl Agreement {
     fn install(&mut self, now: Instant, decision: Decision) {
         reached(Step::Installed);
         let Decision { value, holders, then, is_mine } = decision;
-        let before = self.roster.after(&value);
-        let old = std::mem::replace(&mut self.roster, before);
+        self.gone = self.gone_after(&value);
+        let next = self.roster.after(&value);
+        let old = std::mem::replace(&mut self.roster, next);
         let me = self.roster.rank_of_member(old.members[self.me.0 as usize].member).unwrap_or_default();
         let suspected: Vec<ViewMember> = old
             .ranks()
@@ -367,12 +368,13 @@ impl Agreement {
 
     /// What was asked for and is done.
     fn forget_done(&mut self, value: &Value) {
-        let roster = &self.roster;
-        self.pending.retain(|op| match op {
-            Op::Join(Introduction { member, .. }) => roster.rank_of_member(*member).is_none(),
-            Op::Leave(member) => roster.rank_of_member(*member).is_some(),
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|op| match op {
+            Op::Join(Introduction { member, .. }) => !self.has_been_in(*member),
+            Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
             Op::Sync(sync) => !value.syncs.contains(sync) || mutated!(SyncTwice),
         });
+        self.pending = pending;
     }
 
     /// Whether `value` can be one of this view at all.

@@ -169,7 +169,7 @@ impl World {
         let roster = Roster { number: ViewNumber(1), members };
         for at in 0..usize::from(founders) {
             let mut process = world.process(roster.members[at]);
-            world.begin(&mut process, roster.clone(), Rank(at as u16));
+            world.begin(&mut process, roster.clone(), Rank(at as u16), Vec::new());
             world.processes[at] = Some(process);
         }
         world.views.insert(1, roster);
@@ -199,12 +199,12 @@ impl World {
         }
     }
 
-    fn begin(&mut self, process: &mut Process, roster: Roster, me: Rank) {
+    fn begin(&mut self, process: &mut Process, roster: Roster, me: Rank, gone: Vec<ViewMember>) {
         let tuning = AgreementTuning { retry_ns: 2 * MS, retry_max_ns: 20 * MS, answer_ns: 500 * MS };
         let seed = process.me.member.boot.0;
         process.streams = self.fresh(&roster);
         process.installed.push(roster.clone());
-        process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed));
+        process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed).with_gone(gone));
     }
 
     fn fresh(&mut self, roster: &Roster) -> Counters {
@@ -414,13 +414,19 @@ impl World {
         let Some(process) = &mut self.processes[to] else { return };
         process.heard_at[from] = self.now;
         match (&process.agreement, message) {
-            (None, Message::Welcome { roster, .. }) => {
+            (None, Message::Welcome { roster, gone, .. }) => {
                 let Some(me) = roster.rank_of_member(process.me.member) else { return };
                 let mut process = self.processes[to].take().expect("it is there");
                 self.judge_view(&roster);
-                self.begin(&mut process, roster, me);
+                self.begin(&mut process, roster, me, gone);
                 self.processes[to] = Some(process);
                 self.count("joins");
+            }
+            // It was in without knowing of it: another life.
+            (None, Message::Excluded { .. }) => {
+                let me = self.introduction(to);
+                self.processes[to] = Some(self.process(me));
+                self.count("restarts");
             }
             (None, _) => {}
             (Some(_), message) => self.with(to, |agreement, streams, now, _| {
@@ -703,6 +709,10 @@ impl World {
                 before.members.iter().filter(|member| roster.members.contains(member)).collect();
             let first: Vec<_> = roster.members.iter().take(stayed.len()).collect();
             assert_eq!(stayed, first, "age decides the ranks of view {number}");
+            for new in roster.members.iter().filter(|new| !before.members.contains(new)) {
+                let was_in = |(_, earlier): (&u32, &Roster)| earlier.members.contains(new);
+                assert!(!self.views.range(..number).any(was_in), "{new:?} comes again in view {number}");
+            }
             assert!(!stayed.is_empty(), "view {number} shares nobody with the one before it");
         }
     }

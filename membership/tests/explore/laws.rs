@@ -19,6 +19,8 @@ pub(crate) enum Law {
     Quorum,
     /// Those who stay come first, by age, and nobody is lost on the way.
     Ages,
+    /// An incarnation that is gone does not come again.
+    Again,
     /// A process is in the views that it installs; after its end it installs none. It tells no state twice.
     Out,
     /// Who reports an acknowledgement holds what it has acknowledged.
@@ -28,12 +30,13 @@ pub(crate) enum Law {
 }
 
 impl Law {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::OneValue,
         Self::CutHeld,
         Self::Synchrony,
         Self::Quorum,
         Self::Ages,
+        Self::Again,
         Self::Out,
         Self::Word,
         Self::Cause,
@@ -46,6 +49,7 @@ impl Law {
             Self::Synchrony => "Synchrony",
             Self::Quorum => "Quorum",
             Self::Ages => "Ages",
+            Self::Again => "Again",
             Self::Out => "Out",
             Self::Word => "Word",
             Self::Cause => "Cause",
@@ -112,7 +116,7 @@ pub(crate) fn properties() -> Vec<Property<Group>> {
             vec![$(sometimes(Witness::$witness, $seen),)*]
         } };
     }
-    let laws = laws![OneValue CutHeld Synchrony Quorum Ages Out Word Cause];
+    let laws = laws![OneValue CutHeld Synchrony Quorum Ages Again Out Word Cause];
     let witnesses = witnesses![
         Decided => |_, state| !state.values.is_empty(),
         DecidedTwice => |_, state| state.values.len() > 1,

@@ -293,6 +293,10 @@ impl Group {
         if !is_quorum(&is_acked.collect::<Vec<_>>()) {
             state.broken.insert(Law::Quorum);
         }
+        let was_in = |roster: Roster| value.joined.iter().any(|new| roster.members.contains(new));
+        if (1..next.0).filter_map(|number| self.roster(state, ViewNumber(number))).any(was_in) {
+            state.broken.insert(Law::Again);
+        }
         if !has_cause(&value, state.spent) {
             state.broken.insert(Law::Cause);
         }

@@ -153,16 +153,16 @@ impl Process {
     /// A founder, which has been told of its view and has cast `blocks`.
     pub(crate) fn founder(at: usize, roster: &Roster, blocks: u64, is_slow: bool) -> Self {
         let mut process = Self::outside(at, is_slow);
-        process.enter(roster.clone());
+        process.enter(roster.clone(), Vec::new());
         process.streams.is_told = true;
         process.streams.held[at] = blocks;
         process
     }
 
-    fn enter(&mut self, roster: Roster) {
+    fn enter(&mut self, roster: Roster, gone: Vec<ViewMember>) {
         let me = roster.rank_of_member(introduction(self.at).member).expect("it is in its view");
         self.streams = Held::new(roster.members.len(), !self.is_slow);
-        self.agreement = Some(Agreement::new(GroupInstance(1), roster, me, TUNING, 0));
+        self.agreement = Some(Agreement::new(GroupInstance(1), roster, me, TUNING, 0).with_gone(gone));
     }
 
     pub(crate) fn is_there(&self) -> bool {
@@ -215,9 +215,9 @@ impl Process {
     }
 
     fn come_in(&mut self, input: Input, done: &mut Done) {
-        let Input::Message(_, Message::Welcome { roster, .. }) = input else { return };
+        let Input::Message(_, Message::Welcome { roster, gone, .. }) = input else { return };
         if roster.rank_of_member(introduction(self.at).member).is_some() && self.end.is_none() {
-            self.enter(roster.clone());
+            self.enter(roster.clone(), gone);
             done.entered.push((roster, None));
         }
     }
