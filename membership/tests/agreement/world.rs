@@ -15,6 +15,9 @@ const MS: u64 = 1_000_000;
 /// A process is suspected that cannot be heard for so long.
 const PATIENCE_NS: u64 = 30 * MS;
 
+/// A process is suspected too that has not come to a view for so long: what it lacks may be lost.
+const LAGGARD_NS: u64 = 300 * MS;
+
 /// Who has left is there for so long.
 const LINGER_NS: u64 = 100 * MS;
 
@@ -89,6 +92,8 @@ pub(crate) struct Process {
     pub(crate) syncs: Vec<SyncCast>,
     pub(crate) is_out: bool,
     out_at: Option<u64>,
+    /// When it came to its view.
+    entered_at: u64,
     pub(crate) is_wedged: bool,
     asked_at: u64,
     next_sync: u32,
@@ -192,6 +197,7 @@ impl World {
             syncs: Vec::new(),
             is_out: false,
             out_at: None,
+            entered_at: 0,
             is_wedged: false,
             asked_at: 0,
             next_sync: 0,
@@ -203,6 +209,7 @@ impl World {
         let tuning = AgreementTuning { retry_ns: 2 * MS, retry_max_ns: 20 * MS, answer_ns: 500 * MS };
         let seed = process.me.member.boot.0;
         process.streams = self.fresh(&roster);
+        process.entered_at = self.now;
         process.installed.push(roster.clone());
         process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed).with_gone(gone));
     }
@@ -514,20 +521,22 @@ impl World {
                 .as_ref()
                 .is_some_and(|process| process.me.member == member && !process.is_out)
                 && self.reaches(other, at);
+            let is_behind = self.place(other).is_none_or(|(number, _)| number < roster.number.0);
             let now = self.now;
             let process = self.processes[at].as_mut().expect("it lives");
             if is_heard && other != at {
                 process.heard_at[other] = now;
             }
             let silent_ns = now - process.heard_at[other];
+            let is_late = now - process.entered_at > LAGGARD_NS && is_behind;
             let is_trusted =
                 !process.agreement.as_ref().is_some_and(|agreement| agreement.is_suspected(rank));
             if other == at {
                 continue;
             }
-            if silent_ns > PATIENCE_NS && is_trusted {
+            if (silent_ns > PATIENCE_NS || is_late) && is_trusted {
                 self.with(at, |agreement, streams, now, _| agreement.suspect(now, rank, streams));
-            } else if is_heard && !is_trusted {
+            } else if is_heard && !is_late && !is_trusted {
                 self.with(at, |agreement, streams, now, _| agreement.heard_again(now, rank, streams));
             }
             if self.processes[at]
@@ -690,6 +699,7 @@ impl World {
             assert!(!process.syncs.contains(sync), "{sync:?} came twice");
             process.syncs.push(sync.clone());
         }
+        process.entered_at = self.now;
         process.old = (number - 1, std::mem::replace(&mut process.streams, fresh).held);
         process.installed.push(roster.clone());
         let (agreement, streams) = (process.agreement.as_ref().expect("it installs"), &mut process.streams);

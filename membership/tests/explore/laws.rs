@@ -23,6 +23,8 @@ pub(crate) enum Law {
     Again,
     /// A process is in the views that it installs; after its end it installs none. It tells no state twice.
     Out,
+    /// Nobody is excluded from a view that it is in.
+    Excluded,
     /// Who reports an acknowledgement holds what it has acknowledged.
     Word,
     /// Nobody is excluded whom nobody has suspected.
@@ -30,7 +32,7 @@ pub(crate) enum Law {
 }
 
 impl Law {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::OneValue,
         Self::CutHeld,
         Self::Synchrony,
@@ -38,6 +40,7 @@ impl Law {
         Self::Ages,
         Self::Again,
         Self::Out,
+        Self::Excluded,
         Self::Word,
         Self::Cause,
     ];
@@ -51,6 +54,7 @@ impl Law {
             Self::Ages => "Ages",
             Self::Again => "Again",
             Self::Out => "Out",
+            Self::Excluded => "Excluded",
             Self::Word => "Word",
             Self::Cause => "Cause",
         }
@@ -104,6 +108,8 @@ impl Witness {
     }
 }
 
+const SECOND: ViewNumber = ViewNumber(2);
+
 pub(crate) fn properties() -> Vec<Property<Group>> {
     macro_rules! laws {
         ($($law:ident)*) => { vec![$(
@@ -116,12 +122,12 @@ pub(crate) fn properties() -> Vec<Property<Group>> {
             vec![$(sometimes(Witness::$witness, $seen),)*]
         } };
     }
-    let laws = laws![OneValue CutHeld Synchrony Quorum Ages Again Out Word Cause];
+    let laws = laws![OneValue CutHeld Synchrony Quorum Ages Again Out Excluded Word Cause];
     let witnesses = witnesses![
         Decided => |_, state| !state.values.is_empty(),
         DecidedTwice => |_, state| state.values.len() > 1,
         Recovered => is_recovered,
-        WronglyExcluded => |group, state| has_ended(group, state, End::Excluded),
+        WronglyExcluded => |group, state| has_ended(group, state, |end| matches!(end, End::Excluded(_))),
         Unwedged => is_unwedged,
         Fetched => |group, state| group.processes_of(state).any(|process| {
             process.kept.is_some() && process.has_fetched
@@ -129,32 +135,25 @@ pub(crate) fn properties() -> Vec<Property<Group>> {
         Joined => |group, state| {
             group.processes_of(state).skip(group.bounds.blocks.len()).any(|process| process.is_there())
         },
-        Left => |group, state| has_ended(group, state, End::Left),
+        Left => |group, state| has_ended(group, state, |end| end == End::Left),
     ];
     laws.into_iter().chain(witnesses).collect()
 }
 
-fn has_ended(group: &Group, state: &State, end: End) -> bool {
-    group.processes_of(state).any(|process| process.end == Some(end))
+fn has_ended(group: &Group, state: &State, how: fn(End) -> bool) -> bool {
+    group.processes_of(state).any(|process| process.end.is_some_and(how))
 }
 
 fn is_recovered(group: &Group, state: &State) -> bool {
     let Some(decided) = group.first_decided(state) else { return false };
-    let by = |at: usize| {
+    let has_decided = |at: usize| {
         group.letters_of(state).any(|letter| {
-            letter.from == at && matches!(&letter.message, Message::Commit { next: ViewNumber(2), .. })
+            letter.from == at && matches!(&letter.message, Message::Commit { next: SECOND, .. })
         })
     };
-    let has_proposed = |at: usize| {
-        group.letters_of(state).any(|letter| match &letter.message {
-            Message::Propose { next: ViewNumber(2), proposal } => {
-                letter.from == at && proposal.value == *decided
-            }
-            _ => false,
-        })
-    };
-    let crashed = group.processes_of(state).filter(|process| process.end == Some(End::Crashed));
-    crashed.map(|process| process.at).any(|at| has_proposed(at) && !by(at))
+    group.processes_of(state).filter(|process| process.end == Some(End::Crashed)).any(|process| {
+        !group.ballots(state, process.at, SECOND, &decided).is_empty() && !has_decided(process.at)
+    })
 }
 
 fn is_unwedged(group: &Group, state: &State) -> bool {

@@ -10,7 +10,8 @@ mod model;
 mod process;
 mod table;
 
-use laws::{Law, Witness};
+use laws::Law;
+use laws::Witness::{self, *};
 use model::{Bounds, Group, Spent};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 use std::time::Instant;
@@ -52,31 +53,94 @@ fn holds(name: &str, bounds: Bounds, witnesses: &[Witness]) {
     assert!(missed.is_empty(), "{name}: nowhere {missed:?}");
 }
 
-fn spent(crashes: u8, suspicions: u8, timeouts: u8) -> Spent {
-    Spent { crashes, suspicions, timeouts, leaves: 0 }
-}
-
-fn bounds(blocks: &[u64], most: Spent) -> Bounds {
+/// A group whose members have cast so many blocks each.
+fn group(blocks: &[u64], most: Spent) -> Bounds {
     Bounds { blocks: blocks.to_vec(), most, attempts: 1, views: 3, ..Bounds::default() }
 }
 
+const NOTHING: Spent = Spent { crashes: 0, suspicions: 0, timeouts: 0, leaves: 0 };
+const CRASH: Spent = Spent { crashes: 1, ..NOTHING };
+const ERROR: Spent = Spent { suspicions: 1, ..NOTHING };
+const CRASH_AND_ERROR: Spent = Spent { crashes: 1, suspicions: 1, ..NOTHING };
+
 #[test]
-fn probe() {
-    let var = |name: &str, or: u32| std::env::var(name).map_or(or, |text| text.parse().unwrap());
-    let blocks = std::env::var("BLOCKS").unwrap_or("100".into());
-    let blocks: Vec<u64> = blocks.bytes().map(|byte| u64::from(byte - b'0')).collect();
-    let most = Spent {
-        crashes: var("C", 0) as u8,
-        suspicions: var("S", 0) as u8,
-        timeouts: var("T", 0) as u8,
-        leaves: var("L", 0) as u8,
+fn members_crash_and_are_suspected() {
+    holds(
+        "two suspect each other",
+        group(&[1, 0], Spent { suspicions: 2, timeouts: 2, ..NOTHING }),
+        &[DecidedTwice, WronglyExcluded, Unwedged, Fetched],
+    );
+    holds("three, a crash", group(&[1, 0, 0], Spent { timeouts: 1, ..CRASH }), &[Decided, Fetched]);
+    holds("three, an error", group(&[1, 0, 0], Spent { timeouts: 1, ..ERROR }), &[WronglyExcluded, Fetched]);
+    let both = group(&[0, 0, 0], CRASH_AND_ERROR);
+    holds("three, both", both.clone(), &[DecidedTwice, Recovered, WronglyExcluded, Unwedged]);
+    if is_large() {
+        holds("three, slow, both", Bounds { is_slow: true, ..both.clone() }, &[DecidedTwice, Recovered]);
+        holds("three, a block, both", group(&[1, 0, 0], CRASH_AND_ERROR), &[Recovered, Fetched]);
+        holds("three, two errors", group(&[1, 0, 0], Spent { suspicions: 2, ..ERROR }), &[Unwedged, Fetched]);
+        holds("three, two blocks, both", group(&[1, 1, 0], CRASH_AND_ERROR), &[Recovered, Fetched]);
+        let timed = Spent { timeouts: 1, ..CRASH_AND_ERROR };
+        holds("three, a block, both, a timeout", group(&[1, 0, 0], timed), &[Recovered, Fetched]);
+    }
+}
+
+#[test]
+fn four_crash_and_are_suspected() {
+    holds("four, a crash", group(&[1, 0, 0, 0], CRASH), &[Decided, Fetched]);
+    holds("four, an error", group(&[1, 0, 0, 0], ERROR), &[WronglyExcluded, Fetched]);
+    if is_large() {
+        holds("four, two crashes", group(&[0; 4], Spent { crashes: 2, ..CRASH }), &[DecidedTwice, Unwedged]);
+        // Who was hindered does not try again.
+        let both = Bounds { attempts: 0, ..group(&[0; 4], CRASH_AND_ERROR) };
+        holds("four, both", both, &[DecidedTwice, WronglyExcluded, Unwedged]);
+    }
+}
+
+#[test]
+fn members_come_and_go() {
+    let leave = Spent { leaves: 1, ..NOTHING };
+    holds("three, a leave", group(&[1, 0, 0], leave), &[Left, Fetched]);
+    holds("three, a leave and a crash", group(&[0; 3], Spent { crashes: 1, ..leave }), &[Recovered, Left]);
+    let joined = |blocks: &[u64], most: Spent| Bounds { joiners: 1, views: 4, ..group(blocks, most) };
+    holds("three and a joiner", joined(&[1, 0, 0], NOTHING), &[Joined, Fetched]);
+    holds("three and a joiner, a crash", joined(&[0; 3], CRASH), &[Recovered, Joined]);
+    let all_go = joined(&[1, 0], Spent { leaves: 2, ..NOTHING });
+    holds("two leave and a joiner", all_go, &[DecidedTwice, Joined, Left]);
+    holds("two and a joiner, an error", joined(&[0, 0], ERROR), &[DecidedTwice, WronglyExcluded, Joined]);
+    if is_large() {
+        holds("three and a joiner, an error", joined(&[0; 3], ERROR), &[DecidedTwice, Joined]);
+        let much = Spent { leaves: 1, ..CRASH_AND_ERROR };
+        holds("two and a joiner, all of it", joined(&[0, 0], much), &[Joined, Left, Unwedged]);
+        holds(
+            "three, a leave and an error",
+            group(&[0; 3], Spent { suspicions: 1, ..leave }),
+            &[Left, Unwedged],
+        );
+        let four = group(&[0; 4], Spent { crashes: 1, ..leave });
+        let four = Bounds { attempts: 0, views: 2, mortals: vec![0], leavers: vec![3], ..four };
+        holds("four, the last leaves and the first crashes", four, &[Recovered, Left]);
+    }
+}
+
+/// Each mutation of agreement that breaks a law does so in some interleaving. The others keep changes from coming to an end, or need a
+/// sync cast: the seeded runs of `tests/agreement` catch them.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_is_caught() {
+    use sistrum_transport::mutation::Mutation::{self, *};
+    let breaks = |mutation: Mutation, law: Law, bounds: Bounds| {
+        let (broken, _) = explore(&format!("{mutation:?}"), Group::new(bounds).broken_by(mutation));
+        assert!(broken.contains(&law), "{mutation:?} breaks {broken:?}, not {law:?}");
     };
-    let bounds = Bounds {
-        joiners: var("J", 0) as usize,
-        attempts: var("A", 1),
-        views: var("V", 3),
-        is_slow: var("SLOW", 0) == 1,
-        ..bounds(&blocks, most)
-    };
-    println!("{:?}", explore("probe", Group::new(bounds)));
+    let errors = Spent { suspicions: 2, ..ERROR };
+    let join = Bounds { joiners: 1, ..group(&[0, 0], NOTHING) };
+    breaks(WrongRanksAfterJoin, Law::Ages, join);
+    breaks(HalfIsPrimaryOnBothSides, Law::Quorum, group(&[0, 0], errors));
+    breaks(InstallBeforeQuorum, Law::Quorum, group(&[0, 0, 0], ERROR));
+    breaks(AckWithoutBlocks, Law::CutHeld, group(&[1, 0, 0], ERROR));
+    breaks(CutIsMinimum, Law::Excluded, group(&[1, 0, 0], ERROR));
+    breaks(CutOfCoordinatorOnly, Law::Excluded, group(&[0, 1, 0], ERROR));
+    breaks(ReportUnackedAsAcked, Law::Word, group(&[1, 0, 0], CRASH_AND_ERROR));
+    breaks(ForgetAcked, Law::OneValue, group(&[0, 0, 0], CRASH_AND_ERROR));
+    breaks(AcceptLowerBallot, Law::OneValue, group(&[0, 0, 0], CRASH_AND_ERROR));
 }

@@ -4,7 +4,7 @@
 use crate::laws::{self, Law, ballot_of, grows, has_cause, is_quorum};
 use crate::process::{End, Input, Process, endpoint, index_of, introduction};
 use crate::table::{Id, Table};
-use sistrum_membership::agreement::{Destination, Message, Op, Roster, Value};
+use sistrum_membership::agreement::{Ballot, Destination, Message, Op, Roster, Value};
 use sistrum_ordering::{Rank, ViewNumber};
 #[cfg(feature = "mutants")]
 use sistrum_transport::mutation::{Mutation, set};
@@ -19,10 +19,11 @@ pub(crate) struct Bounds {
     /// Processes that ask to be let in.
     pub(crate) joiners: usize,
     pub(crate) most: Spent,
-    /// Who may be suspected although it lives, by whom; anybody by anybody when this is empty.
+    /// Who may suspect whom although it lives; anybody when this is empty.
     pub(crate) suspicions: Vec<(usize, usize)>,
-    /// Who may crash; anybody when this is empty.
+    /// Who may crash, and who may leave; anybody when these are empty.
     pub(crate) mortals: Vec<usize>,
+    pub(crate) leavers: Vec<usize>,
     /// The highest attempt and the last view that are looked at.
     pub(crate) attempts: u32,
     pub(crate) views: u32,
@@ -94,6 +95,7 @@ struct Step {
     letters: Vec<Id>,
     decided: Vec<Decision>,
     entered: Vec<(Roster, Option<Id>)>,
+    excluded: Option<ViewNumber>,
     broken: Vec<Law>,
 }
 
@@ -206,6 +208,7 @@ impl Group {
                 .into_iter()
                 .map(|(roster, value)| (roster, value.map(|value| self.values.id(value))))
                 .collect(),
+            excluded: done.excluded,
             broken: done.broken,
         })
     }
@@ -228,6 +231,10 @@ impl Group {
         }
         for (roster, value) in &step.entered {
             self.judge_view(&mut state, roster, *value);
+        }
+        let is_in = |roster: Roster| roster.members.contains(&introduction(at));
+        if step.excluded.and_then(|number| self.roster(&state, number)).is_some_and(is_in) {
+            state.broken.insert(Law::Excluded);
         }
         let new = state.letters.iter().copied().filter(is_new).collect();
         self.saturate(&mut state, at, new);
@@ -286,11 +293,18 @@ impl Group {
         let value = self.values.get(id);
         self.note_value(state, next, id);
         let Some(before) = self.roster(state, ViewNumber(next.0 - 1)) else { return };
-        let is_acked = before.ranks().map(|rank| {
-            let process = index_of(before.members[rank.0 as usize].member.endpoint);
-            if process == at { holds } else { self.has_acked(state, process, next, &value) }
-        });
-        if !is_quorum(&is_acked.collect::<Vec<_>>()) {
+        let is_acked = |ballot: Ballot| {
+            let has_acked = |rank: Rank| {
+                let process = index_of(before.members[rank.0 as usize].member.endpoint);
+                if process == at {
+                    holds
+                } else {
+                    self.has_said(state, process, &Message::Ack { next, ballot })
+                }
+            };
+            is_quorum(&before.ranks().map(has_acked).collect::<Vec<_>>())
+        };
+        if !self.ballots(state, at, next, &value).into_iter().any(is_acked) {
             state.broken.insert(Law::Quorum);
         }
         let was_in = |roster: Roster| value.joined.iter().any(|new| roster.members.contains(new));
@@ -302,19 +316,19 @@ impl Group {
         }
     }
 
-    fn has_acked(&self, state: &State, process: usize, next: ViewNumber, value: &Value) -> bool {
-        let is_of_value = |ballot| {
-            self.letters_of(state).any(|letter| match &letter.message {
-                Message::Propose { next: number, proposal } => {
-                    *number == next && proposal.ballot == ballot && proposal.value == *value
-                }
-                _ => false,
-            })
+    /// The ballots in which a process has proposed this.
+    pub(crate) fn ballots(&self, state: &State, at: usize, view: ViewNumber, value: &Value) -> Vec<Ballot> {
+        let of = |letter: Arc<Letter>| match &letter.message {
+            Message::Propose { next, proposal } if *next == view && proposal.value == *value => {
+                Some(proposal.ballot)
+            }
+            _ => None,
         };
-        self.letters_of(state).filter(|letter| letter.from == process).any(|letter| match letter.message {
-            Message::Ack { next: number, ballot } => number == next && is_of_value(ballot),
-            _ => false,
-        })
+        self.letters_of(state).filter(|letter| letter.from == at).filter_map(of).collect()
+    }
+
+    fn has_said(&self, state: &State, at: usize, message: &Message) -> bool {
+        self.letters_of(state).any(|letter| letter.from == at && letter.message == *message)
     }
 
     fn note_value(&self, state: &mut State, number: ViewNumber, id: Id) {
@@ -375,14 +389,14 @@ impl Group {
         if state.spent.timeouts < most.timeouts && agreement.poll_timeout().is_some() {
             actions.push(Action::Timeout(at));
         }
-        if state.spent.leaves < most.leaves && is_first {
+        let may = |some: &[usize]| some.is_empty() || some.contains(&at);
+        if state.spent.leaves < most.leaves && is_first && may(&self.bounds.leavers) {
             actions.push(Action::Leave(at));
         }
         if !process.is_told() {
             actions.push(Action::Tell(at));
         }
-        let may_die = self.bounds.mortals.is_empty() || self.bounds.mortals.contains(&at);
-        if state.spent.crashes < most.crashes && may_die {
+        if state.spent.crashes < most.crashes && may(&self.bounds.mortals) {
             actions.push(Action::Crash(at));
         }
     }

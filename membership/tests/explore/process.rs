@@ -71,7 +71,8 @@ impl Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Crashed,
-    Excluded,
+    /// From this view.
+    Excluded(ViewNumber),
     Left,
 }
 
@@ -117,6 +118,8 @@ pub(crate) struct Done {
     pub(crate) decided: Vec<(ViewNumber, Value, bool)>,
     /// Views that it has come to, with what led to them where it knows that.
     pub(crate) entered: Vec<(Roster, Option<Value>)>,
+    /// From this view it is excluded, as it has learnt.
+    pub(crate) excluded: Option<ViewNumber>,
     pub(crate) broken: Vec<Law>,
 }
 
@@ -256,7 +259,10 @@ impl Process {
                 Outcome::Install(installed) => self.install(installed, done),
                 Outcome::Wedged { .. } => self.is_wedged = true,
                 Outcome::Resumed => self.is_wedged = false,
-                Outcome::Excluded { .. } => self.end = Some(End::Excluded),
+                Outcome::Excluded { number } => {
+                    self.end = Some(End::Excluded(number));
+                    done.excluded = Some(number);
+                }
                 Outcome::Left { .. } => self.end = Some(End::Left),
             }
         }
