@@ -43,7 +43,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
         Some(_) => Ok(()),
         None => report.step("mutants of agreement, of readers and of the end of views", |_| {
             let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
-            let tests = ["--test", "agreement", "--test", "readers", "--test", "flush"];
+            let tests = ["--test", "agreement", "--test", "explore", "--test", "readers", "--test", "flush"];
             step::run(step::cargo().args(package).args(tests).args(["every_mutation", "--", "--nocapture"]))
         }),
     }
