@@ -85,7 +85,7 @@ pub(crate) enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Event {
     Letter(Id),
-    Other(Input),
+    Other(Box<Input>),
 }
 
 /// What a process becomes, and what it does then.
@@ -98,6 +98,8 @@ struct Step {
     excluded: Option<ViewNumber>,
     broken: Vec<Law>,
 }
+
+type Steps = HashMap<(Id, Event), Option<Arc<Step>>>;
 
 /// The view, its value, and whether whoever decided it holds all up to the cut.
 type Decision = (ViewNumber, Id, bool);
@@ -113,7 +115,7 @@ pub(crate) struct Group {
     letters: Table<Letter>,
     values: Table<Value>,
     /// What follows from what, as far as it was computed. None lies beyond the bounds.
-    steps: RwLock<HashMap<(Id, Event), Option<Arc<Step>>>>,
+    steps: RwLock<Steps>,
 }
 
 impl Group {
@@ -178,7 +180,7 @@ impl Group {
                 let letter = self.letters.get(*letter);
                 Input::Message(letter.from, letter.message.clone())
             }
-            Event::Other(input) => input.clone(),
+            Event::Other(input) => Input::clone(input),
         };
         #[cfg(feature = "mutants")]
         set(self.mutation);
@@ -491,7 +493,7 @@ impl stateright::Model for Group {
                 Input::Crash
             }
         };
-        let step = self.step(last.processes[at], Event::Other(input))?;
+        let step = self.step(last.processes[at], Event::Other(Box::new(input)))?;
         // What a step does is judged by what had happened when it was taken.
         self.apply(&State { spent, ..last.clone() }, at, &step)
     }
