@@ -373,6 +373,9 @@ impl Agreement {
             Op::Leave(member) => roster.rank_of_member(*member).is_some(),
             Op::Sync(sync) => !value.syncs.contains(sync) || mutated!(SyncTwice),
         });
+        // Joiners for whom there is no place any more ask again.
+        let mut joins = 0..roster.room();
+        self.pending.retain(|op| !matches!(op, Op::Join(_)) || joins.next().is_some());
     }
 
     /// Whether `value` can be one of this view at all.
