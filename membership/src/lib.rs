@@ -8,6 +8,7 @@ mod flush;
 mod group;
 mod handshake;
 mod pairs;
+mod post;
 mod running;
 pub mod step;
 

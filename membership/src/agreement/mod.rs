@@ -20,14 +20,18 @@
 //! **The driver gives it every message, suspicion and timeout, tells it of [`progress`](Agreement::progress) while
 //! [it is changing](Agreement::is_changing), and then drains `poll_send` and `poll_outcome`.**
 
+mod codec;
 mod coordinator;
 mod help;
 mod message;
 mod participant;
 mod value;
 
+pub use codec::MAX_MESSAGE_LEN;
 pub use message::{Destination, Message};
-pub use value::{Ballot, Introduction, Op, Proposal, Reason, Roster, SyncCast, Value};
+pub use value::{
+    Ballot, Introduction, MAX_MEMBERS, MAX_SYNC_BYTES, Op, Proposal, Reason, Roster, SyncCast, Value,
+};
 
 use crate::step::{Step, reached};
 use coordinator::Lead;
@@ -486,16 +490,30 @@ impl Agreement {
             }
             (known, op) => known == op,
         });
-        let is_full = self.pending.len() >= MAX_PENDING;
-        if is_known || is_full {
+        if is_known {
             return false;
         }
         if let Op::Join(new) = &op {
             let endpoint = new.member.endpoint;
             self.pending.retain(|known| !matches!(known, Op::Join(old) if old.member.endpoint == endpoint));
         }
+        if !self.has_room_for(&op) {
+            return false;
+        }
         self.pending.push(op);
         true
+    }
+
+    /// Whether a change can hold it beside what is pending: what does not fit is not noted, and comes again.
+    fn has_room_for(&self, op: &Op) -> bool {
+        let joins = || self.pending.iter().filter(|op| matches!(op, Op::Join(_))).count();
+        let bytes = |op: &Op| if let Op::Sync(cast) = op { cast.bytes.len() } else { 0 };
+        let fits = match op {
+            Op::Join(_) => joins() < self.roster.room(),
+            Op::Leave(_) => true,
+            Op::Sync(_) => self.pending.iter().map(bytes).sum::<usize>() + bytes(op) <= MAX_SYNC_BYTES,
+        };
+        fits && self.pending.len() < MAX_PENDING
     }
 
     /// Begins a change where there is a reason for one, and I am the one to do it.
@@ -531,6 +549,6 @@ impl Agreement {
 }
 
 /// Incarnations that are remembered to be gone: the last ones.
-const MAX_GONE: usize = 1024;
+const MAX_GONE: usize = MAX_MEMBERS;
 /// Requests that wait for a change; more are not noted, and come again.
 const MAX_PENDING: usize = 1024;

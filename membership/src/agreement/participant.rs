@@ -374,6 +374,9 @@ impl Agreement {
             Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
             Op::Sync(sync) => !value.syncs.contains(sync) || mutated!(SyncTwice),
         });
+        // Joiners for whom there is no place any more ask again.
+        let mut joins = 0..self.roster.room();
+        pending.retain(|op| !matches!(op, Op::Join(_)) || joins.next().is_some());
         self.pending = pending;
     }
 

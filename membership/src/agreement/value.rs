@@ -4,6 +4,11 @@ pub use sistrum_ordering::Reason;
 use sistrum_ordering::{Endpoint, Rank, Seq, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 
+/// Members of a view at most.
+pub const MAX_MEMBERS: usize = 1024;
+/// Bytes at most of the sync casts that wait for one change, together.
+pub const MAX_SYNC_BYTES: usize = 64 * 1024;
+
 /// A try to decide one change of view: a higher one wins.
 ///
 /// Its coordinator is part of it, so that two never have the same. In the first attempt that makes the most junior coordinator
@@ -117,6 +122,12 @@ impl Roster {
             members.rotate_right(usize::from(value.removed.is_empty()));
         }
         Self { number: ViewNumber(self.number.0 + 1), members }
+    }
+
+    /// How many may join, those who leave not counted.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        MAX_MEMBERS.saturating_sub(self.members.len())
     }
 
     /// Whether `ranks` may decide for this view: more than half, or half of it with the oldest.

@@ -140,7 +140,7 @@ impl<O: ReaderOrder> Reader<O> {
         pool: &mut RxPool,
     ) {
         let is_from_member = header.group == self.config.group
-            && header.kind != Kind::Setup
+            && matches!(header.kind, Kind::Data | Kind::Control)
             && (header.rank.0 as usize) < MAX_SENDERS
             && self.enter(now, header, pool);
         if !is_from_member {
@@ -205,7 +205,8 @@ impl<O: ReaderOrder> Reader<O> {
                         source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
                     }
                 }
-                Control::Status(_) | Control::Fetch(_) | Control::Setup(_) | Control::Order { .. } => {}
+                Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
+                Control::Chunk(_) | Control::Order { .. } => {}
             }
         }
     }

@@ -270,7 +270,7 @@ impl<L: Layer> Session<L> {
         }
         match header.kind {
             Kind::Data => self.handle_data(now, header, block, pool),
-            Kind::Control | Kind::Setup => pool.release(block),
+            Kind::Control | Kind::Setup | Kind::Agreement => pool.release(block),
         }
     }
 
@@ -336,8 +336,8 @@ impl<L: Layer> Session<L> {
                 Ok(Some(Control::Goodbye(goodbye))) => {
                     self.departures.note(header.rank, goodbye, &mut self.sender)
                 }
-                // The handshake is over; and the layer reads its frames in the order of the stream.
-                Ok(Some(Control::Setup(_) | Control::Order { .. })) => {}
+                // The handshake is over, agreement has blocks of its own, and the layer reads its frames in the order of the stream.
+                Ok(Some(Control::Setup(_) | Control::Chunk(_) | Control::Order { .. })) => {}
                 Err(_) => {
                     self.counters.malformed_frames += 1;
                     return;

@@ -9,6 +9,7 @@
 //! goodbye    end u64
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
 //! fetch      as a nak, to one member that holds the blocks
+//! chunk      id u32 | index u16 | count u16 | bytes
 //! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
@@ -27,6 +28,7 @@ const TYPE_NAK: u8 = 3;
 const TYPE_SETUP: u8 = 4;
 const TYPE_GOODBYE: u8 = 5;
 const TYPE_FETCH: u8 = 6;
+const TYPE_CHUNK: u8 = 7;
 /// The first and the last type that ordering layers share out among themselves.
 const TYPE_ORDER: u8 = 0x40;
 const TYPE_ORDER_LAST: u8 = 0x4f;
@@ -45,6 +47,9 @@ const NAK_HEAD: usize = 3;
 const NAK_RANGE_LEN: usize = 12;
 const SETUP_LEN: usize = 41;
 const GOODBYE_LEN: usize = 8;
+const CHUNK_HEAD: usize = 8;
+/// Bytes in front of what a chunk holds.
+pub const CHUNK_OVERHEAD: usize = HEAD + CHUNK_HEAD;
 const SETUP_COMPLETE: u8 = 1;
 const SETUP_COALESCES: u8 = 2;
 const SETUP_ROTATING: u8 = 4;
@@ -138,6 +143,19 @@ pub struct Goodbye {
     pub end: Seq,
 }
 
+/// A piece of a message of agreement. All its pieces but the last are of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk<'a> {
+    /// The checksum of the whole message: what is said again completes what was lost of it.
+    pub id: u32,
+    /// Which piece, from 0.
+    pub index: u16,
+    /// Pieces of the message; more than `index`.
+    pub count: u16,
+    /// Never empty.
+    pub bytes: &'a [u8],
+}
+
 /// Any control frame, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control<'a> {
@@ -153,6 +171,8 @@ pub enum Control<'a> {
     Setup(Setup),
     /// See [`Goodbye`].
     Goodbye(Goodbye),
+    /// See [`Chunk`].
+    Chunk(Chunk<'a>),
     /// A frame of an ordering layer. It counts in the order of its block's stream, and only there.
     Order {
         /// Which of its frames, 0 to 15.
@@ -238,6 +258,10 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
                     rotating: body[40] & SETUP_ROTATING != 0,
                 },
             }))
+        }
+        TYPE_CHUNK if body.len() > CHUNK_HEAD && u16_at(body, 4) < u16_at(body, 6) => {
+            let (id, index, count) = (u32_at(body, 0), u16_at(body, 4), u16_at(body, 6));
+            Ok(Control::Chunk(Chunk { id, index, count, bytes: &body[CHUNK_HEAD..] }))
         }
         TYPE_ORDER..=TYPE_ORDER_LAST => Ok(Control::Order { kind: kind - TYPE_ORDER, body }),
         _ => Err(Malformed::Frame),
@@ -351,6 +375,17 @@ impl<'a> ControlWriter<'a> {
         true
     }
 
+    /// Writes a chunk; `false` when it does not fit.
+    pub fn chunk(&mut self, chunk: &Chunk<'_>) -> bool {
+        debug_assert!(chunk.index < chunk.count && !chunk.bytes.is_empty());
+        let Some(body) = self.begin(TYPE_CHUNK, CHUNK_HEAD + chunk.bytes.len()) else { return false };
+        body[..4].copy_from_slice(&chunk.id.to_le_bytes());
+        body[4..6].copy_from_slice(&chunk.index.to_le_bytes());
+        body[6..8].copy_from_slice(&chunk.count.to_le_bytes());
+        body[CHUNK_HEAD..].copy_from_slice(chunk.bytes);
+        true
+    }
+
     /// Writes a frame of an ordering layer, `kind` 0 to 15: `body` fills what is left and returns how much of it counts.
     /// Nothing is written when that is nothing.
     pub fn order(&mut self, kind: u8, body: impl FnOnce(&mut [u8]) -> usize) {
@@ -404,6 +439,9 @@ mod tests {
         let mut writer = ControlWriter::new(&mut out);
         assert_eq!(writer.nak(Rank(7), 2, [(Seq(9), 4)].into_iter()), 1);
         assert_eq!(&out[..18], b"\x03\x0f\0\x07\0\x02\x09\0\0\0\0\0\0\0\x04\0\0\0");
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.chunk(&Chunk { id: 0x0a0b_0c0d, index: 1, count: 0x0203, bytes: b"xyz" }));
+        assert_eq!(&out[..14], b"\x07\x0b\0\x0d\x0c\x0b\x0a\x01\0\x03\x02xyz");
     }
 
     #[test]
@@ -433,6 +471,8 @@ mod tests {
         assert_eq!(writer.fetch(Rank(4), 9, [(Seq(6), 7)].into_iter()), 1);
         assert!(writer.setup(&setup));
         assert!(writer.goodbye(Goodbye { end: Seq(77) }));
+        let chunk = Chunk { id: 5, index: 6, count: 7, bytes: b"eight" };
+        assert!(writer.chunk(&chunk));
         let written = writer.written();
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Ok(Some(Control::Heartbeat(heartbeat))));
@@ -446,6 +486,7 @@ mod tests {
         assert!(fetch.ranges.iter().eq([(Seq(6), 7)]));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Setup(setup))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Goodbye(Goodbye { end: Seq(77) }))));
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Chunk(chunk))));
         assert_eq!(frames.next_frame(), Ok(None));
     }
 
@@ -475,6 +516,19 @@ mod tests {
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Err(Malformed::Frame));
         assert_eq!(frames.next_frame(), Err(Malformed::Frame));
+    }
+
+    #[test]
+    fn a_chunk_is_one_of_its_message_and_not_empty() {
+        let read = |body: &[u8]| {
+            let frame = [&[TYPE_CHUNK, body.len() as u8, 0], body].concat();
+            ControlFrames::new(&frame).next_frame().is_ok()
+        };
+        assert!(read(b"\0\0\0\0\0\0\x01\0x"));
+        assert!(!read(b"\0\0\0\0\0\0\x01\0"), "empty");
+        assert!(!read(b"\0\0\0\0\x01\0\x01\0x"), "the second of one");
+        assert!(!read(b"\0\0\0\0\0\0\0\0x"), "one of none");
+        assert!(!read(b"\0\0\0"), "no head");
     }
 
     #[test]

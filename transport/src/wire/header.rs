@@ -74,6 +74,8 @@ pub enum Kind {
     Control = 2,
     /// The handshake between members that do not share a view yet.
     Setup = 3,
+    /// Chunks of a message of agreement on views: its sender need not be in the view of whoever reads it, nor in any.
+    Agreement = 4,
 }
 
 /// A block's header as a value: [`Header::decode`] only returns it when the block is sound.
@@ -163,6 +165,7 @@ impl Header {
             1 => Kind::Data,
             2 => Kind::Control,
             3 => Kind::Setup,
+            4 => Kind::Agreement,
             _ => return Err(Malformed::Kind),
         };
         if raw.cipher != CIPHER_NONE {
@@ -268,6 +271,19 @@ mod tests {
         assert_eq!(Header::decode(&block), Ok(header));
         assert_eq!(header.data(&block), b"sixteen bytes ok");
         assert_eq!(header.control(&block), b"trailer.");
+    }
+
+    #[test]
+    fn each_kind_is_read_back_and_no_other() {
+        let (header, mut block) = sample();
+        for kind in [Kind::Data, Kind::Control, Kind::Setup, Kind::Agreement] {
+            Header { kind, ..header }.encode(&mut block, true);
+            assert_eq!(Header::decode(&block), Ok(Header { kind, ..header }));
+        }
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=4).contains(kind)) {
+            block[1] = kind;
+            assert_eq!(Header::decode(&block), Err(Malformed::Kind));
+        }
     }
 
     #[test]

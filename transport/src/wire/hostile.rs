@@ -31,7 +31,7 @@ fn walk_control(trailer: &[u8]) -> usize {
             Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
             Control::Status(status) => status.entries.iter().count(),
             Control::Nak(nak) | Control::Fetch(nak) => nak.ranges.iter().count(),
-            Control::Order { body, .. } => body.len().min(1),
+            Control::Order { body, .. } | Control::Chunk(Chunk { bytes: body, .. }) => body.len().min(1),
         };
     }
     seen

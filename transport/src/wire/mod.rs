@@ -13,12 +13,18 @@ mod header;
 mod hostile;
 
 pub use control::{
-    CONTROL_HEAD, Control, ControlFrames, ControlWriter, Goodbye, HEARTBEAT_FRAME_LEN, Heartbeat,
-    MAX_NAK_FRAME_LEN, MAX_NAK_RANGES, MAX_STATUS_ENTRIES, MAX_STATUS_FRAME_LEN, Nak, NakRanges, Setup,
-    SetupFlags, Status, StatusEntries, StatusEntry,
+    CHUNK_OVERHEAD, CONTROL_HEAD, Chunk, Control, ControlFrames, ControlWriter, Goodbye, HEARTBEAT_FRAME_LEN,
+    Heartbeat, MAX_NAK_FRAME_LEN, MAX_NAK_RANGES, MAX_STATUS_ENTRIES, MAX_STATUS_FRAME_LEN, Nak, NakRanges,
+    Setup, SetupFlags, Status, StatusEntries, StatusEntry,
 };
 pub use data::{DataFrame, DataFrames, MAX_FRAME_OVERHEAD, Part, frame_len, write_frame};
 pub use header::{Header, Kind, NO_FIRST, ORDER_FLAGS};
+
+/// The checksum of a message that travels in chunks.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crate::crc::append(0, bytes)
+}
 
 /// Bytes of a block header.
 pub const HEADER_LEN: usize = 32;
