@@ -15,7 +15,7 @@ const MS: u64 = 1_000_000;
 /// A process is suspected that cannot be heard for so long.
 const PATIENCE_NS: u64 = 30 * MS;
 
-/// A process is suspected too that has not come to a view for so long: what it lacks may be lost.
+/// A process is suspected too that fetches for so long what it lacks of the view before: that may be lost.
 const LAGGARD_NS: u64 = 300 * MS;
 
 /// Who has left is there for so long.
@@ -77,6 +77,13 @@ impl Streams for Counters {
     fn trust(&mut self, rank: Rank) {
         self.suspected[rank.0 as usize] = false;
         self.trusted.push(rank);
+    }
+}
+
+impl Counters {
+    fn lacks_wanted(&self) -> bool {
+        let mut wanted = self.wanted.iter().flatten().zip(&self.held);
+        wanted.any(|(wanted, held)| held < wanted)
     }
 }
 
@@ -521,7 +528,8 @@ impl World {
                 .as_ref()
                 .is_some_and(|process| process.me.member == member && !process.is_out)
                 && self.reaches(other, at);
-            let is_behind = self.place(other).is_none_or(|(number, _)| number < roster.number.0);
+            let is_behind = self.place(other).is_some_and(|(number, _)| number < roster.number.0)
+                && self.processes[other].as_ref().is_some_and(|process| process.streams.lacks_wanted());
             let now = self.now;
             let process = self.processes[at].as_mut().expect("it lives");
             if is_heard && other != at {
