@@ -1,10 +1,11 @@
 //! Every interleaving of small groups that agree on views: real [`Agreement`](sistrum_membership::agreement::Agreement) values over a
 //! network that may do anything but lie, with crashes, wrong suspicions, joins and leaves.
 //!
-//! [`process`] is one of them with its streams; [`model`] is all of them with everything they ever said; [`laws`] judges, and says what
-//! must be seen somewhere; [`table`] keeps states small. The bounds here are small enough for a test. Larger ones,
+//! [`process`] is one of them with its streams; [`model`] is all of them with everything they ever said; [`judge`] judges by the
+//! [`laws`], which say too what must be seen somewhere; [`table`] keeps states small. The bounds here are small enough for a test. Larger ones,
 //! some ten minutes: `SISTRUM_EXPLORE=1 cargo test --release -p sistrum-membership --test explore -- --nocapture`.
 
+mod judge;
 mod laws;
 mod model;
 mod process;
