@@ -221,7 +221,11 @@ fn entries_in(trailer: &[u8]) -> usize {
         count += match frame {
             Control::Status(status) => status.entries.iter().map(black_box).count(),
             Control::Nak(nak) | Control::Fetch(nak) => nak.ranges.iter().map(black_box).count(),
-            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) | Control::Order { .. } => 1,
+            Control::Heartbeat(_)
+            | Control::Setup(_)
+            | Control::Goodbye(_)
+            | Control::Chunk(_)
+            | Control::Order { .. } => 1,
         };
     }
     count

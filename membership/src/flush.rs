@@ -34,6 +34,16 @@ impl Flushes {
         (mutated!(FlushAtOnce) || marks.iter().enumerate().all(is_stable)).then_some(*id)
     }
 
+    /// Those of the next view: numbered on.
+    pub(crate) fn succeed(&self) -> Self {
+        Self { asked: self.asked, pending: VecDeque::new() }
+    }
+
+    /// All that are not over are: everybody holds everything of the view.
+    pub(crate) fn end(&mut self) -> impl Iterator<Item = FlushId> + '_ {
+        self.pending.drain(..).map(|(id, _)| id)
+    }
+
     /// The application was told of the first one.
     pub(crate) fn told(&mut self) {
         self.pending.pop_front();

@@ -1,27 +1,27 @@
-//! One group of a static list of members: the handshake first, then one view with its reliable streams.
+//! One group: how its members find each other, then the present view with its reliable streams.
 
-use crate::flush::{FlushId, Flushes};
-use crate::handshake::{Conflict, Handshake};
-use crate::pairs::{self, Incoming, Outgoing};
+use crate::agreement::{Agreement, Introduction};
+use crate::config::{self, GroupConfig};
+use crate::conflicts::Conflicts;
+use crate::event::{Caster, Event};
+use crate::flush::FlushId;
+use crate::handshake::Handshake;
+use crate::pairs;
 use crate::running::Running;
+use crate::views::{Hands, Views};
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, Promise, Rank, Seq, TotalMode, TotalOptions,
-    TotalStack, View, ViewId, ViewMember, ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalMode, TotalStack, View, ViewId,
+    ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
-use sistrum_transport::medium::Channel;
-use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
-use sistrum_transport::reliable::{
-    self, Cause, Entry, Layer, Member, Message, Refused, RunLimits, SessionConfig, SessionCounters, Tuning,
-};
+use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
+use sistrum_transport::reliable::{self, Cause, Layer, Refused, SessionCounters};
 use sistrum_transport::time::Instant;
-use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
+use sistrum_transport::wire::{Header, Kind, Setup, SetupFlags};
 use std::ops::ControlFlow;
 
 /// A view number is never 0: that is what a handshake has.
 const FIRST_VIEW: ViewNumber = ViewNumber(1);
-/// Ranks are 16 bits on the wire; memory per member ends long before.
-const MAX_MEMBERS: usize = 1024;
 
 /// Every order. In debug builds it is checked whether it keeps what it promises.
 #[cfg(debug_assertions)]
@@ -34,165 +34,44 @@ pub type Session = reliable::Session<Orders>;
 /// A member's own stream.
 pub type Sender = reliable::Sender<<Orders as Layer>::Outbound>;
 
-/// What a group is built from.
-#[derive(Debug, Clone)]
-pub struct GroupConfig {
-    /// Its name.
-    pub name: String,
-    /// All members, in the order of their ranks: the same list everywhere.
-    pub members: Vec<Endpoint>,
-    /// Which of them I am, as [`Group::rank_in`] says.
-    pub me: Rank,
-    /// My incarnation.
-    pub boot: BootId,
-    /// What reaches all of them.
-    pub channel: Channel,
-    /// Index of the group among those of its node.
-    pub index: u16,
-    /// Bytes of a block.
-    pub block: usize,
-    /// What the medium carries in one send.
-    pub limits: RunLimits,
-    /// My receive buffer in true-size bytes.
-    pub receive_buffer: usize,
-    /// Whether I take coalesced runs in one buffer.
-    pub coalesces: bool,
-    /// Blocks of the largest window of another member that my receive buffers have room for.
-    pub max_window: usize,
-    /// Blocks of the window of what I send to one other alone.
-    pub pair_window: usize,
-    /// Sizes and times.
-    pub tuning: Tuning,
-    /// How total order is found, and how stamps are told: the same at all members.
-    pub order: TotalOptions,
-    /// The first sequence of my stream.
-    pub start: Seq,
-    /// Seed of the random delays.
-    pub seed: u64,
-}
-
-/// A list that no group can be made of.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ListError {
-    /// I am not in it.
-    #[error("members: {0}, this process itself, is not in the list")]
-    NotListed(Endpoint),
-    /// Somebody is in it twice.
-    #[error("members: {0} stands in the list twice")]
-    Twice(Endpoint),
-    /// It is too long.
-    #[error("members: a list of {0} members is longer than the limit of {MAX_MEMBERS}")]
-    TooLong(usize),
-}
-
-/// What a group hands to the application.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A view was installed: casts are possible from here on.
-    View(&'a View),
-    /// A message.
-    Deliver(Message<'a>),
-    /// A message that was sent to me alone.
-    Direct(Message<'a>),
-    /// A member of the list cannot be in one group with me, for this reason. Said once for each.
-    Conflict(Endpoint, Conflict),
-    /// A member has said goodbye, and all that it cast has been delivered: it gates nobody any more.
-    Left(Rank),
-    /// Every member holds what this flush covers.
-    Flushed(FlushId),
-}
-
-/// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
-#[derive(Debug, Default)]
-pub struct Caster<'a>(pub(crate) Option<(&'a mut Sender, &'a mut Outgoing)>);
-
-impl Caster<'_> {
-    /// The same caster, for a shorter time.
-    pub fn reborrow(&mut self) -> Caster<'_> {
-        Caster(self.0.as_mut().map(|(sender, outgoing)| (&mut **sender, &mut **outgoing)))
-    }
-
-    /// Sends one message to one other member, as [`Group::send`].
-    ///
-    /// # Errors
-    /// Likewise.
-    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
-        let (sender, outgoing) = self.0.as_mut().ok_or(Refused::NoView)?;
-        outgoing.send(sender, to, message)
-    }
-
-    /// The block that casts go into at present; the first one before there is a view.
-    #[must_use]
-    pub fn open(&self) -> Seq {
-        self.0.as_ref().map_or(Seq(0), |(sender, _)| sender.open())
-    }
-
-    /// Casts one message in this order.
-    ///
-    /// # Errors
-    /// As [`Sender::cast_as`](reliable::Sender::cast_as), and [`Refused::NoView`].
-    #[inline]
-    pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.0.cast_as(promise.into(), message)
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Group {
     config: GroupConfig,
     id: GroupId,
-    handshake: Handshake,
+    entry: Way,
     running: Option<Running>,
-    conflicts: Vec<(Endpoint, Conflict)>,
-    conflicts_told: usize,
+    conflicts: Conflicts,
     early: u64,
 }
 
-impl Group {
-    /// My rank in a list of members.
-    ///
-    /// # Errors
-    /// When the list cannot be that of a group that I am in.
-    pub fn rank_in(members: &[Endpoint], local: Endpoint) -> Result<Rank, ListError> {
-        if members.len() > MAX_MEMBERS {
-            return Err(ListError::TooLong(members.len()));
-        }
-        if let Some(at) = (1..members.len()).find(|&at| members[..at].contains(&members[at])) {
-            return Err(ListError::Twice(members[at]));
-        }
-        let me = members.iter().position(|member| *member == local);
-        Ok(Rank(me.ok_or(ListError::NotListed(local))? as u16))
-    }
+/// How its members have found each other, or do.
+#[derive(Debug)]
+enum Way {
+    /// By a list, in one view.
+    List(Box<Handshake>),
+    /// They come and go.
+    Views(Box<Views>),
+}
 
-    /// Starts the handshake with the others of the list.
+impl Group {
+    /// Starts to look for the others.
     #[must_use]
-    pub fn new(config: GroupConfig) -> Self {
+    pub fn new(mut config: GroupConfig) -> Self {
         let id = GroupId::of(&config.name);
-        let setup = Setup {
-            boot: config.boot,
-            seen: BootId(0),
-            start: config.start,
-            receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
-            window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
-            block: config.block as u16,
-            members: config.members.len() as u16,
-            list: list_digest(&config.members),
-            flags: SetupFlags {
-                complete: false,
-                coalesces: config.coalesces,
-                rotating: config.order.mode == TotalMode::Rotating,
-            },
+        let entry = match config.entry.clone() {
+            config::Entry::List { members, me } => {
+                Way::List(Box::new(Handshake::new(id, members, me, setup_of(&config), config.max_window)))
+            }
+            config::Entry::Peers(peers) => {
+                // Silence is only known from the longest time between two signs of life.
+                let tuning = &mut config.tuning;
+                tuning.heartbeat_max_ns = tuning.heartbeat_max_ns.min(peers.detector.heartbeat_ns());
+                tuning.heartbeat_ns = tuning.heartbeat_ns.min(tuning.heartbeat_max_ns);
+                Way::Views(Box::new(Views::new(&config, peers)))
+            }
         };
-        Self {
-            id,
-            handshake: Handshake::new(id, config.members.clone(), config.me, setup, config.max_window),
-            config,
-            running: None,
-            conflicts: Vec::new(),
-            conflicts_told: 0,
-            early: 0,
-        }
+        Self { id, entry, config, running: None, conflicts: Conflicts::default(), early: 0 }
     }
 
     /// Its id, that of its name.
@@ -213,7 +92,8 @@ impl Group {
     /// [`Refused::NoView`] before the first view.
     #[inline]
     pub fn sender(&mut self) -> Result<&mut Sender, Refused> {
-        Ok(self.running.as_mut().ok_or(Refused::NoView)?.session.sender())
+        let running = self.running.as_mut().filter(|running| running.is_open);
+        Ok(running.ok_or(Refused::NoView)?.session.sender())
     }
 
     /// Sends one message to one other member alone, in causal order with the casts: it is handed over behind everything that I have
@@ -222,7 +102,12 @@ impl Group {
     /// # Errors
     /// As a cast, and [`Refused::NoMember`].
     pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
-        let running = self.running.as_mut().ok_or(Refused::NoView)?;
+        let running = self.running.as_mut().filter(|running| running.is_open).ok_or(Refused::NoView)?;
+        // Who a rank is, the application knows from the view that it was told of.
+        let is_changing = matches!(&self.entry, Way::Views(views) if !running.told || views.stops_sends());
+        if is_changing {
+            return Err(Refused::ViewChanging);
+        }
         running.outgoing.send(running.session.sender(), to, message)
     }
 
@@ -275,7 +160,7 @@ impl Group {
         // What is about to be handed to me counts too: a context may name more than it must, never less.
         let mut upto = own.outbound().seen().to_vec();
         // A block that is still open will be sealed as the next one, whatever joins it.
-        upto[self.config.me.0 as usize] = own.cast_up_to();
+        upto[running.view.me().0 as usize] = own.cast_up_to();
         Ok(CausalContext::new(running.view.id(), upto))
     }
 
@@ -286,7 +171,8 @@ impl Group {
     pub fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
         let running = self.running.as_ref().ok_or(ContextError::NoView)?;
         let delivered = running.session.layer().causal().delivered_up_to();
-        context.is_reached(running.view.id(), delivered)
+        // Before the view is told, what was delivered of the one before it may not all have been handed over.
+        Ok(context.is_reached(running.view.id(), delivered)? && running.told)
     }
 
     /// Whether every member holds everything that `context` names, as far as is known here. Of my own context, it is the end of a
@@ -310,18 +196,89 @@ impl Group {
         Ok(running.flushes.ask(context.upto().to_vec()))
     }
 
-    /// Says goodbye once everything that I cast has been delivered by all.
+    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be.
     pub fn leave(&mut self, now: Instant) {
+        if let Way::Views(views) = &mut self.entry {
+            return views.leave();
+        }
         if let Some(running) = &mut self.running {
             running.is_leaving = true;
             running.try_leave(now);
         }
     }
 
-    /// Whether the goodbye has been said; without a view there is nobody to say it to.
+    /// Whether I am gone; without a view there is nobody to say it to.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.running.as_ref().is_none_or(|running| !running.is_leaving && running.session.has_left())
+        match &self.entry {
+            Way::Views(views) => views.has_left(),
+            Way::List(_) => {
+                self.running.as_ref().is_none_or(|running| !running.is_leaving && running.session.has_left())
+            }
+        }
+    }
+
+    /// The application knows that this member of the present view has failed: the others go on without it. Nothing comes of it in a static
+    /// list.
+    pub fn suspect(&mut self, rank: Rank) {
+        if let (Way::Views(views), Some(running)) = (&mut self.entry, &self.running) {
+            views.suspect(running.view.id().number, rank);
+        }
+    }
+
+    /// Casts a message that is ordered against everything else: all who are handed it have been handed exactly the same before it. It costs a
+    /// change of view that changes no member, and is handed over as [`Event::Sync`], to me too.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view and in a static list, [`Refused::TooLarge`], and [`Refused::ViewChanging`] while too many of
+    /// mine are on their way.
+    pub fn cast_sync(&mut self, message: &[u8]) -> Result<(), Refused> {
+        match &mut self.entry {
+            Way::Views(views) if self.running.as_ref().is_some_and(|running| running.is_open) => {
+                views.cast_sync(message)
+            }
+            _ => Err(Refused::NoView),
+        }
+    }
+
+    /// Where the group may be found, from now on: names may have come to mean other addresses.
+    pub fn set_seeds(&mut self, seeds: Vec<Endpoint>) {
+        if let Way::Views(views) = &mut self.entry {
+            views.set_seeds(seeds);
+        }
+    }
+
+    /// The agreement on the next view; none before the first one and in a static list.
+    #[must_use]
+    pub fn agreement(&self) -> Option<&Agreement> {
+        self.views()?.agreement()
+    }
+
+    /// The view before the present one and its streams, while they are needed.
+    #[must_use]
+    pub fn before(&self) -> Option<(&View, &Session)> {
+        let old = self.views()?.old()?;
+        Some((&old.view, &old.session))
+    }
+
+    /// The life of the group that I was in, while I wait to come back to it. As long as I do, no other is begun: where it has ended, leave and
+    /// join again.
+    #[must_use]
+    pub fn life_sought(&self) -> Option<GroupInstance> {
+        self.views()?.life_sought()
+    }
+
+    /// Frames and bytes that agreement has sent so far, a multicast once.
+    #[must_use]
+    pub fn spent_on_views(&self) -> (u64, u64) {
+        self.views().map_or((0, 0), Views::spent)
+    }
+
+    fn views(&self) -> Option<&Views> {
+        match &self.entry {
+            Way::Views(views) => Some(views),
+            Way::List(_) => None,
+        }
     }
 
     /// The member that gates me and was heard least recently, and when.
@@ -351,93 +308,84 @@ impl Group {
         block: RxBlock,
         pool: &mut RxPool,
     ) {
+        let Self { config, id, entry, running, conflicts, early } = self;
+        let handshake = match entry {
+            Way::Views(views) => {
+                let hands = &mut Hands { now, config, id: *id, running, conflicts, early, pool };
+                return views.handle_block(hands, from, header, block);
+            }
+            Way::List(handshake) => handshake,
+        };
         if header.kind == Kind::Setup {
-            self.handle_setup(from, header, pool.bytes(&block));
-            return pool.release(block);
+            let is_complete = match handshake.handle_block(from, header, pool.bytes(&block)) {
+                Ok(is_complete) => is_complete,
+                Err(Some(conflict)) => {
+                    conflicts.note(from, conflict);
+                    false
+                }
+                Err(None) => {
+                    *early += 1;
+                    false
+                }
+            };
+            pool.release(block);
+            if is_complete {
+                self.install();
+            }
+            return;
         }
-        match &mut self.running {
-            Some(running) => running.handle_block(now, (self.id, from), header, block, pool),
+        match running {
+            Some(running) => running.handle_block(now, (*id, from), header, block, pool),
             None => {
-                self.early += 1;
+                *early += 1;
                 pool.release(block);
             }
         }
     }
 
-    fn handle_setup(&mut self, from: Endpoint, header: &Header, block: &[u8]) {
-        let rank = self.handshake.members().iter().position(|member| *member == from);
-        if rank.is_none_or(|rank| rank == self.config.me.0 as usize) {
-            self.early += 1;
-            return;
-        }
-        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
-            return;
-        };
-        // In a list of another order it has another rank: then its list is what is wrong, and what is told.
-        let known = rank == Some(header.rank.0 as usize) || !self.handshake.is_same_list(&setup);
-        if !known {
-            self.early += 1;
-            return;
-        }
-        match self.handshake.on_setup(header, &setup) {
-            Ok(true) => self.install(),
-            Ok(false) => {}
-            Err(conflict) => {
-                // Each kind once for each member: who sends a new number every time fills no memory.
-                let is_known = self.conflicts.iter().any(|(who, known)| {
-                    *who == from && std::mem::discriminant(known) == std::mem::discriminant(&conflict)
-                });
-                if !is_known {
-                    self.conflicts.push((from, conflict));
-                }
-            }
-        }
+    /// Builds the one view of a static list, from what all have said.
+    fn install(&mut self) {
+        let Way::List(handshake) = &self.entry else { return };
+        let id = ViewId { group: self.id, instance: handshake.instance(), number: FIRST_VIEW };
+        let members: Vec<Introduction> = handshake.introductions().collect();
+        let view = View::new(id, members.iter().map(|known| known.member).collect(), handshake.me());
+        self.running = Some(Running::new(&self.config, view, &members, None));
     }
 
-    /// Builds the view and its streams from what all have said.
-    fn install(&mut self) {
-        let config = &self.config;
-        let instance = self.handshake.instance();
-        let setups = (0..config.members.len())
-            .map(|rank| self.handshake.heard(Rank(rank as u16)).expect("all were heard"));
-        let (view_members, members): (Vec<_>, Vec<_>) = config
-            .members
-            .iter()
-            .zip(setups)
-            .map(|(&endpoint, setup)| {
-                (ViewMember { endpoint, boot: setup.boot }, stream_member(endpoint, setup))
-            })
-            .unzip();
-        let id = ViewId { group: self.id, instance, number: FIRST_VIEW };
-        let view = View::new(id, view_members, config.me);
-        let session = SessionConfig {
-            group: self.id,
-            instance,
-            view: FIRST_VIEW,
-            me: view.me(),
-            members,
-            to: Target::Channel(config.channel),
-            index: config.index,
-            lane: 0,
-            block: config.block,
-            limits: config.limits,
-            tuning: config.tuning,
-            seed: config.seed,
+    /// Tells of processes that cannot be in the group.
+    fn tell_conflicts<H>(&mut self, handler: &mut H, events: &mut usize) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        while let Some((endpoint, conflict)) = self.conflicts.next() {
+            // Nothing is cast into a view that the application has not been told of.
+            let told = self.running.as_mut().filter(|running| running.told);
+            let mut caster = told.map_or_else(Caster::default, Running::caster);
+            handler(&mut caster, Event::Conflict(endpoint, conflict))?;
+            self.conflicts.told();
+            *events += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells of what comes before the deliveries of the view.
+    fn tell_view<H>(&mut self, pool: &mut RxPool, handler: &mut H, events: &mut usize) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        if let Way::Views(views) = &mut self.entry {
+            let (told, flow) = views.poll_event(self.running.as_mut(), pool, handler);
+            *events += told;
+            return flow;
+        }
+        let Some(running) = self.running.as_mut().filter(|running| !running.told) else {
+            return ControlFlow::Continue(());
         };
-        let outgoing = Outgoing::new(&session, config.pair_window);
-        let incoming = Incoming::new(&session, config.pair_window);
-        let session = Session::ordered(session, &config.order).expect("the memory of a log is there");
-        let offered = vec![false; view.members().len()];
-        self.running = Some(Running {
-            view,
-            told: false,
-            session,
-            outgoing,
-            incoming,
-            offered,
-            is_leaving: false,
-            flushes: Flushes::default(),
-        });
+        let caster = &mut Caster::new(running.session.sender(), &mut running.outgoing);
+        handler(caster, Event::View(&running.view))?;
+        running.told = true;
+        *events += 1;
+        ControlFlow::Continue(())
     }
 }
 
@@ -456,13 +404,20 @@ impl Protocol for Group {
     }
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
-        match &mut self.running {
-            Some(running) => running.handle_timeout(now, pool),
-            None => self.handshake.on_timeout(now),
-        }
-        // Alone in the list, there is nobody to hear.
-        if self.running.is_none() && self.handshake.is_complete() {
-            self.install();
+        let Self { config, id, entry, running, conflicts, early } = self;
+        match (entry, running) {
+            (Way::Views(views), running) => {
+                let hands = &mut Hands { now, config, id: *id, running, conflicts, early, pool };
+                views.handle_timeout(hands);
+            }
+            (Way::List(_), Some(running)) => running.handle_timeout(now, pool),
+            (Way::List(handshake), None) => {
+                handshake.on_timeout(now);
+                // Alone in the list, there is nobody to hear.
+                if handshake.is_complete() {
+                    self.install();
+                }
+            }
         }
     }
 
@@ -471,26 +426,12 @@ impl Protocol for Group {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        while let Some((endpoint, conflict)) = self.conflicts.get(self.conflicts_told) {
-            // Nothing is cast into a view that the application has not been told of.
-            let told = self.running.as_mut().filter(|running| running.told);
-            let caster = told.map(|running| (running.session.sender(), &mut running.outgoing));
-            if handler(&mut Caster(caster), Event::Conflict(*endpoint, *conflict)).is_break() {
-                return events;
-            }
-            self.conflicts_told += 1;
-            events += 1;
-        }
-        let Some(running) = &mut self.running else { return events };
-        if !running.told {
-            let caster = &mut Caster(Some((running.session.sender(), &mut running.outgoing)));
-            if handler(caster, Event::View(&running.view)).is_break() {
-                return events;
-            }
-            running.told = true;
-            events += 1;
-        }
-        events + running.poll_event(pool, handler)
+        let may_go = self.tell_conflicts(handler, &mut events).is_continue()
+            && self.tell_view(pool, handler, &mut events).is_continue();
+        let Some(running) = self.running.as_mut().filter(|_| may_go) else { return events };
+        let (handed, flow) = running.poll_event(None, pool, handler);
+        events += handed;
+        if flow.is_continue() { events + running.tell_flushed(handler) } else { events }
     }
 
     fn seal(&mut self, now: Instant) {
@@ -501,15 +442,30 @@ impl Protocol for Group {
         }
     }
 
+    fn poll_route(&mut self) -> Option<Route<'_>> {
+        match &mut self.entry {
+            Way::Views(views) => views.poll_route(&self.config),
+            Way::List(_) => None,
+        }
+    }
+
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if let Some((to, slot)) = self.handshake.take() {
-            return Some(Transmit {
-                to,
-                group: self.config.index,
-                view: ViewNumber(0),
-                lane: 0,
-                payload: Payload::Setup { slot },
-            });
+        match &mut self.entry {
+            Way::List(handshake) => {
+                if let Some((to, slot)) = handshake.take() {
+                    let (group, view, payload) =
+                        (self.config.index, ViewNumber(0), Payload::Setup { slot });
+                    return Some(Transmit { to, group, view, lane: 0, payload });
+                }
+            }
+            Way::Views(views) => {
+                if let Some(transmit) = views.poll_transmit(&self.config, now) {
+                    return Some(transmit);
+                }
+                if views.holds_streams() {
+                    return None;
+                }
+            }
         }
         let Running { session, outgoing, incoming, .. } = self.running.as_mut()?;
         // Acknowledgements of what came to me alone, and what goes to one alone: others may wait for either.
@@ -518,26 +474,26 @@ impl Protocol for Group {
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
-        match (transmit.payload, &self.running) {
-            (Payload::Setup { slot }, _) => {
-                let bytes = self.handshake.bytes(slot);
-                (bytes, bytes.len())
-            }
-            (_, Some(running)) => running.transmit_bytes(transmit, pool),
-            (_, None) => (&[], 1),
+        if let Payload::Setup { slot } = transmit.payload {
+            let bytes = match &self.entry {
+                Way::List(handshake) => handshake.bytes(slot),
+                Way::Views(views) => views.bytes(),
+            };
+            return (bytes, bytes.len());
         }
+        let old = self.views().and_then(Views::old);
+        let both = [self.running.as_ref(), old].into_iter().flatten();
+        let mut its = both.into_iter().filter(|running| running.view.id().number == transmit.view);
+        its.next().map_or((&[], 1), |running| running.transmit_bytes(transmit, pool))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match &self.running {
-            // Alone, what I have sent is stable at once.
-            Some(running) if running.told && running.flushed().is_some() => Some(Instant::default()),
-            Some(Running { session, outgoing, incoming, .. }) => {
-                let pairs = [outgoing.poll_timeout(), incoming.poll_timeout()];
-                pairs.into_iter().chain([session.poll_timeout()]).flatten().min()
-            }
-            None => self.handshake.timeout(),
-        }
+        let (own, rests) = match &self.entry {
+            Way::List(handshake) => (self.running.is_none().then(|| handshake.timeout()).flatten(), false),
+            Way::Views(views) => (views.poll_timeout(), views.is_parting()),
+        };
+        let running = self.running.as_ref().filter(|_| !rests);
+        running.and_then(Running::poll_timeout).into_iter().chain(own).min()
     }
 
     fn awaits_control(&self) -> bool {
@@ -547,14 +503,26 @@ impl Protocol for Group {
     }
 }
 
-fn stream_member(endpoint: Endpoint, setup: &Setup) -> Member {
-    Member {
-        endpoint,
-        start: setup.start,
-        entry: Entry::Start,
-        window: setup.window as usize,
-        receive_buffer: setup.receive_buffer as usize,
-        coalesces: setup.flags.coalesces,
+/// What I say of myself to those of my list.
+fn setup_of(config: &GroupConfig) -> Setup {
+    let members = match &config.entry {
+        config::Entry::List { members, .. } => &members[..],
+        config::Entry::Peers(_) => &[],
+    };
+    Setup {
+        boot: config.boot,
+        seen: BootId(0),
+        start: config.start,
+        receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
+        window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
+        block: config.block as u16,
+        members: members.len() as u16,
+        list: list_digest(members),
+        flags: SetupFlags {
+            complete: false,
+            coalesces: config.coalesces,
+            rotating: config.order.mode == TotalMode::Rotating,
+        },
     }
 }
 

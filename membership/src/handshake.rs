@@ -5,12 +5,13 @@
 //! that it has heard this incarnation of mine, installs the view, and from then on only answers those who have not heard
 //! it. An introduction alone proves nothing: it may be what an earlier incarnation sent, late.
 
-use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
+use crate::agreement::Introduction;
+use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::ControlQueue;
 use sistrum_transport::time::Instant;
-use sistrum_transport::wire::{Header, Kind, Setup};
+use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup};
 use std::collections::VecDeque;
 
 /// The first introduction is repeated after this time, and then at doubled distances.
@@ -119,6 +120,28 @@ impl Handshake {
         }
     }
 
+    /// Takes a block that carries an introduction. Returns whether it completed the handshake.
+    ///
+    /// # Errors
+    /// What stands against it, where it is an introduction of a member of my list at all.
+    pub(crate) fn handle_block(
+        &mut self,
+        from: Endpoint,
+        header: &Header,
+        block: &[u8],
+    ) -> Result<bool, Option<Conflict>> {
+        let rank = self.members.iter().position(|member| *member == from).filter(|rank| *rank != self.me.0 as usize);
+        let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
+            return Err(None);
+        };
+        // In a list of another order it has another rank: then its list is what is wrong, and what is told.
+        let is_its = rank == Some(header.rank.0 as usize) || !self.is_same_list(&setup);
+        if rank.is_none() || !is_its {
+            return Err(None);
+        }
+        self.on_setup(header, &setup).map_err(Some)
+    }
+
     /// Takes an introduction. Returns whether it completed the handshake.
     ///
     /// # Errors
@@ -213,8 +236,23 @@ impl Handshake {
         self.heard.get(rank.0 as usize)?.as_ref()
     }
 
-    pub(crate) fn members(&self) -> &[Endpoint] {
-        &self.members
+    /// My rank.
+    pub(crate) fn me(&self) -> Rank {
+        self.me
+    }
+
+    /// What all have said of themselves, by rank, once the handshake is complete.
+    pub(crate) fn introductions(&self) -> impl Iterator<Item = Introduction> + '_ {
+        let heard = self.heard.iter().map(|setup| setup.as_ref().expect("all were heard"));
+        self.members.iter().zip(heard).map(|(&endpoint, setup)| Introduction {
+            member: ViewMember { endpoint, boot: setup.boot },
+            start: setup.start,
+            window: setup.window,
+            receive_buffer: setup.receive_buffer,
+            coalesces: setup.flags.coalesces,
+            block: setup.block.into(),
+            rotating: setup.flags.rotating,
+        })
     }
 
     pub(crate) fn take(&mut self) -> Option<(Target, u16)> {

@@ -1,9 +1,13 @@
-//! Who is in the group. For now the members are a list that all were given; agreement on views comes on top of it.
+//! Who is in the group. Members come and go, and agree on each view; or all were given one list.
 //!
 //! **This crate reads no clock, draws no randomness, starts no thread and does no IO.**
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod config;
+mod conflicts;
+pub mod detector;
+mod event;
 mod flush;
 mod group;
 mod handshake;
@@ -11,7 +15,10 @@ mod pairs;
 mod post;
 mod running;
 pub mod step;
+mod views;
 
+pub use config::{Entry, GroupConfig, ListError, Peers, rank_in};
+pub use event::{Caster, Event};
 pub use flush::FlushId;
-pub use group::{Caster, Event, Group, GroupConfig, ListError, Sender, Session};
+pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;

@@ -1,13 +1,16 @@
 //! What a group has from its view on: the streams of all, those of pairs, and what is handed over of them in which order.
 
+use crate::agreement::Introduction;
+use crate::config::GroupConfig;
+use crate::event::{Caster, Event};
 use crate::flush::{FlushId, Flushes};
-use crate::group::{Caster, Event, Sender, Session};
+use crate::group::{Sender, Session};
 use crate::pairs::{self, Incoming, Outgoing};
 use sistrum_ordering::{Endpoint, GroupId, Rank, View};
-use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
-use sistrum_transport::protocol::{Protocol, Transmit};
-use sistrum_transport::reliable::{self, Message};
+use sistrum_transport::protocol::{Protocol, Target, Transmit};
+use sistrum_transport::reliable::{self, Entry, Member, Message, SessionConfig};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
@@ -17,6 +20,8 @@ use std::ops::ControlFlow;
 pub(crate) struct Running {
     pub(crate) view: View,
     pub(crate) told: bool,
+    /// Whether anything may be cast: not before enough members have come.
+    pub(crate) is_open: bool,
     pub(crate) session: Session,
     pub(crate) outgoing: Outgoing,
     pub(crate) incoming: Incoming,
@@ -28,6 +33,38 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The view, whose members have introduced themselves so; the log takes the `memory` of an earlier one.
+    pub(crate) fn new(
+        config: &GroupConfig,
+        view: View,
+        members: &[Introduction],
+        memory: Option<LogMemory>,
+    ) -> Self {
+        let id = view.id();
+        let session = SessionConfig {
+            group: id.group,
+            instance: id.instance,
+            view: id.number,
+            me: view.me(),
+            members: members.iter().map(stream_member).collect(),
+            to: Target::Channel(config.channel),
+            index: config.index,
+            lane: 0,
+            block: config.block,
+            limits: config.limits,
+            tuning: config.tuning,
+            seed: config.seed ^ (u64::from(id.number.0) - 1) << 32,
+        };
+        let outgoing = Outgoing::new(&session, config.pair_window);
+        let incoming = Incoming::new(&session, config.pair_window);
+        let session =
+            Session::ordered_in(memory, session, &config.order).expect("the memory of a log is there");
+        let offered = vec![false; view.members().len()];
+        let (told, is_open, is_leaving) = (false, true, false);
+        let flushes = Flushes::default();
+        Self { view, told, is_open, session, outgoing, incoming, offered, is_leaving, flushes }
+    }
+
     /// A flush that is over, and that the application has not been told of.
     #[inline]
     pub(crate) fn flushed(&self) -> Option<FlushId> {
@@ -36,6 +73,20 @@ impl Running {
             true => session.stream().stable(),
             false => session.layer().causal().stable_up_to()[rank],
         })
+    }
+
+    /// Casts into it.
+    pub(crate) fn caster(&mut self) -> Caster<'_> {
+        Caster::new(self.session.sender(), &mut self.outgoing)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.told && self.flushed().is_some() {
+            // Alone, what I have sent is stable at once.
+            return Some(Instant::default());
+        }
+        let pairs = [self.outgoing.poll_timeout(), self.incoming.poll_timeout()];
+        pairs.into_iter().chain([self.session.poll_timeout()]).flatten().min()
     }
 
     pub(crate) fn handle_block(
@@ -85,34 +136,37 @@ impl Running {
         pair.map_or((&[], 1), |session| session.transmit_bytes(transmit, pool))
     }
 
-    fn poll_incoming<H>(
-        session: &mut Session,
-        outgoing: &mut Outgoing,
-        incoming: &mut Incoming,
+    /// Hands over what has come to all, and to me alone. Casts of the handler go into this view, or `into` the one behind it, which is
+    /// there already. Tells how many events were taken, and whether the handler refused one.
+    pub(crate) fn poll_event<H>(
+        &mut self,
+        mut into: Option<&mut Sender>,
         pool: &mut RxPool,
         handler: &mut H,
-    ) -> usize
+    ) -> (usize, ControlFlow<()>)
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
-        if !incoming.has_pending() {
-            return 0;
-        }
-        let (sender, layer) = session.split();
-        let delivered = layer.causal().delivered_up_to();
-        incoming.poll_event(delivered, pool, &mut |message: Message<'_>| {
-            handler(&mut Caster(Some((sender, outgoing))), Event::Direct(message))
-        })
+        let mut broke = false;
+        let mut hand = |sender: &mut Sender, outgoing: &mut Outgoing, event: Event<'_>| {
+            let mut caster = match &mut into {
+                Some(next) => Caster::ahead(next),
+                None => Caster::new(sender, outgoing),
+            };
+            let flow = handler(&mut caster, event);
+            broke |= flow.is_break();
+            flow
+        };
+        let events = self.hand_over(pool, &mut hand);
+        (events, if broke { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Hands over what has come to all, and to me alone.
-    pub(crate) fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    fn hand_over<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
     where
-        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+        H: FnMut(&mut Sender, &mut Outgoing, Event<'_>) -> ControlFlow<()>,
     {
         let Self { session, outgoing, incoming, offered, .. } = self;
         let (mut events, mut left) = (0, Vec::new());
-        let mut broke = false;
         for _ in 0..MAX_LOOKS + offered.len() {
             let handed = Self::poll_incoming(session, outgoing, incoming, pool, handler);
             if handed > 0 {
@@ -120,7 +174,6 @@ impl Running {
             }
             events += handed;
             let mut again = false;
-            broke = false;
             events += session.poll_event(pool, &mut |sender: &mut Sender, event: reliable::Event<'_>| {
                 let event = match event {
                     reliable::Event::Left(rank) => {
@@ -138,9 +191,7 @@ impl Running {
                         Event::Deliver(message)
                     }
                 };
-                let flow = handler(&mut Caster(Some((sender, outgoing))), event);
-                broke = flow.is_break();
-                flow
+                handler(sender, outgoing, event)
             });
             if !again {
                 break;
@@ -155,17 +206,37 @@ impl Running {
         incoming.release(pool);
         outgoing.poll(pool);
         outgoing.release(sender);
-        if broke { events } else { events + self.tell_flushed(handler) }
+        events
+    }
+
+    fn poll_incoming<H>(
+        session: &mut Session,
+        outgoing: &mut Outgoing,
+        incoming: &mut Incoming,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> usize
+    where
+        H: FnMut(&mut Sender, &mut Outgoing, Event<'_>) -> ControlFlow<()>,
+    {
+        if !incoming.has_pending() {
+            return 0;
+        }
+        let (sender, layer) = session.split();
+        let delivered = layer.causal().delivered_up_to();
+        incoming.poll_event(delivered, pool, &mut |message: Message<'_>| {
+            handler(sender, outgoing, Event::Direct(message))
+        })
     }
 
     /// Tells of flushes that are over: what came of stability in this cycle counts in it.
-    fn tell_flushed<H>(&mut self, handler: &mut H) -> usize
+    pub(crate) fn tell_flushed<H>(&mut self, handler: &mut H) -> usize
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
         while let Some(flush) = self.flushed() {
-            let caster = &mut Caster(Some((self.session.sender(), &mut self.outgoing)));
+            let caster = &mut Caster::new(self.session.sender(), &mut self.outgoing);
             if handler(caster, Event::Flushed(flush)).is_break() {
                 break;
             }
@@ -173,6 +244,27 @@ impl Running {
             events += 1;
         }
         events
+    }
+
+    /// Gives back all that it holds.
+    pub(crate) fn retire(self, pool: &mut RxPool) -> LogMemory {
+        let Self { session, mut outgoing, mut incoming, .. } = self;
+        for rank in (0..session.config().members.len() as u16).map(Rank) {
+            outgoing.depart(rank, pool);
+            incoming.depart(rank, pool);
+        }
+        session.retire(pool)
+    }
+}
+
+fn stream_member(known: &Introduction) -> Member {
+    Member {
+        endpoint: known.member.endpoint,
+        start: known.start,
+        entry: Entry::Start,
+        window: known.window as usize,
+        receive_buffer: known.receive_buffer as usize,
+        coalesces: known.coalesces,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Groups over a simulated network that loses and reorders: every order that was promised is kept, and nothing stalls.
 
 use fastrand::Rng;
-use sistrum_membership::{Caster, Event, Group, GroupConfig, Session};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Session};
 use sistrum_ordering::{BootId, Order, Promise, Rank, Seq, Stamps, TotalMode, TotalOptions};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
@@ -189,8 +189,8 @@ fn node(plan: &Plan, network: &Network, clock: &ManualClock, me: u16) -> Node {
     let able = medium.capabilities().clone();
     let config = GroupConfig {
         name: "orders".into(),
-        members: (0..plan.members).map(endpoint_of).collect(),
-        me: Rank(me),
+        local: endpoint_of(me),
+        entry: Entry::List { members: (0..plan.members).map(endpoint_of).collect(), me: Rank(me) },
         boot: BootId(u64::from(me) + 1),
         channel,
         index: 0,

@@ -2,7 +2,7 @@
 //! and in each stream's own order it would be.
 
 use fastrand::Rng;
-use sistrum_membership::{Caster, Event, Group, GroupConfig};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig};
 use sistrum_ordering::{BootId, Endpoint, GroupId, Order, Rank, Reading, Seq, TotalOptions};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
@@ -52,8 +52,8 @@ fn member(network: &Network, clock: &ManualClock, me: u16, seed: u64) -> Member 
     let able = medium.capabilities().clone();
     let config = GroupConfig {
         name: "feed".into(),
-        members: (0..MEMBERS as u16).map(endpoint_of).collect(),
-        me: Rank(me),
+        local: endpoint_of(me),
+        entry: Entry::List { members: (0..MEMBERS as u16).map(endpoint_of).collect(), me: Rank(me) },
         boot: BootId(u64::from(me) + 1),
         channel,
         index: 0,

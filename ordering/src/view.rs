@@ -15,7 +15,7 @@ pub struct ViewId {
 }
 
 /// One member: where it is, and which incarnation of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewMember {
     /// Where it sends from.
     pub endpoint: Endpoint,

@@ -6,7 +6,7 @@ use super::faults::{Counts, Fault};
 use super::history::{Ending, History, Kept, Process, Sample, What};
 use super::options::Scenario;
 use super::whim::Whim;
-use sistrum_membership::{Caster, Event, Group, GroupConfig};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig};
 use sistrum_ordering::{BootId, Endpoint, Order, Rank, Seq, truth};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
@@ -257,8 +257,8 @@ fn group_config(scenario: &Scenario, medium: &mut impl Medium, birth: &Birth, se
     let capabilities = medium.capabilities();
     GroupConfig {
         name: "storm".to_owned(),
-        members: (0..scenario.members).map(endpoint_of).collect(),
-        me: Rank(rank),
+        local: endpoint_of(rank),
+        entry: Entry::List { members: (0..scenario.members).map(endpoint_of).collect(), me: Rank(rank) },
         boot: birth.boot,
         channel,
         index: 0,

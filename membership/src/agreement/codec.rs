@@ -123,7 +123,9 @@ macro_rules! structs {
 structs! {
     Ballot { attempt: u32, rank: Rank }
     ViewMember { endpoint: Endpoint, boot: BootId }
-    Introduction { member: ViewMember, start: Seq, window: u32, receive_buffer: u32, coalesces: bool }
+    Introduction {
+        member: ViewMember, start: Seq, window: u32, receive_buffer: u32, coalesces: bool, block: u32, rotating: bool
+    }
     Value { removed: Vec<(Rank, Reason)>, joined: Vec<Introduction>, cut: Vec<Seq>, syncs: Vec<SyncCast> }
     Proposal { ballot: Ballot, value: Value, holders: Vec<Rank> }
     Roster { number: ViewNumber, members: Vec<Introduction> }
@@ -304,7 +306,7 @@ enums!(Message {
     4 => Propose { next, proposal }
     5 => Ack { next, ballot }
     6 => Commit { next, value, holders, then }
-    7 => Welcome { instance, roster, gone }
+    7 => Welcome { instance, roster, gone, formed }
     8 => Excluded { number }
     9 => Behind { number }
     10 => Waiting { next, promised, suspects }
@@ -332,6 +334,8 @@ mod tests {
             window: rng.u32(..),
             receive_buffer: rng.u32(..),
             coalesces: rng.bool(),
+            block: rng.u32(..),
+            rotating: rng.bool(),
         }
     }
 
@@ -387,7 +391,8 @@ mod tests {
             5 => Message::Commit { next, value: value(rng), holders: list(rng, rank), then: None },
             6 => {
                 let roster = Roster { number, members: list(rng, introduction) };
-                Message::Welcome { instance: GroupInstance(rng.u32(..)), roster, gone: list(rng, member) }
+                let (instance, formed) = (GroupInstance(rng.u32(..)), rng.bool());
+                Message::Welcome { instance, roster, gone: list(rng, member), formed }
             }
             7 => Message::Excluded { number },
             8 => Message::Behind { number },

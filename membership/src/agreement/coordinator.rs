@@ -352,7 +352,12 @@ impl Agreement {
             let (instance, roster, gone) =
                 (self.instance, self.roster.after(&value), self.gone_after(&value));
             for joiner in &value.joined {
-                let welcome = Message::Welcome { instance, roster: roster.clone(), gone: gone.clone() };
+                let welcome = Message::Welcome {
+                    instance,
+                    roster: roster.clone(),
+                    gone: gone.clone(),
+                    formed: self.is_formed,
+                };
                 self.send(Destination::One(joiner.member.endpoint), welcome);
             }
         }

@@ -49,6 +49,10 @@ impl Committed {
     pub(super) fn has_laggards(&self) -> bool {
         self.unheard.contains(&true)
     }
+
+    pub(super) fn is_laggard(&self, rank: Rank) -> bool {
+        self.unheard.get(rank.0 as usize) == Some(&true)
+    }
 }
 
 impl Agreement {
@@ -153,7 +157,8 @@ impl Agreement {
     }
 
     fn welcome(&self) -> Message {
-        Message::Welcome { instance: self.instance, roster: self.roster.clone(), gone: self.gone.clone() }
+        let (instance, formed) = (self.instance, self.is_formed);
+        Message::Welcome { instance, roster: self.roster.clone(), gone: self.gone.clone(), formed }
     }
 
     fn tell_last(&mut self, rank: Rank) {

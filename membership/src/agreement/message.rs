@@ -83,6 +83,8 @@ pub enum Message {
         roster: Roster,
         /// Who may not come in again: see [`Agreement::with_gone`](super::Agreement::with_gone).
         gone: Vec<ViewMember>,
+        /// The group has once had as many members as it is not told of without: see [`Agreement::forming`](super::Agreement::forming).
+        formed: bool,
     },
     /// I am in this view, and you are not. To one who asks to be let in: that incarnation was in, and cannot come again.
     Excluded {

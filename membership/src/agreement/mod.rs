@@ -73,11 +73,13 @@ pub struct AgreementTuning {
     pub retry_max_ns: u64,
     /// Who lives and has not answered a coordinator for this time is suspected.
     pub answer_ns: u64,
+    /// So many members are in a view at most, up to [`MAX_MEMBERS`].
+    pub max_members: usize,
 }
 
 impl Default for AgreementTuning {
     fn default() -> Self {
-        Self { retry_ns: 2_000_000, retry_max_ns: 100_000_000, answer_ns: 3_000_000_000 }
+        Self { retry_ns: 2_000_000, retry_max_ns: 100_000_000, answer_ns: 3_000_000_000, max_members: MAX_MEMBERS }
     }
 }
 
@@ -139,6 +141,8 @@ pub struct Agreement {
     /// Attempts up to this one have been seen.
     attempts_seen: Option<u32>,
     is_wedged: bool,
+    /// The group has had as many members as are expected at least.
+    is_formed: bool,
     /// The driver has not taken the view that is to be installed: its streams are still those of the old one.
     is_installing: bool,
     /// I have been told that I am out, or have left: nothing is said any more.
@@ -177,6 +181,7 @@ impl Agreement {
             last: None,
             attempts_seen: None,
             is_wedged: false,
+            is_formed: true,
             is_installing: false,
             is_out: false,
             retry_at: None,
@@ -192,6 +197,23 @@ impl Agreement {
     #[must_use]
     pub fn with_gone(self, gone: Vec<ViewMember>) -> Self {
         Self { gone, ..self }
+    }
+
+    /// Of a group that is only being formed: those who join are told so, until [`form`](Self::form).
+    #[must_use]
+    pub fn forming(self) -> Self {
+        Self { is_formed: false, ..self }
+    }
+
+    /// The group has as many members as are expected at least: for those who join it is there, however many will be left.
+    pub fn form(&mut self) {
+        self.is_formed = true;
+    }
+
+    /// Whether it has had as many.
+    #[must_use]
+    pub fn is_formed(&self) -> bool {
+        self.is_formed
     }
 
     /// The present view.
@@ -228,6 +250,11 @@ impl Agreement {
     #[must_use]
     pub fn has_laggards(&self) -> bool {
         self.last.as_ref().is_some_and(Committed::has_laggards)
+    }
+
+    /// Who may not have installed this view yet.
+    pub fn laggards(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.roster.ranks().filter(|rank| self.last.as_ref().is_some_and(|last| last.is_laggard(*rank)))
     }
 
     /// Takes a message that came from `from`.
@@ -432,8 +459,9 @@ impl Agreement {
         self.roster.members[rank.0 as usize].member.endpoint
     }
 
-    /// The most senior member that I do not suspect.
-    fn coordinator(&self) -> Rank {
+    /// The most senior member that I do not suspect: it leads the next change.
+    #[must_use]
+    pub fn coordinator(&self) -> Rank {
         self.roster.ranks().find(|&rank| !self.is_suspected(rank)).unwrap_or(self.me)
     }
 
@@ -509,7 +537,7 @@ impl Agreement {
         let joins = || self.pending.iter().filter(|op| matches!(op, Op::Join(_))).count();
         let bytes = |op: &Op| if let Op::Sync(cast) = op { cast.bytes.len() } else { 0 };
         let fits = match op {
-            Op::Join(_) => joins() < self.roster.room(),
+            Op::Join(_) => joins() < self.room(),
             Op::Leave(_) => true,
             Op::Sync(_) => self.pending.iter().map(bytes).sum::<usize>() + bytes(op) <= MAX_SYNC_BYTES,
         };
@@ -532,6 +560,11 @@ impl Agreement {
         if has_reason && !others && self.coordinator() == self.me {
             self.begin(now, streams);
         }
+    }
+
+    /// How many may join, those who leave not counted.
+    fn room(&self) -> usize {
+        self.tuning.max_members.min(MAX_MEMBERS).saturating_sub(self.roster.members.len())
     }
 
     fn retry_soon(&mut self, now: Instant) {

@@ -375,7 +375,7 @@ impl Agreement {
             Op::Sync(sync) => !value.syncs.contains(sync) || mutated!(SyncTwice),
         });
         // Joiners for whom there is no place any more ask again.
-        let mut joins = 0..self.roster.room();
+        let mut joins = 0..self.room();
         pending.retain(|op| !matches!(op, Op::Join(_)) || joins.next().is_some());
         self.pending = pending;
     }

@@ -35,6 +35,10 @@ pub struct Introduction {
     pub receive_buffer: u32,
     /// Whether it takes coalesced runs in one buffer.
     pub coalesces: bool,
+    /// Bytes of its blocks: the same everywhere.
+    pub block: u32,
+    /// Whether it finds total order by turns, not by a token: likewise.
+    pub rotating: bool,
 }
 
 /// What may be asked of the group.
@@ -124,12 +128,6 @@ impl Roster {
         Self { number: ViewNumber(self.number.0 + 1), members }
     }
 
-    /// How many may join, those who leave not counted.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        MAX_MEMBERS.saturating_sub(self.members.len())
-    }
-
     /// Whether `ranks` may decide for this view: more than half, or half of it with the oldest.
     #[must_use]
     pub fn is_quorum(&self, mut has: impl FnMut(Rank) -> bool) -> bool {
@@ -147,7 +145,7 @@ mod tests {
     fn introduction(at: u8) -> Introduction {
         let member =
             ViewMember { endpoint: Endpoint(([10, 0, 0, at], 7).into()), boot: BootId(u64::from(at)) };
-        Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false }
+        Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
     }
 
     fn roster(count: u8) -> Roster {

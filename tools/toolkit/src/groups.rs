@@ -2,7 +2,8 @@
 
 use crate::joined::Joined;
 use crate::{
-    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View,
+    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View, ViewMember,
+    ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -37,6 +38,15 @@ pub enum Event<'a> {
     Deliver(Message<'a>),
     /// A message that was sent to me alone, borrowed likewise: see [`Node::send`](crate::Node::send).
     Direct(Message<'a>),
+    /// A cast that is ordered against everything else: see [`Node::cast_sync`](crate::Node::cast_sync). Borrowed likewise.
+    Sync(ViewMember, &'a [u8]),
+    /// Only these of the view are heard, and they are too few to go on: casts are refused until [`Resumed`](Self::Resumed).
+    Wedged(&'a [Rank]),
+    /// There are enough again.
+    Resumed,
+    /// The others have gone on without me, to this view. There is no view here until the next one, to which I come as somebody new, unless
+    /// I [stay out](crate::JoinOptions::stay_out).
+    Excluded(ViewNumber),
     /// A member of the list cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
     /// A member is gone, and all that it cast has been delivered: it gates nobody any more.

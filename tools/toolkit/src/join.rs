@@ -1,23 +1,46 @@
 //! What a group is joined with: who is in it, and how a cast reaches them.
 
-use crate::{Endpoint, Error, Result, TotalMode};
+use crate::{DetectorTuning, Endpoint, Error, Family, GroupId, Result, Suspicion, TotalMode};
 use sistrum_transport::medium::FanOut;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 /// Who is in a group, and how a cast reaches them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JoinOptions {
-    /// `None` for a reader, who is in no list.
-    pub(crate) members: Option<Vec<Endpoint>>,
+    pub(crate) who: Who,
     pub(crate) fan_out: Reach,
     pub(crate) sources: Sources,
     pub(crate) total: TotalMode,
-    /// Whether a reader is handed everything in causal order.
-    pub(crate) is_causal: bool,
+}
+
+/// Who is in the group, and as what I join.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Who {
+    /// As one of this list.
+    Members(Vec<Endpoint>),
+    /// As one of those who come and go.
+    Peer(Peer),
+    /// As a reader, who is in no view; handed everything in causal order or not.
+    Reader { is_causal: bool },
+}
+
+/// How peers find each other, and how long they wait for each other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Peer {
+    pub(crate) cluster: String,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) expected: usize,
+    pub(crate) most: usize,
+    pub(crate) detector: DetectorTuning,
+    pub(crate) held_casts: usize,
+    pub(crate) rejoins: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
+    /// By the multicast address that follows from the group's name.
+    Named,
     Multicast(Endpoint),
     Unicast,
 }
@@ -34,18 +57,35 @@ pub(crate) enum Sources {
 }
 
 impl JoinOptions {
+    /// Members come and go, and agree on each [view](crate::View): who fails or leaves is out of the next one, who joins is in it. By
+    /// default they find each other by a multicast address that follows from the group's name; [`seeds`](Self::seeds) name places
+    /// instead. A view is told once [two](Self::expected_members) are in it.
+    #[must_use]
+    pub fn peer() -> Self {
+        let peer = Peer {
+            cluster: String::new(),
+            seeds: Vec::new(),
+            expected: 2,
+            most: 16,
+            detector: DetectorTuning::default(),
+            held_casts: 0,
+            rejoins: true,
+        };
+        Self { fan_out: Reach::Named, ..Self::with(Who::Peer(peer)) }
+    }
+
     /// A static list: each member's rank is its position, and all are given the same list. By default each cast is sent to
     /// every member by unicast.
     #[must_use]
     pub fn members(members: Vec<Endpoint>) -> Self {
-        Self::with(Some(members))
+        Self::with(Who::Members(members))
     }
 
     /// Not in the list: a reader gets what is cast from now on, from each member's next whole message, asks for what it
     /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
     #[must_use]
     pub fn reader() -> Self {
-        Self::with(None)
+        Self::with(Who::Reader { is_causal: false })
     }
 
     /// A reader that is handed no effect before its cause. It enters a member's stream at its next full stamp, one in some sixteen blocks of
@@ -53,17 +93,70 @@ impl JoinOptions {
     /// read. What it waits for in vain it loses aloud. Total casts come in causal order too, not in one order.
     #[must_use]
     pub fn causal_reader() -> Self {
-        Self { is_causal: true, ..Self::with(None) }
+        Self::with(Who::Reader { is_causal: true })
     }
 
-    const fn with(members: Option<Vec<Endpoint>>) -> Self {
-        Self {
-            members,
-            fan_out: Reach::Unicast,
-            sources: Sources::All,
-            total: TotalMode::Token,
-            is_causal: false,
+    const fn with(who: Who) -> Self {
+        Self { who, fan_out: Reach::Unicast, sources: Sources::All, total: TotalMode::Token }
+    }
+
+    fn of_peer(mut self, change: impl FnOnce(&mut Peer)) -> Self {
+        if let Who::Peer(peer) = &mut self.who {
+            change(peer);
         }
+        self
+    }
+
+    /// Where somebody of the group may be found: `host:port`, names or addresses. Names are resolved again as long as there is no view.
+    /// Where there is no group, one of these makes it. Casts go by unicast then, unless [`multicast`](Self::multicast) is said after it.
+    #[must_use]
+    pub fn seeds<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
+        self.fan_out = Reach::Unicast;
+        self.of_peer(|peer| peer.seeds = seeds.into_iter().map(Into::into).collect())
+    }
+
+    /// The first view is told when so many are in it: nobody is alone by accident. A group that once had as many goes on with fewer.
+    #[must_use]
+    pub fn expected_members(self, count: usize) -> Self {
+        self.of_peer(|peer| peer.expected = count)
+    }
+
+    /// So many are in a view at most: windows and buffers are shared out among so many.
+    #[must_use]
+    pub fn max_members(self, count: usize) -> Self {
+        self.of_peer(|peer| peer.most = count)
+    }
+
+    /// Groups of the same name in different clusters have nothing to do with each other.
+    #[must_use]
+    pub fn cluster(self, name: impl Into<String>) -> Self {
+        self.of_peer(|peer| peer.cluster = name.into())
+    }
+
+    /// A member that was not heard for so long is suspected, and the others go on without it.
+    #[must_use]
+    pub fn suspect_after(self, silence: Duration) -> Self {
+        let ns = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        self.of_peer(|peer| peer.detector.suspect_after_ns = ns)
+    }
+
+    /// How silence is judged.
+    #[must_use]
+    pub fn suspicion(self, suspicion: Suspicion) -> Self {
+        self.of_peer(|peer| peer.detector.suspicion = suspicion)
+    }
+
+    /// Holds so many bytes of casts while the view changes, and casts them in the next one; otherwise those are refused as
+    /// [`ViewChanging`](crate::Refused::ViewChanging).
+    #[must_use]
+    pub fn hold_casts(self, bytes: usize) -> Self {
+        self.of_peer(|peer| peer.held_casts = bytes)
+    }
+
+    /// Does not join again by itself when the others go on without me.
+    #[must_use]
+    pub fn stay_out(self) -> Self {
+        self.of_peer(|peer| peer.rejoins = false)
     }
 
     /// One datagram to this multicast address and port reaches all members.
@@ -102,20 +195,38 @@ impl JoinOptions {
         self
     }
 
-    /// How casts from `local` reach the others.
+    /// The name that the group has on the wire.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        match &self.who {
+            Who::Peer(Peer { cluster, .. }) if !cluster.is_empty() => format!("{cluster}/{name}"),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// How casts from `local` in the group of this name reach the others; by unicast, members that come and go are not known yet.
     ///
     /// # Errors
     /// When an address or the sources cannot be.
-    pub(crate) fn fan_out_from(&self, local: Endpoint) -> Result<FanOut> {
+    pub(crate) fn fan_out_from(&self, name: &str, local: Endpoint) -> Result<FanOut> {
         self.check(local)?;
         let sources = self.heard()?;
         Ok(match self.fan_out {
+            Reach::Named => FanOut::Multicast { group: multicast_of(name, local.family()), sources },
             Reach::Multicast(group) => FanOut::Multicast { group, sources },
             Reach::Unicast => {
-                let members = self.members.iter().flatten().map(|member| member.seen_from(local));
+                let members = self.listed().iter().map(|member| member.seen_from(local));
                 FanOut::Unicast(members.filter(|member| *member != local).collect())
             }
         })
+    }
+
+    /// Whether one datagram reaches all.
+    pub(crate) fn is_multicast(&self) -> bool {
+        self.fan_out != Reach::Unicast
+    }
+
+    fn listed(&self) -> &[Endpoint] {
+        if let Who::Members(members) = &self.who { members } else { &[] }
     }
 
     /// The addresses that a multicast is heard from; none for all.
@@ -127,24 +238,29 @@ impl JoinOptions {
         if self.sources != Sources::All && self.fan_out == Reach::Unicast {
             return refuse("there are none without a multicast group");
         }
-        match (&self.sources, &self.members) {
+        match (&self.sources, &self.who) {
             (Sources::All, _) => Ok(Vec::new()),
-            (Sources::Members, Some(members)) => Ok(members.iter().map(|member| member.0.ip()).collect()),
-            (Sources::Members, None) => refuse("a reader knows no list: name them by sources(..)"),
-            (Sources::Named(_), Some(_)) => {
+            (_, Who::Peer(_)) => refuse("who comes is not known: it could not be heard"),
+            (Sources::Members, Who::Members(members)) => {
+                Ok(members.iter().map(|member| member.0.ip()).collect())
+            }
+            (Sources::Members, Who::Reader { .. }) => {
+                refuse("a reader knows no list: name them by sources(..)")
+            }
+            (Sources::Named(_), Who::Members(_)) => {
                 refuse("a member hears its list: ask for that by source_specific()")
             }
-            (Sources::Named(named), None) if named.is_empty() => refuse("nobody would be heard"),
-            (Sources::Named(named), None) => Ok(named.clone()),
+            (Sources::Named(named), Who::Reader { .. }) if named.is_empty() => refuse("nobody would be heard"),
+            (Sources::Named(named), Who::Reader { .. }) => Ok(named.clone()),
         }
     }
 
     /// Whether all addresses are of the family of `local`, and can be sent to from there.
     fn check(&self, local: Endpoint) -> Result<()> {
-        let members = self.members.iter().flatten().map(|&member| ("members", member));
+        let members = self.listed().iter().map(|&member| ("members", member));
         let group = match self.fan_out {
             Reach::Multicast(group) => Some(("multicast", group)),
-            Reach::Unicast => None,
+            Reach::Named | Reach::Unicast => None,
         };
         for (key, endpoint) in members.chain(group) {
             if endpoint.0.ip() != endpoint.0.ip().to_canonical() {
@@ -162,6 +278,23 @@ impl JoinOptions {
         Ok(())
     }
 }
+
+/// The multicast address and port of a group of this name, in a range that routers keep within an organisation (RFC 2365, RFC 4291).
+fn multicast_of(name: &str, family: Family) -> Endpoint {
+    let GroupId(hash) = GroupId::of(name);
+    let [_, _, high, low] = hash.to_be_bytes();
+    let ip: IpAddr = match family {
+        Family::V4 => Ipv4Addr::new(239, 255, high, low).into(),
+        Family::V6 => {
+            Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x5157, (hash >> 16) as u16, hash as u16).into()
+        }
+    };
+    Endpoint(SocketAddr::new(ip, FIRST_PORT + (hash >> 16) as u16 % PORTS))
+}
+
+/// Ports of groups that are found by their names: below those that a system gives out.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -85,6 +85,26 @@ impl Joined {
         }
     }
 
+    pub(crate) fn suspect(&mut self, rank: Rank) {
+        if let Some(group) = self.member_mut() {
+            group.suspect(rank);
+        }
+    }
+
+    pub(crate) fn cast_sync(&mut self, message: &[u8]) -> Result<(), Refused> {
+        self.member_mut().ok_or(Refused::NoView)?.cast_sync(message)
+    }
+
+    pub(crate) fn set_seeds(&mut self, seeds: Vec<Endpoint>) {
+        if let Some(group) = self.member_mut() {
+            group.set_seeds(seeds);
+        }
+    }
+
+    pub(crate) fn spent_on_views(&self) -> (u64, u64) {
+        self.member().map_or((0, 0), membership::Group::spent_on_views)
+    }
+
     pub(crate) fn has_left(&self) -> bool {
         self.member().is_none_or(membership::Group::has_left)
     }
@@ -242,6 +262,10 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::View(view) => Event::View(view),
         membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
         membership::Event::Flushed(flush) => Event::Flushed(flush),
+        membership::Event::Sync(from, bytes) => Event::Sync(from, bytes),
+        membership::Event::Wedged(heard) => Event::Wedged(heard),
+        membership::Event::Resumed => Event::Resumed,
+        membership::Event::Excluded(number) => Event::Excluded(number),
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
     }
 }

@@ -36,6 +36,7 @@ mod groups;
 mod join;
 mod joined;
 mod node;
+mod seeds;
 
 pub use config::{Config, Faults};
 pub use error::{Error, Result};
@@ -43,6 +44,7 @@ pub use groups::{Caster, Event, Group};
 pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
+pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::{Conflict, FlushId, ListError};
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq,

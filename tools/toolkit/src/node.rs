@@ -1,29 +1,35 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
 use crate::groups::Groups;
+use crate::join::{Peer, Who};
 use crate::joined::Joined;
+use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
     Result, Seq, SessionCounters, TotalMode, View,
 };
-use sistrum_membership::GroupConfig;
+use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
+use sistrum_membership::{Entry, GroupConfig, Peers};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// An inline engine: everything happens in [`poll`](Self::poll), on the caller's thread.
 #[derive(Debug)]
 pub struct Node {
     config: Config,
     boot: BootId,
+    seed: u64,
     cycle: Cycle<Any, MonotonicClock>,
     groups: Groups,
     suspect: Suspect,
+    /// The seeds of groups that are named, not numbered.
+    seeds: Vec<Seeds>,
     /// When the medium was last asked what it has lost.
     looked_at: Instant,
 }
@@ -70,12 +76,13 @@ impl Node {
             any = any.with_faults(options, config.faults.seed);
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
-        let boot = BootId(sys::random::seed().map_err(Error::Entropy)?);
         Ok(Self {
-            boot,
+            boot: BootId(boot_time()),
+            seed: sys::random::seed().map_err(Error::Entropy)?,
             cycle,
             groups: Groups::default(),
             suspect: Suspect::default(),
+            seeds: Vec::new(),
             looked_at: Instant::default(),
             config,
         })
@@ -110,23 +117,40 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
-        let fan_out = options.fan_out_from(self.endpoint())?;
-        let joined = match options.members {
-            Some(members) => self.join_as_member(name, members, fan_out, options.total)?,
-            None => self.join_as_reader(name, fan_out, options.is_causal)?,
+        let name = &options.full_name(name);
+        let local = self.endpoint();
+        let fan_out = options.fan_out_from(name, local)?;
+        let is_multicast = options.is_multicast();
+        let (joined, seeds) = match options.who {
+            Who::Members(members) => {
+                let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
+                let (me, count) = (sistrum_membership::rank_in(&members, local)?, members.len());
+                let entry = Entry::List { members, me };
+                (self.join_as_member(name, entry, count, fan_out, options.total)?, Vec::new())
+            }
+            Who::Peer(peer) => {
+                let (most, seeds) = (peer.most, peer.seeds.clone());
+                let entry = Entry::Peers(peers_of(peer, is_multicast, local)?);
+                (self.join_as_member(name, entry, most, fan_out, options.total)?, seeds)
+            }
+            Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
         };
-        Ok(self.groups.add(joined))
+        let group = self.groups.add(joined);
+        if Seeds::has_names(&seeds) {
+            self.seeds.push(Seeds::new(group, seeds, local));
+        }
+        Ok(group)
     }
 
     fn join_as_member(
         &mut self,
         name: &str,
-        members: Vec<Endpoint>,
+        entry: Entry,
+        count: usize,
         fan_out: FanOut,
         mode: TotalMode,
     ) -> Result<Joined> {
-        let (local, count, joined) = (self.endpoint(), members.len(), self.groups.len());
-        let members: Vec<_> = members.into_iter().map(|member| member.seen_from(local)).collect();
+        let joined = self.groups.len();
         let window = self.config.window_for(count, joined)?;
         let max_window = self.config.max_window_for(count, joined)?;
         let copies = if matches!(fan_out, FanOut::Unicast(_)) { count.saturating_sub(1) } else { 1 };
@@ -134,8 +158,8 @@ impl Node {
         let capabilities = self.cycle.medium().capabilities().clone();
         let config = GroupConfig {
             name: name.to_owned(),
-            me: sistrum_membership::Group::rank_in(&members, local)?,
-            members,
+            local: self.endpoint(),
+            entry,
             boot: self.boot,
             channel: self.cycle.medium_mut().open_channel(fan_out)?,
             index: self.groups.next_index(),
@@ -175,7 +199,7 @@ impl Node {
     }
 
     fn seed_of(&self, name: &str) -> u64 {
-        self.boot.0 ^ u64::from(GroupId::of(name).0)
+        self.seed ^ u64::from(GroupId::of(name).0)
     }
 
     /// Casts one message to all members of the group, to be delivered in an [`Order`](crate::Order), or when it is
@@ -248,7 +272,24 @@ impl Node {
         if self.groups.is_unexplained() {
             self.look_for_causes();
         }
+        if !self.seeds.is_empty() {
+            self.look_for_seeds();
+        }
         failure.map_or(Ok(work), Err)
+    }
+
+    /// Who is in no view wants to know where the seeds are by now.
+    #[cold]
+    fn look_for_seeds(&mut self) {
+        let now = self.cycle.now();
+        for seeds in &mut self.seeds {
+            let Some(joined) = self.groups.get_mut(&seeds.group).filter(|joined| joined.view().is_none()) else {
+                continue;
+            };
+            if let Some(found) = seeds.poll(now) {
+                joined.set_seeds(found);
+            }
+        }
     }
 
     /// Blocks are missing: what of the medium's own losses has grown is suspected. Asking it costs system calls: not too often.
@@ -323,8 +364,33 @@ impl Node {
         self.groups.get(group).ok_or(ContextError::NoView)?.is_stable(context)
     }
 
-    /// Says goodbye to the others, once all of them have delivered what I cast: from then on I hold nobody back. Nothing more
-    /// can be cast. Poll on until [`has_left`](Self::has_left).
+    /// Casts a message that is ordered against everything else in the group, whatever its order: all who are handed it, as
+    /// [`Event::Sync`], have been handed exactly the same before it. It costs a change of view in which no member changes, and comes back
+    /// to me too.
+    ///
+    /// # Errors
+    /// [`Refused::NoView`] before the first view and in a static list, [`Refused::TooLarge`], and [`Refused::ViewChanging`] while too many of
+    /// mine are on their way.
+    pub fn cast_sync(&mut self, group: &Group, message: &[u8]) -> Result<(), Refused> {
+        self.groups.get_mut(group).ok_or(Refused::NoView)?.cast_sync(message)
+    }
+
+    /// My own verdict: this member of the present view has failed, and the others shall go on without it. Where I err, it is excluded and
+    /// comes back as somebody new. Nothing comes of it in a static list.
+    pub fn suspect(&mut self, group: &Group, rank: Rank) {
+        if let Some(joined) = self.groups.get_mut(group) {
+            joined.suspect(rank);
+        }
+    }
+
+    /// Frames and bytes that were sent to agree on views so far, a multicast once.
+    #[must_use]
+    pub fn spent_on_views(&self, group: &Group) -> (u64, u64) {
+        self.groups.get(group).map_or((0, 0), Joined::spent_on_views)
+    }
+
+    /// Leaves the group, once all have delivered what I cast or are sure to: from then on I hold nobody back. In a static list, that is a
+    /// goodbye. Nothing more can be cast. Poll on until [`has_left`](Self::has_left).
     pub fn leave(&mut self, group: &Group) {
         let now = self.cycle.now();
         if let Some(joined) = self.groups.get_mut(group) {
@@ -405,6 +471,43 @@ impl Node {
             session,
         }
     }
+}
+
+/// What a group is told of peers.
+fn peers_of(peer: Peer, is_multicast: bool, local: Endpoint) -> Result<Peers> {
+    let refuse = |key, why: String| Err(Error::Config { key, why });
+    if !(1..=MAX_MEMBERS).contains(&peer.most) {
+        return refuse("max_members", format!("{} is not between 1 and {MAX_MEMBERS}", peer.most));
+    }
+    if !(1..=peer.most).contains(&peer.expected) {
+        let why = format!("{} is not between 1 and max_members, {}", peer.expected, peer.most);
+        return refuse("expected_members", why);
+    }
+    if peer.seeds.is_empty() && !is_multicast {
+        return refuse("seeds", "by unicast nobody is found without any".to_owned());
+    }
+    if let Some(seed) = peer.seeds.iter().find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
+        return refuse("seeds", format!("{seed} has no port: write host:port"));
+    }
+    if let Err(why) = peer.detector.check() {
+        return refuse("suspect_after", why.to_string());
+    }
+    let agreement = AgreementTuning { max_members: peer.most, ..AgreementTuning::default() };
+    Ok(Peers {
+        seeds: Seeds::literal(&peer.seeds, local),
+        is_multicast,
+        expected: peer.expected,
+        detector: peer.detector,
+        agreement,
+        held_casts: peer.held_casts,
+        rejoins: peer.rejoins,
+    })
+}
+
+/// Greater for each later process at one place, as long as the clock is not set back.
+fn boot_time() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 /// Gaps that come within this time are put down to the same cause.

@@ -58,6 +58,7 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// Why nothing is cast any more: I say goodbye, or the view is about to change.
     refuses: Option<Refused>,
+    held: flush::Held<O::Class>,
 }
 
 impl<O: Outbound> Sender<O> {
@@ -95,6 +96,7 @@ impl<O: Outbound> Sender<O> {
             senders: 1,
             now: Instant::default(),
             refuses: None,
+            held: Default::default(),
             me: config.me,
             kept: Seq(u64::MAX),
             reserved: O::RESERVED_BLOCKS.min(me.window as u64 / 4),

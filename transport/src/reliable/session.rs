@@ -209,6 +209,19 @@ impl<L: Layer> Session<L> {
         self.sender.gating().map(|rank| (rank, self.heard_at[rank.0 as usize])).min_by_key(|(_, at)| *at)
     }
 
+    /// When a frame of each member's own was heard last, by rank; the beginning of time for who was not heard, and for me.
+    #[must_use]
+    pub fn heard_at(&self) -> &[Instant] {
+        &self.heard_at
+    }
+
+    /// A frame of this member's own came outside of these streams.
+    pub fn heard(&mut self, rank: Rank, now: Instant) {
+        if let Some(at) = self.heard_at.get_mut(rank.0 as usize) {
+            *at = now;
+        }
+    }
+
     /// What this session was built from.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sistrum_membership::{Caster, Event, Group, GroupConfig};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig};
 use sistrum_ordering::{BootId, CausalContext, Endpoint, Order, Rank, Seq, TotalOptions};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
@@ -141,8 +141,8 @@ impl Member {
         let able = medium.capabilities().clone();
         let config = GroupConfig {
             name: "causality".to_owned(),
-            members: list.to_vec(),
-            me: Rank(me),
+            local: list[usize::from(me)],
+            entry: Entry::List { members: list.to_vec(), me: Rank(me) },
             boot: BootId(u64::from(me) + 1),
             channel,
             index: 0,

@@ -17,6 +17,9 @@ impl<O: Outbound> Sender<O> {
     #[inline(never)]
     pub(super) fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
         let carried = self.carried(class)?;
+        if self.refuses == Some(Refused::ViewChanging) {
+            return self.hold(class, message);
+        }
         let frame = frame_len(Part::Whole, message.len());
         if frame > self.log.block_room() - self.out.max_reserve(class) {
             return self.cast_fragments(class, message, carried);

@@ -7,7 +7,49 @@ use crate::mutated;
 use crate::reliable::flow::Refused;
 use crate::reliable::layer::Outbound;
 
+/// Casts that wait for the next view, in their order.
+#[derive(Debug)]
+pub(in crate::reliable) struct Held<C> {
+    casts: Vec<(C, Box<[u8]>)>,
+    /// Bytes of them, and how many there may be.
+    bytes: usize,
+    limit: usize,
+}
+
+impl<C> Default for Held<C> {
+    fn default() -> Self {
+        Self { casts: Vec::new(), bytes: 0, limit: 0 }
+    }
+}
+
 impl<O: Outbound> Sender<O> {
+    /// Casts that come while the view changes are held, up to so many bytes and what a fresh window has room for; 0 refuses them.
+    pub fn hold_casts(&mut self, limit: usize) {
+        // Half of what half a window carries: blocks are not full, and each frame has a head.
+        let room = (self.window / 4) as usize * (self.log.block_room() / 2);
+        self.held.limit = limit.min(room);
+    }
+
+    /// Casts what another sender has held, in the view behind its own.
+    pub fn cast_held(&mut self, other: &mut Self) {
+        for (class, message) in std::mem::take(&mut other.held).casts {
+            let cast = self.cast_as(class, &message);
+            debug_assert!(cast.is_ok(), "a fresh window has room for what is held: {cast:?}");
+        }
+    }
+
+    /// Keeps a cast for the next view.
+    pub(super) fn hold(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
+        let bytes = self.held.bytes + message.len() + size_of::<(O::Class, Box<[u8]>)>();
+        // The next view may leave less room for one: it has other members.
+        if bytes > self.held.limit || message.len() > self.carried(class)? / 2 {
+            return Err(Refused::ViewChanging);
+        }
+        self.held.bytes = bytes;
+        self.held.casts.push((class, message.into()));
+        Ok(())
+    }
+
     /// Nothing is written any more, casts or frames of order. What is open was sealed before.
     pub(in crate::reliable) fn freeze(&mut self) {
         debug_assert!(!self.has_open());

@@ -1,0 +1,80 @@
+//! What a group hands to the application, and what that may cast into meanwhile.
+
+use crate::flush::FlushId;
+use crate::group::Sender;
+use crate::handshake::Conflict;
+use crate::pairs::Outgoing;
+use sistrum_ordering::{Endpoint, Promise, Rank, Seq, View, ViewMember, ViewNumber};
+use sistrum_transport::reliable::{Message, Refused};
+
+/// What a group hands to the application.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A view was installed: casts are possible from here on. Of the view before, everything has been handed over.
+    View(&'a View),
+    /// A message.
+    Deliver(Message<'a>),
+    /// A message that was sent to me alone.
+    Direct(Message<'a>),
+    /// A cast that is ordered against everything: all who are handed it have been handed the same before it.
+    Sync(ViewMember, &'a [u8]),
+    /// A process cannot be in one group with me, for this reason. Said once for each.
+    Conflict(Endpoint, Conflict),
+    /// A member of a static list has said goodbye, and all that it cast has been delivered: it gates nobody any more.
+    Left(Rank),
+    /// Every member holds what this flush covers.
+    Flushed(FlushId),
+    /// Only these of the view are heard, and they are too few to go on: nothing is delivered that is not safe from being undone, and casts
+    /// are refused, until [`Resumed`](Self::Resumed).
+    Wedged(&'a [Rank]),
+    /// There are enough again.
+    Resumed,
+    /// The others have gone on without me, to this view: what I have cast since may be lost. There is no view here until the next one,
+    /// to which I come as somebody new.
+    Excluded(ViewNumber),
+}
+
+/// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
+#[derive(Debug, Default)]
+pub struct Caster<'a>(Option<(&'a mut Sender, Option<&'a mut Outgoing>)>);
+
+impl<'a> Caster<'a> {
+    /// Into the view of `sender`.
+    pub(crate) fn new(sender: &'a mut Sender, outgoing: &'a mut Outgoing) -> Self {
+        Self(Some((sender, Some(outgoing))))
+    }
+
+    /// Into a view that the application was not told of yet: it cannot name a member of it.
+    pub(crate) fn ahead(sender: &'a mut Sender) -> Self {
+        Self(Some((sender, None)))
+    }
+
+    /// The same caster, for a shorter time.
+    pub fn reborrow(&mut self) -> Caster<'_> {
+        Caster(self.0.as_mut().map(|(sender, outgoing)| (&mut **sender, outgoing.as_deref_mut())))
+    }
+
+    /// Sends one message to one other member, as [`Group::send`](crate::Group::send).
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
+        let (sender, outgoing) = self.0.as_mut().ok_or(Refused::NoView)?;
+        outgoing.as_mut().ok_or(Refused::ViewChanging)?.send(sender, to, message)
+    }
+
+    /// The block that casts go into at present; the first one before there is a view.
+    #[must_use]
+    pub fn open(&self) -> Seq {
+        self.0.as_ref().map_or(Seq(0), |(sender, _)| sender.open())
+    }
+
+    /// Casts one message in this order.
+    ///
+    /// # Errors
+    /// As [`Sender::cast_as`](sistrum_transport::reliable::Sender::cast_as), and [`Refused::NoView`].
+    #[inline]
+    pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
+        self.0.as_mut().ok_or(Refused::NoView)?.0.cast_as(promise.into(), message)
+    }
+}

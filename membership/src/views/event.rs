@@ -1,0 +1,102 @@
+//! What the application is told, in which order: the old view to its end, then the next one.
+
+use super::Views;
+use crate::event::{Caster, Event};
+use crate::running::Running;
+use crate::step::{Step, reached};
+use sistrum_ordering::{Rank, ViewNumber};
+use sistrum_transport::log::RxPool;
+use sistrum_transport::mutated;
+use std::ops::ControlFlow;
+
+/// What has become of the group.
+#[derive(Debug, Clone)]
+pub(super) enum Notice {
+    Wedged(Vec<Rank>),
+    Resumed,
+    Excluded(ViewNumber),
+}
+
+impl Views {
+    /// Tells what comes before the deliveries of the present view. Counts the events, and tells whether those may follow.
+    pub(crate) fn poll_event<H>(
+        &mut self,
+        running: Option<&mut Running>,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> (usize, ControlFlow<()>)
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut events = 0;
+        while let Some(notice) = self.notices.front() {
+            let event = match notice {
+                Notice::Wedged(heard) => Event::Wedged(heard),
+                Notice::Resumed => Event::Resumed,
+                Notice::Excluded(number) => Event::Excluded(*number),
+            };
+            if handler(&mut Caster::default(), event).is_break() {
+                return (events, ControlFlow::Break(()));
+            }
+            self.notices.pop_front();
+            events += 1;
+        }
+        let Some(running) = running else { return (events, ControlFlow::Break(())) };
+        if running.told {
+            return (events, ControlFlow::Continue(()));
+        }
+        let flow = self.bring_over(running, pool, handler, &mut events);
+        (events, flow)
+    }
+
+    /// Brings the application from the view before to the present one.
+    fn bring_over<H>(
+        &mut self,
+        running: &mut Running,
+        pool: &mut RxPool,
+        handler: &mut H,
+        events: &mut usize,
+    ) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        if !running.is_open {
+            return ControlFlow::Break(());
+        }
+        if let Some(old) = self.old.as_mut().filter(|_| !self.is_old_drained) {
+            let (handed, flow) = old.poll_event(Some(running.session.sender()), pool, handler);
+            *events += handed;
+            flow?;
+            if !old.session.is_drained() && !mutated!(DeliverOldAfterInstall) {
+                return ControlFlow::Break(());
+            }
+            reached(Step::Drained);
+            self.is_old_drained = true;
+            // All that go on hold all of it.
+            self.flushed.extend(old.flushes.end());
+        }
+        while let Some(flush) = self.flushed.front() {
+            handler(&mut Caster::ahead(running.session.sender()), Event::Flushed(*flush))?;
+            self.flushed.pop_front();
+            *events += 1;
+        }
+        while let Some(sync) = self.syncs.front() {
+            handler(&mut Caster::ahead(running.session.sender()), Event::Sync(sync.by, &sync.bytes))?;
+            self.syncs.pop_front();
+            *events += 1;
+        }
+        let is_same = running.view.came().is_empty() && running.view.gone().is_empty();
+        if !is_same {
+            let caster = &mut Caster::new(running.session.sender(), &mut running.outgoing);
+            handler(caster, Event::View(&running.view))?;
+            *events += 1;
+        }
+        running.told = true;
+        reached(Step::Told);
+        if let Some(seat) = &mut self.seat {
+            seat.is_to_look = true;
+            seat.look_soon();
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,187 @@
+//! How a view begins: the first one, and each that follows another.
+
+use super::event::Notice;
+use super::flow::Closed;
+use super::seat::Seat;
+use super::seeking::Seeking;
+use super::{Hands, Views};
+use crate::agreement::{Agreement, Installed, Introduction, Message, Op, Outcome, Roster};
+use crate::detector::Detector;
+use crate::running::Running;
+use crate::step::{Step, reached};
+use sistrum_ordering::{
+    Change, Endpoint, GroupInstance, Rank, View, ViewId, ViewMember, ViewNumber,
+};
+use sistrum_transport::mutated;
+use sistrum_transport::protocol::Target;
+use sistrum_transport::wire::Header;
+
+impl Views {
+    /// Asks to be let in, and makes the group where there is none.
+    pub(super) fn seek(&mut self, hands: &mut Hands<'_>) {
+        let Some(seeking) = &mut self.seeking else { return };
+        if !seeking.is_due(hands.now) {
+            return;
+        }
+        if let Some(others) = seeking.makes(hands.now, &self.peers) {
+            return self.make(hands, &others);
+        }
+        reached(Step::JoinAsked);
+        let (request, targets) = (seeking.request(), seeking.targets(&self.peers, hands.config.channel));
+        for to in targets {
+            self.say(hands, to, &request);
+        }
+    }
+
+    /// Makes the group: alone at first, then with the others who seek it.
+    fn make(&mut self, hands: &mut Hands<'_>, others: &[Introduction]) {
+        let (number, members) = (ViewNumber(1), vec![self.mine]);
+        let instance = self.mine.member.boot.instance();
+        let is_formed = self.peers.expected <= 1;
+        self.enter(hands, instance, Roster { number, members }, Rank(0), Vec::new(), is_formed);
+        let Some(seat) = &mut self.seat else { return };
+        // All in one change, not the first before the others.
+        for other in others {
+            seat.agreement.request(hands.now, Op::Join(*other), &mut Closed);
+        }
+    }
+
+    pub(super) fn handle_while_seeking(
+        &mut self,
+        hands: &mut Hands<'_>,
+        from: Endpoint,
+        header: &Header,
+        message: Message,
+    ) {
+        let Some(seeking) = &mut self.seeking else { return };
+        match message {
+            Message::Request { number: ViewNumber(0), op: Op::Join(theirs) } => {
+                let has_life = header.instance != GroupInstance::default();
+                if seeking.on_request(hands.now, theirs, has_life) {
+                    let request = seeking.request();
+                    self.say(hands, Target::One(theirs.member.endpoint), &request);
+                }
+            }
+            Message::Welcome { instance, roster, gone, formed } => {
+                seeking.saw_group(hands.now);
+                let mine = seeking.mine.member;
+                let is_sound = roster.members.iter().all(|known| hands.config.conflict_with(known).is_none());
+                if let Some(me) = roster.rank_of_member(mine).filter(|_| is_sound) {
+                    reached(Step::WelcomeReceived);
+                    self.enter(hands, instance, roster, me, gone, formed);
+                }
+            }
+            Message::Excluded { .. } => {
+                seeking.saw_group(hands.now);
+                // I was in the group, and it has gone on: somebody new may come.
+                if from != hands.config.local && !mutated!(ReuseIncarnation) {
+                    // Whoever was here before may have had a clock that was far ahead.
+                    self.mine.member.boot.0 += 1 << self.refusals.min(60);
+                    self.refusals += 1;
+                    let (life, others) = (seeking.life, std::mem::take(&mut seeking.others));
+                    self.seeking = Some(Seeking::new(self.mine, life, others));
+                }
+            }
+            _ => seeking.saw_member(hands.now, from),
+        }
+    }
+
+    /// Takes my place in the first view that I am in.
+    fn enter(
+        &mut self,
+        hands: &mut Hands<'_>,
+        instance: GroupInstance,
+        roster: Roster,
+        me: Rank,
+        gone: Vec<ViewMember>,
+        is_formed: bool,
+    ) {
+        (self.seeking, self.refusals) = (None, 0);
+        let id = ViewId { group: hands.id, instance, number: roster.number };
+        let view = View::new(id, roster.members.iter().map(|known| known.member).collect(), me);
+        let mut running = Running::new(hands.config, view, &roster.members, self.memory.take());
+        running.is_open = is_formed;
+        running.session.sender().hold_casts(self.peers.held_casts);
+        let detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
+        let (tuning, seed) = (self.peers.agreement, hands.config.seed);
+        let agreement = Agreement::new(instance, roster, me, tuning, seed).with_gone(gone);
+        let agreement = if is_formed { agreement } else { agreement.forming() };
+        self.seat = Some(Seat::new(hands.now, agreement, detector, instance));
+        self.begin(hands, running);
+    }
+
+    pub(super) fn take_outcome(&mut self, hands: &mut Hands<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Install(installed) => self.install(hands, installed),
+            Outcome::Wedged { heard } => self.notices.push_back(Notice::Wedged(heard)),
+            Outcome::Resumed => self.notices.push_back(Notice::Resumed),
+            Outcome::Excluded { number } => self.part(hands, Some(number)),
+            Outcome::Left { is_last: true } => self.part(hands, None),
+            Outcome::Left { is_last: false } => {
+                if let Some(seat) = &mut self.seat {
+                    (seat.left_at, seat.asked_at, seat.counts_heard) = (Some(hands.now), hands.now, true);
+                    seat.look_soon();
+                }
+            }
+        }
+    }
+
+    /// Goes on in the next view: its streams are there from now on, and the old view is delivered to its end first.
+    fn install(&mut self, hands: &mut Hands<'_>, installed: Installed) {
+        let Installed { roster, me, value, gone } = installed;
+        let (Some(seat), Some(mut old)) = (&mut self.seat, hands.running.take()) else { return };
+        if let Some(older) = self.old.take() {
+            self.memory = Some(older.retire(hands.pool));
+        }
+        old.session.finish(&value.cut, hands.pool);
+        let came = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
+        let id = ViewId { number: roster.number, ..old.view.id() };
+        let members = roster.members.iter().map(|known| known.member).collect();
+        // Of a view that nobody was told of, nobody comes along.
+        let view = match old.is_open {
+            true => View::changed(id, members, me, Change { came, gone }),
+            false => View::new(id, members, me),
+        };
+        let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
+        next.is_open = old.is_open;
+        next.flushes = old.flushes.succeed();
+        next.is_leaving = old.is_leaving;
+        let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
+        for (rank, known) in roster.ranks().zip(&roster.members) {
+            let was = old.view.members().iter().position(|member| *member == known.member);
+            if let Some(was) = was.map(|was| Rank(was as u16)) {
+                detector.carry(rank, &seat.detector, was);
+            }
+            if seat.agreement.is_suspected(rank) {
+                next.session.suspect(rank);
+                detector.suspect(hands.now, rank);
+            }
+        }
+        seat.detector = detector;
+        (seat.installed_at, seat.stopping_since, seat.is_to_look) = (hands.now, None, true);
+        seat.counts_heard = seat.agreement.has_laggards();
+        seat.look_soon();
+        next.session.sender().hold_casts(self.peers.held_casts);
+        next.session.sender().cast_held(old.session.sender());
+        self.my_syncs.retain(|mine| !value.syncs.contains(mine));
+        self.syncs.extend(value.syncs);
+        (self.old, self.is_old_drained) = (Some(old), false);
+        self.begin(hands, next);
+    }
+
+    /// The streams of a view begin.
+    fn begin(&mut self, hands: &mut Hands<'_>, running: Running) {
+        let others = running.view.members().iter().map(|member| member.endpoint);
+        self.others = others.filter(|other| *other != hands.config.local).collect();
+        self.has_route = !self.peers.is_multicast;
+        let number = running.view.id().number;
+        *hands.running = Some(running);
+        for (from, header, block) in std::mem::take(&mut self.parked) {
+            if header.view == number {
+                self.handle_block(hands, from, &header, block);
+            } else {
+                hands.pool.release(block);
+            }
+        }
+    }
+}

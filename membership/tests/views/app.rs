@@ -1,0 +1,155 @@
+//! The application of one process: it casts, and writes down all that it is handed.
+
+use fastrand::Rng;
+use sistrum_membership::{Caster, Event};
+use sistrum_ordering::{Order, Promise, Rank, View, ViewMember, ViewNumber};
+use sistrum_transport::reliable::Refused;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// A message: its sender's n-th in this order.
+pub(crate) type Name = (ViewMember, u32);
+
+/// What one incarnation was handed in one view.
+#[derive(Debug, Clone)]
+pub(crate) struct Stay {
+    pub(crate) view: View,
+    pub(crate) handed: Vec<Name>,
+    pub(crate) totals: Vec<Name>,
+    /// Between this view and the one before it.
+    pub(crate) syncs: Vec<(ViewMember, Vec<u8>)>,
+    pub(crate) is_over: bool,
+}
+
+/// See the module.
+pub(crate) struct App {
+    pub(crate) stays: Vec<Stay>,
+    pub(crate) casts: Vec<(Option<ViewMember>, Promise)>,
+    pub(crate) numbers: BTreeMap<ViewMember, u32>,
+    pub(crate) wedged: u32,
+    pub(crate) resumed: u32,
+    pub(crate) excluded: Vec<ViewNumber>,
+    pub(crate) conflicts: u32,
+    pub(crate) refused: u64,
+    pub(crate) flushed: u64,
+    pub(crate) directs: Vec<Name>,
+    syncs: Vec<(ViewMember, Vec<u8>)>,
+    pub(crate) me: Option<ViewMember>,
+    longest: usize,
+    refusals: f64,
+    rng: Rng,
+}
+
+impl App {
+    pub(crate) fn new(seed: u64, longest: usize, refusals: f64) -> Self {
+        Self {
+            stays: Vec::new(),
+            casts: Vec::new(),
+            numbers: BTreeMap::new(),
+            wedged: 0,
+            resumed: 0,
+            excluded: Vec::new(),
+            conflicts: 0,
+            refused: 0,
+            flushed: 0,
+            directs: Vec::new(),
+            syncs: Vec::new(),
+            me: None,
+            longest,
+            refusals,
+            rng: Rng::with_seed(seed),
+        }
+    }
+
+    /// The next message, cast by whoever this process is when it is told of it.
+    pub(crate) fn message(&mut self, promise: Promise) -> Vec<u8> {
+        let mut text = vec![promise.order as u8];
+        let me = self.me.expect("it was told of a view");
+        text.extend(me.boot.0.to_le_bytes());
+        text.extend(self.numbers.get(&me).copied().unwrap_or(0).to_le_bytes());
+        text.resize(text.len() + self.rng.usize(..self.longest), 7);
+        text
+    }
+
+    /// It was taken.
+    pub(crate) fn sent(&mut self) {
+        *self.numbers.entry(self.me.expect("a view")).or_default() += 1;
+    }
+
+    pub(crate) fn handle(&mut self, caster: &mut Caster<'_>, event: Event<'_>) -> ControlFlow<()> {
+        if self.rng.f64() < self.refusals {
+            return ControlFlow::Break(());
+        }
+        match event {
+            Event::View(view) => self.enter(view),
+            Event::Deliver(message) => {
+                self.take(message.from(), message.bytes());
+                if self.rng.f64() < 0.02 && self.me.is_some() {
+                    let promise = Promise::from(Order::Total);
+                    let text = self.message(promise);
+                    match caster.cast(promise, &text) {
+                        Ok(()) => self.sent(),
+                        Err(Refused::Full { .. } | Refused::ViewChanging) => self.refused += 1,
+                        Err(refused) => panic!("{refused}"),
+                    }
+                }
+            }
+            Event::Direct(message) => {
+                let (sender, number) = self.name(message.from(), message.bytes());
+                self.directs.push((sender, number));
+            }
+            Event::Sync(from, bytes) => self.syncs.push((from, bytes.to_vec())),
+            Event::Wedged(heard) => {
+                let members = self.stays.last().expect("a view").view.members().len();
+                assert!(!heard.is_empty() && heard.len() <= members, "{heard:?} of {members}");
+                self.wedged += 1;
+            }
+            Event::Resumed => self.resumed += 1,
+            Event::Excluded(number) => {
+                self.excluded.push(number);
+                self.me = None;
+            }
+            Event::Conflict(..) => self.conflicts += 1,
+            Event::Flushed(_) => self.flushed += 1,
+            Event::Left(rank) => panic!("{rank} said goodbye"),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn enter(&mut self, view: &View) {
+        let me = view.members()[view.me().0 as usize];
+        if let Some(before) = self.stays.last_mut() {
+            assert!(before.view.id() != view.id(), "told twice");
+            if self.me == Some(me) {
+                assert!(view.id().number > before.view.id().number, "views only grow");
+                assert_eq!(view.id().instance, before.view.id().instance);
+                before.is_over = true;
+            }
+        }
+        self.me = Some(me);
+        let syncs = std::mem::take(&mut self.syncs);
+        self.stays.push(Stay { view: view.clone(), handed: Vec::new(), totals: Vec::new(), syncs, is_over: false });
+    }
+
+    fn name(&self, from: Rank, bytes: &[u8]) -> Name {
+        let stay = self.stays.last().expect("nothing is delivered before a view");
+        let sender = *stay.view.member(from).expect("a member");
+        let boot = u64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"));
+        assert_eq!(boot, sender.boot.0, "{sender:?} is not the rank {from} of {}", stay.view);
+        (sender, u32::from_le_bytes(bytes[9..13].try_into().expect("four bytes")))
+    }
+
+    fn take(&mut self, from: Rank, bytes: &[u8]) {
+        let (sender, number) = self.name(from, bytes);
+        let stay = self.stays.last_mut().expect("a view");
+        let of_sender = stay.handed.iter().rev().find(|(who, _)| *who == sender);
+        // What is held over a change is cast in the next view.
+        if let Some((_, before)) = of_sender {
+            assert!(number > *before, "{number} of {sender:?} after {before}");
+        }
+        stay.handed.push((sender, number));
+        if bytes[0] == Order::Total as u8 {
+            stay.totals.push((sender, number));
+        }
+    }
+}
