@@ -4,7 +4,7 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use sistrum_ordering::{Rank, ViewNumber};
+use sistrum_ordering::{Change, Rank, View, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
 use std::ops::ControlFlow;
@@ -49,6 +49,32 @@ impl Views {
         (events, flow)
     }
 
+    /// Hands over what is left of the view before. Where it was not told, since enough had come to it for others and not yet for me, it is
+    /// before the first message of it.
+    fn drain<H>(
+        old: &mut Running,
+        untold: &mut Option<Change>,
+        running: &mut Running,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> (usize, ControlFlow<()>)
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let (sender, view) = (Some(running.session.sender()), old.view.clone());
+        let drained = old.poll_event(sender, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
+            if untold.is_some() {
+                handler(caster, Event::View(&view))?;
+            }
+            if let Some(change) = untold.take() {
+                let (id, members, me) = (running.view.id(), running.view.members().to_vec(), running.view.me());
+                running.view = View::changed(id, members, me, change);
+            }
+            handler(caster, event)
+        });
+        drained
+    }
+
     /// Brings the application from the view before to the present one.
     fn bring_over<H>(
         &mut self,
@@ -64,7 +90,7 @@ impl Views {
             return ControlFlow::Break(());
         }
         if let Some(old) = self.old.as_mut().filter(|_| !self.is_old_drained) {
-            let (handed, flow) = old.poll_event(Some(running.session.sender()), pool, handler);
+            let (handed, flow) = Self::drain(old, &mut self.untold, running, pool, handler);
             *events += handed;
             flow?;
             if !old.session.is_drained() && !mutated!(DeliverOldAfterInstall) {

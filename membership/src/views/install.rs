@@ -137,11 +137,13 @@ impl Views {
         let came = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
         let id = ViewId { number: roster.number, ..old.view.id() };
         let members = roster.members.iter().map(|known| known.member).collect();
+        let change = Change { came, gone };
         // Of a view that nobody was told of, nobody comes along.
-        let view = match old.is_open {
-            true => View::changed(id, members, me, Change { came, gone }),
-            false => View::new(id, members, me),
+        let (view, untold) = match old.told {
+            true => (View::changed(id, members, me, change), None),
+            false => (View::new(id, members, me), Some(change)),
         };
+        self.untold = untold;
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
         next.is_open = old.is_open;
         next.flushes = old.flushes.succeed();

@@ -26,7 +26,7 @@ use event::Notice;
 use flow::Flow;
 use seat::Seat;
 use seeking::Seeking;
-use sistrum_ordering::{Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
+use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Target, Transmit};
 use sistrum_transport::reliable::Refused;
@@ -78,6 +78,8 @@ pub(crate) struct Views {
     /// The view before, and what of it is to be handed over behind its messages.
     old: Option<Running>,
     is_old_drained: bool,
+    /// The application was not told of it: what has changed since.
+    untold: Option<Change>,
     flushed: VecDeque<FlushId>,
     syncs: VecDeque<SyncCast>,
     notices: VecDeque<Notice>,
@@ -107,6 +109,7 @@ impl Views {
             post: Post::new(config.local, config.block),
             old: None,
             is_old_drained: false,
+            untold: None,
             flushed: VecDeque::new(),
             syncs: VecDeque::new(),
             notices: VecDeque::new(),

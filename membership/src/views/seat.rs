@@ -101,6 +101,7 @@ impl Views {
         let due = seat.look_at.is_some_and(|at| at <= hands.now);
         seat.is_to_look = false;
         if seat.left_at.is_some() {
+            self.asks.clear();
             return if due { self.linger(hands) };
         }
         while let Some(ask) = self.asks.pop_front() {
@@ -160,15 +161,15 @@ impl Views {
     /// Whoever starts at a seed that is not in the view, knows nothing of the group: it is told.
     fn show_seeds(&mut self, hands: &mut Hands<'_>) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_ref()) else { return };
-        let is_due = seat.show_at.is_some_and(|at| at <= hands.now);
-        let is_mine = seat.agreement.coordinator() == seat.agreement.me() && !self.peers.is_multicast;
-        if !is_due || !is_mine {
+        if seat.show_at.is_none_or(|at| at > hands.now) {
             return;
         }
         let is_in = |seed: &&Endpoint| running.view.rank_of(**seed).is_some();
-        let missing: Vec<Endpoint> = self.peers.seeds.iter().filter(|seed| !is_in(seed)).copied().collect();
-        seat.show_at = (!missing.is_empty()).then(|| hands.now.plus_ns(SHOW_EVERY_NS));
-        for seed in missing {
+        let missing = || self.peers.seeds.iter().filter(|seed| !is_in(seed)).copied();
+        let is_any = !self.peers.is_multicast && missing().next().is_some();
+        seat.show_at = is_any.then(|| hands.now.plus_ns(SHOW_EVERY_NS));
+        let is_mine = is_any && seat.agreement.coordinator() == seat.agreement.me();
+        for seed in missing().filter(|_| is_mine).collect::<Vec<_>>() {
             self.say_mine(hands, seed);
         }
     }

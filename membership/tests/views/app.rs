@@ -80,6 +80,7 @@ impl App {
         if self.rng.f64() < self.refusals {
             return ControlFlow::Break(());
         }
+        if std::env::var("DBGV").is_ok() && !matches!(event, Event::Deliver(_)) { eprintln!("{:?} {event:?}", self.me); }
         match event {
             Event::View(view) => self.enter(view),
             Event::Deliver(message) => {
@@ -132,7 +133,7 @@ impl App {
     }
 
     fn name(&self, from: Rank, bytes: &[u8]) -> Name {
-        let stay = self.stays.last().expect("nothing is delivered before a view");
+        let stay = self.stays.last().unwrap_or_else(|| panic!("nothing is delivered before a view {from} {:?} {:?}", self.syncs, self.excluded));
         let sender = *stay.view.member(from).expect("a member");
         let boot = u64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"));
         assert_eq!(boot, sender.boot.0, "{sender:?} is not the rank {from} of {}", stay.view);

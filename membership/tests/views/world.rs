@@ -102,6 +102,7 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     boots: u64,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) idle: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -110,7 +111,7 @@ impl World {
         clock.advance_ns(1_000 * MS + plan.seed % MS);
         let network = Network::new(plan.seed, clock.clone(), plan.network.clone());
         let rng = Rng::with_seed(plan.seed ^ 0x5eed);
-        Self { clock, network, processes: Vec::new(), rng, boots: 100, counts: BTreeMap::new(), plan }
+        Self { clock, network, processes: Vec::new(), rng, boots: 100, counts: BTreeMap::new(), idle: BTreeMap::new(), plan }
     }
 
     /// Starts a process at this place, as a new incarnation.
@@ -287,7 +288,7 @@ impl World {
             });
             let told = app.stays.last().map(|stay| stay.view.to_string());
             let (view, me) = (group.view().map(|view| (view.id().instance, view.to_string())), app.me);
-            format!("{place} alive {alive} left {} me {me:?} view {view:?} told {told:?} changing, wedged, suspects {agreement:?} {:?}\n", group.has_left(), group.view().map(|view| view.members().to_vec()))
+            format!("{place} alive {alive} left {} sought {:?} me {me:?} view {view:?} told {told:?} changing, wedged, suspects {agreement:?} {:?}\n", group.has_left(), group.life_sought(), group.view().map(|view| view.members().to_vec()))
         };
         self.processes.iter().map(one).collect()
     }
@@ -303,6 +304,14 @@ impl World {
             wakes.into_iter().flatten().min().map(|wake| wake.max(process.asleep_until))
         });
         let next = wakes.min().unwrap_or(end);
+        if work == 0 && next <= now {
+            let late = |p: &&Process| p.alive && p.asleep_until <= now && p.group.poll_timeout().is_some_and(|at| at <= now);
+            if let Some(p) = self.processes.iter().find(late) {
+                let t = |i: Option<Instant>| i.map(|i| i <= now);
+                let key = format!("{:?} {:?} left {:?}", p.group.session().map(|s| t(s.poll_timeout())), p.group.agreement().map(|a| (t(a.poll_timeout()), a.is_changing(), a.is_wedged())), p.group.before().map(|(_, s)| (t(s.poll_timeout()), s.is_drained())));
+                *self.idle.entry(key).or_default() += 1;
+            }
+        }
         let casting = self.processes.iter().any(|process| process.alive && process.casts);
         let most = end.since_ns(now).min(if casting { MS } else { 20 * MS });
         let idle = next.since_ns(now).min(most) + self.rng.u64(..500);
