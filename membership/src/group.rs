@@ -10,8 +10,8 @@ use crate::pairs;
 use crate::running::Running;
 use crate::views::{Hands, Views};
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalMode, TotalStack, View, ViewId,
-    ViewNumber,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalMode, TotalStack, View,
+    ViewId, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
@@ -453,8 +453,7 @@ impl Protocol for Group {
         match &mut self.entry {
             Way::List(handshake) => {
                 if let Some((to, slot)) = handshake.take() {
-                    let (group, view, payload) =
-                        (self.config.index, ViewNumber(0), Payload::Setup { slot });
+                    let (group, view, payload) = (self.config.index, ViewNumber(0), Payload::Setup { slot });
                     return Some(Transmit { to, group, view, lane: 0, payload });
                 }
             }

@@ -130,7 +130,8 @@ impl Handshake {
         header: &Header,
         block: &[u8],
     ) -> Result<bool, Option<Conflict>> {
-        let rank = self.members.iter().position(|member| *member == from).filter(|rank| *rank != self.me.0 as usize);
+        let rank =
+            self.members.iter().position(|member| *member == from).filter(|rank| *rank != self.me.0 as usize);
         let Ok(Some(Control::Setup(setup))) = ControlFrames::new(header.control(block)).next_frame() else {
             return Err(None);
         };

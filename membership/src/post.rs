@@ -179,7 +179,15 @@ mod tests {
     fn welcome(members: u16) -> Message {
         let introduction = |at| {
             let member = ViewMember { endpoint: endpoint(1 + at), boot: BootId(u64::from(at)) };
-            Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
+            Introduction {
+                member,
+                start: Seq(0),
+                window: 8,
+                receive_buffer: 1 << 20,
+                coalesces: false,
+                block: 256,
+                rotating: false,
+            }
         };
         let roster = Roster { number: ViewNumber(3), members: (0..members).map(introduction).collect() };
         Message::Welcome { instance: GroupInstance(7), roster, gone: Vec::new(), formed: true }

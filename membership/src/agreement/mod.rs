@@ -79,7 +79,12 @@ pub struct AgreementTuning {
 
 impl Default for AgreementTuning {
     fn default() -> Self {
-        Self { retry_ns: 2_000_000, retry_max_ns: 100_000_000, answer_ns: 3_000_000_000, max_members: MAX_MEMBERS }
+        Self {
+            retry_ns: 2_000_000,
+            retry_max_ns: 100_000_000,
+            answer_ns: 3_000_000_000,
+            max_members: MAX_MEMBERS,
+        }
     }
 }
 

@@ -145,7 +145,15 @@ mod tests {
     fn introduction(at: u8) -> Introduction {
         let member =
             ViewMember { endpoint: Endpoint(([10, 0, 0, at], 7).into()), boot: BootId(u64::from(at)) };
-        Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
+        Introduction {
+            member,
+            start: Seq(0),
+            window: 8,
+            receive_buffer: 1 << 20,
+            coalesces: false,
+            block: 256,
+            rotating: false,
+        }
     }
 
     fn roster(count: u8) -> Roster {

@@ -206,7 +206,8 @@ impl Outgoing {
     /// Whether everything that I sent has come, where nobody is to be left `out` of it.
     pub(crate) fn is_held(&self, out: impl Fn(Rank) -> bool) -> bool {
         let all = self.streams.iter().enumerate();
-        let mut waited = all.filter(|(at, _)| !out(vector::rank_of(*at))).filter_map(|(_, stream)| stream.as_ref());
+        let mut waited =
+            all.filter(|(at, _)| !out(vector::rank_of(*at))).filter_map(|(_, stream)| stream.as_ref());
         waited.all(|stream| stream.session.stream().stable() >= stream.session.stream().cast_up_to())
     }
 

@@ -67,7 +67,8 @@ impl Views {
                 handler(caster, Event::View(&view))?;
             }
             if let Some(change) = untold.take() {
-                let (id, members, me) = (running.view.id(), running.view.members().to_vec(), running.view.me());
+                let (id, members, me) =
+                    (running.view.id(), running.view.members().to_vec(), running.view.me());
                 running.view = View::changed(id, members, me, change);
             }
             handler(caster, event)

@@ -9,9 +9,7 @@ use crate::agreement::{Agreement, Installed, Introduction, Message, Op, Outcome,
 use crate::detector::Detector;
 use crate::running::Running;
 use crate::step::{Step, reached};
-use sistrum_ordering::{
-    Change, Endpoint, GroupInstance, Rank, View, ViewId, ViewMember, ViewNumber,
-};
+use sistrum_ordering::{Change, Endpoint, GroupInstance, Rank, View, ViewId, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::Target;
 use sistrum_transport::wire::Header;

@@ -307,7 +307,8 @@ impl Views {
             self.part(hands, None);
             return self.handle_while_seeking(hands, from, header, message);
         }
-        let is_mine = hands.running.as_ref().is_some_and(|running| running.view.id().instance == header.instance);
+        let is_mine =
+            hands.running.as_ref().is_some_and(|running| running.view.id().instance == header.instance);
         let is_join = matches!(message, Message::Request { op: Op::Join(_), .. });
         if !is_mine && !is_join {
             *hands.early += 1;
@@ -419,7 +420,8 @@ impl Views {
         if is_urgent || self.post.is_waiting() {
             return Some(Instant::default());
         }
-        let old = self.old.as_ref().filter(|_| !self.is_old_drained).and_then(|old| old.session.poll_timeout());
+        let old =
+            self.old.as_ref().filter(|_| !self.is_old_drained).and_then(|old| old.session.poll_timeout());
         seat.poll_timeout().into_iter().chain(old).min()
     }
 

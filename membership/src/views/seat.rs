@@ -45,7 +45,12 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(now: Instant, agreement: Agreement, detector: Detector, instance: GroupInstance) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        agreement: Agreement,
+        detector: Detector,
+        instance: GroupInstance,
+    ) -> Self {
         let counts_heard = agreement.has_laggards();
         Self {
             agreement,
@@ -102,7 +107,9 @@ impl Views {
         seat.is_to_look = false;
         if seat.left_at.is_some() {
             self.asks.clear();
-            return if due { self.linger(hands) };
+            return if due {
+                self.linger(hands)
+            };
         }
         while let Some(ask) = self.asks.pop_front() {
             self.ask(hands, ask);

@@ -133,7 +133,8 @@ impl Seeking {
     /// Where to ask.
     pub(crate) fn targets(&self, peers: &Peers, channel: Channel) -> Vec<Target> {
         let me = self.mine.member.endpoint;
-        let seeds = peers.seeds.iter().chain(&self.others).filter(|seed| **seed != me).map(|seed| Target::One(*seed));
+        let seeds =
+            peers.seeds.iter().chain(&self.others).filter(|seed| **seed != me).map(|seed| Target::One(*seed));
         peers.is_multicast.then_some(Target::Channel(channel)).into_iter().chain(seeds).collect()
     }
 
@@ -169,8 +170,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn introduction(port: u16, boot: u64) -> Introduction {
-        let member =
-            ViewMember { endpoint: Endpoint(([127, 0, 0, 1], port).into()), boot: BootId(boot) };
+        let member = ViewMember { endpoint: Endpoint(([127, 0, 0, 1], port).into()), boot: BootId(boot) };
         Introduction {
             member,
             start: Seq(0),
@@ -205,7 +205,10 @@ mod tests {
         assert_eq!(least.makes(at(300), &peers).unwrap().len(), 2);
         assert_eq!(other.makes(at(300), &peers), None, "not the least");
         assert_eq!(least.makes(at(1_050), &peers), None, "one was not heard for a second");
-        assert!(least.on_request(at(1_100), introduction(2, 1)) && least.on_request(at(1_100), introduction(3, 1)));
+        assert!(
+            least.on_request(at(1_100), introduction(2, 1), false)
+                && least.on_request(at(1_100), introduction(3, 1), false)
+        );
         least.on_request(at(1_105), introduction(2, 2), true);
         assert_eq!(least.makes(at(1_106), &peers), None, "one of them knows a life of the group");
         least.on_request(at(1_107), introduction(2, 3), false);

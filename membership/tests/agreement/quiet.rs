@@ -40,7 +40,15 @@ pub(crate) struct Quiet {
 
 pub(crate) fn introduction(at: usize) -> Introduction {
     let member = ViewMember { endpoint: endpoint(at), boot: BootId(1) };
-    Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
+    Introduction {
+        member,
+        start: Seq(0),
+        window: 8,
+        receive_buffer: 1 << 20,
+        coalesces: false,
+        block: 256,
+        rotating: false,
+    }
 }
 
 fn kind(message: &Message) -> &'static str {

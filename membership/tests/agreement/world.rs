@@ -191,7 +191,15 @@ impl World {
     fn introduction(&mut self, at: usize) -> Introduction {
         self.boots += 1;
         let member = ViewMember { endpoint: endpoint(at), boot: BootId(self.boots) };
-        Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
+        Introduction {
+            member,
+            start: Seq(0),
+            window: 8,
+            receive_buffer: 1 << 20,
+            coalesces: false,
+            block: 256,
+            rotating: false,
+        }
     }
 
     fn process(&self, me: Introduction) -> Process {
@@ -213,7 +221,12 @@ impl World {
     }
 
     fn begin(&mut self, process: &mut Process, roster: Roster, me: Rank, gone: Vec<ViewMember>) {
-        let tuning = AgreementTuning { retry_ns: 2 * MS, retry_max_ns: 20 * MS, answer_ns: 500 * MS, ..AgreementTuning::default() };
+        let tuning = AgreementTuning {
+            retry_ns: 2 * MS,
+            retry_max_ns: 20 * MS,
+            answer_ns: 500 * MS,
+            ..AgreementTuning::default()
+        };
         let seed = process.me.member.boot.0;
         process.streams = self.fresh(&roster);
         process.entered_at = self.now;

@@ -10,7 +10,8 @@ use sistrum_ordering::{BootId, Endpoint, GroupInstance, Rank, Seq, ViewMember, V
 use sistrum_transport::time::Instant;
 
 /// Time stands still but for the timer: it moves a process's own clock to when it is due. Nothing else of time matters to agreement.
-const TUNING: AgreementTuning = AgreementTuning { retry_ns: 1, retry_max_ns: 1, answer_ns: u64::MAX, max_members: 1024 };
+const TUNING: AgreementTuning =
+    AgreementTuning { retry_ns: 1, retry_max_ns: 1, answer_ns: u64::MAX, max_members: 1024 };
 
 /// Streams that know how many blocks of each member are held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -133,7 +134,15 @@ pub(crate) fn index_of(endpoint: Endpoint) -> usize {
 
 pub(crate) fn introduction(at: usize) -> Introduction {
     let member = ViewMember { endpoint: endpoint(at), boot: BootId(1) };
-    Introduction { member, start: Seq(0), window: 8, receive_buffer: 1 << 20, coalesces: false, block: 256, rotating: false }
+    Introduction {
+        member,
+        start: Seq(0),
+        window: 8,
+        receive_buffer: 1 << 20,
+        coalesces: false,
+        block: 256,
+        rotating: false,
+    }
 }
 
 impl Process {

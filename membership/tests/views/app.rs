@@ -80,7 +80,6 @@ impl App {
         if self.rng.f64() < self.refusals {
             return ControlFlow::Break(());
         }
-        if std::env::var("DBGV").is_ok() && !matches!(event, Event::Deliver(_)) { eprintln!("{:?} {event:?}", self.me); }
         match event {
             Event::View(view) => self.enter(view),
             Event::Deliver(message) => {
@@ -129,11 +128,17 @@ impl App {
         }
         self.me = Some(me);
         let syncs = std::mem::take(&mut self.syncs);
-        self.stays.push(Stay { view: view.clone(), handed: Vec::new(), totals: Vec::new(), syncs, is_over: false });
+        self.stays.push(Stay {
+            view: view.clone(),
+            handed: Vec::new(),
+            totals: Vec::new(),
+            syncs,
+            is_over: false,
+        });
     }
 
     fn name(&self, from: Rank, bytes: &[u8]) -> Name {
-        let stay = self.stays.last().unwrap_or_else(|| panic!("nothing is delivered before a view {from} {:?} {:?}", self.syncs, self.excluded));
+        let stay = self.stays.last().expect("nothing is delivered before a view");
         let sender = *stay.view.member(from).expect("a member");
         let boot = u64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"));
         assert_eq!(boot, sender.boot.0, "{sender:?} is not the rank {from} of {}", stay.view);

@@ -102,7 +102,6 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     boots: u64,
     pub(crate) counts: BTreeMap<&'static str, u64>,
-    pub(crate) idle: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -111,7 +110,7 @@ impl World {
         clock.advance_ns(1_000 * MS + plan.seed % MS);
         let network = Network::new(plan.seed, clock.clone(), plan.network.clone());
         let rng = Rng::with_seed(plan.seed ^ 0x5eed);
-        Self { clock, network, processes: Vec::new(), rng, boots: 100, counts: BTreeMap::new(), idle: BTreeMap::new(), plan }
+        Self { clock, network, processes: Vec::new(), rng, boots: 100, counts: BTreeMap::new(), plan }
     }
 
     /// Starts a process at this place, as a new incarnation.
@@ -124,7 +123,8 @@ impl World {
         };
         let channel = medium.open_channel(fan_out).expect("a channel");
         let able = medium.capabilities().clone();
-        let seeds = if self.plan.unicast { vec![endpoint_of(0), endpoint_of(1), endpoint_of(2)] } else { Vec::new() };
+        let seeds =
+            if self.plan.unicast { vec![endpoint_of(0), endpoint_of(1), endpoint_of(2)] } else { Vec::new() };
         let peers = Peers {
             seeds,
             is_multicast: !self.plan.unicast,
@@ -220,6 +220,11 @@ impl World {
         first.1.len() == living.len() && views.all(|view| view.as_ref() == Some(&first))
     }
 
+    /// Whether not all can come together any more: the majority of a life is gone, or processes that did not see one have begun another.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_stuck() || self.is_orphaned() || self.is_double()
+    }
+
     /// Whether there are two lives of the group, begun where neither saw the other.
     pub(crate) fn is_double(&self) -> bool {
         let living = self.living();
@@ -231,7 +236,8 @@ impl World {
     pub(crate) fn is_orphaned(&self) -> bool {
         let living = self.living();
         let groups = || living.iter().map(|at| &self.processes[*at].group);
-        let lives: BTreeSet<u32> = groups().filter_map(Group::view).map(|view| view.id().instance.0).collect();
+        let lives: BTreeSet<u32> =
+            groups().filter_map(Group::view).map(|view| view.id().instance.0).collect();
         groups().filter_map(Group::life_sought).any(|life| !lives.contains(&life.0))
     }
 
@@ -239,8 +245,10 @@ impl World {
     pub(crate) fn is_stuck(&self) -> bool {
         let living = self.living();
         let view_of = |at: usize| self.processes[at].group.view();
-        living.iter().filter_map(|at| self.processes[*at].group.agreement().map(|agreement| (*at, agreement))).any(
-            |(at, agreement)| {
+        living
+            .iter()
+            .filter_map(|at| self.processes[*at].group.agreement().map(|agreement| (*at, agreement)))
+            .any(|(at, agreement)| {
                 let id = view_of(at).map(sistrum_ordering::View::id);
                 let is_there = |rank: Rank| {
                     let member = agreement.roster().members[rank.0 as usize].member;
@@ -252,8 +260,7 @@ impl World {
                     living.iter().any(is_it)
                 };
                 agreement.is_wedged() && !agreement.roster().is_quorum(is_there)
-            },
-        )
+            })
     }
 
     /// Everybody has been handed what was cast.
@@ -288,14 +295,21 @@ impl World {
             });
             let told = app.stays.last().map(|stay| stay.view.to_string());
             let (view, me) = (group.view().map(|view| (view.id().instance, view.to_string())), app.me);
-            format!("{place} alive {alive} left {} sought {:?} me {me:?} view {view:?} told {told:?} changing, wedged, suspects {agreement:?} {:?}\n", group.has_left(), group.life_sought(), group.view().map(|view| view.members().to_vec()))
+            format!(
+                "{place} alive {alive} left {} sought {:?} me {me:?} view {view:?} told {told:?} changing, wedged, suspects {agreement:?} {:?}\n",
+                group.has_left(),
+                group.life_sought(),
+                group.view().map(|view| view.members().to_vec())
+            )
         };
         self.processes.iter().map(one).collect()
     }
 
     fn round(&mut self, end: Instant) {
         let (mut work, now) = (0, self.clock.peek());
-        for process in self.processes.iter_mut().filter(|process| process.alive && process.asleep_until <= now) {
+        for process in
+            self.processes.iter_mut().filter(|process| process.alive && process.asleep_until <= now)
+        {
             work += process.turn(&self.plan, now);
         }
         let now = self.clock.peek();
@@ -304,14 +318,6 @@ impl World {
             wakes.into_iter().flatten().min().map(|wake| wake.max(process.asleep_until))
         });
         let next = wakes.min().unwrap_or(end);
-        if work == 0 && next <= now {
-            let late = |p: &&Process| p.alive && p.asleep_until <= now && p.group.poll_timeout().is_some_and(|at| at <= now);
-            if let Some(p) = self.processes.iter().find(late) {
-                let t = |i: Option<Instant>| i.map(|i| i <= now);
-                let key = format!("{:?} {:?} left {:?}", p.group.session().map(|s| t(s.poll_timeout())), p.group.agreement().map(|a| (t(a.poll_timeout()), a.is_changing(), a.is_wedged())), p.group.before().map(|(_, s)| (t(s.poll_timeout()), s.is_drained())));
-                *self.idle.entry(key).or_default() += 1;
-            }
-        }
         let casting = self.processes.iter().any(|process| process.alive && process.casts);
         let most = end.since_ns(now).min(if casting { MS } else { 20 * MS });
         let idle = next.since_ns(now).min(most) + self.rng.u64(..500);
@@ -324,7 +330,8 @@ impl World {
         for process in &self.processes {
             for stay in &process.app.stays {
                 let id = stay.view.id();
-                let members = views.entry((id.instance.0, id.number)).or_insert_with(|| stay.view.members().to_vec());
+                let members =
+                    views.entry((id.instance.0, id.number)).or_insert_with(|| stay.view.members().to_vec());
                 assert_eq!(members, stay.view.members(), "one view of a number");
             }
         }
@@ -370,13 +377,15 @@ impl World {
         self.count("pairs", pairs);
     }
 
-    /// One order of totals for all who go from one view to the next together, and for those who live in the last one.
+    /// One order of totals for all who go from one view to the next together, and for those who live in the last one. Where a view ends for
+    /// want of members, who is cut off may have come to another end of it.
     fn judge_totals(&self) {
         let mut orders: BTreeMap<_, (&[Name], bool)> = BTreeMap::new();
         for process in &self.processes {
             let stays = &process.app.stays;
             for (at, stay) in stays.iter().enumerate() {
-                let is_last = process.alive && process.app.me.is_some() && at + 1 == stays.len();
+                let is_last =
+                    !self.is_lost() && process.alive && process.app.me.is_some() && at + 1 == stays.len();
                 let to = if stay.is_over {
                     stays[at + 1].view.id().number.0
                 } else if is_last {
@@ -385,7 +394,8 @@ impl World {
                     continue;
                 };
                 let id = stay.view.id();
-                let (order, _) = orders.entry((id.instance.0, id.number, to)).or_insert((&stay.totals, is_last));
+                let (order, _) =
+                    orders.entry((id.instance.0, id.number, to)).or_insert((&stay.totals, is_last));
                 let both = if is_last { order.len().min(stay.totals.len()) } else { order.len() };
                 let same = stay.totals.len() >= both && order[..both] == stay.totals[..both];
                 let differ = (0..both).find(|at| order.get(*at) != stay.totals.get(*at));

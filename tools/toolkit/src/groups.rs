@@ -2,8 +2,8 @@
 
 use crate::joined::Joined;
 use crate::{
-    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View, ViewMember,
-    ViewNumber,
+    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View,
+    ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};

@@ -250,7 +250,9 @@ impl JoinOptions {
             (Sources::Named(_), Who::Members(_)) => {
                 refuse("a member hears its list: ask for that by source_specific()")
             }
-            (Sources::Named(named), Who::Reader { .. }) if named.is_empty() => refuse("nobody would be heard"),
+            (Sources::Named(named), Who::Reader { .. }) if named.is_empty() => {
+                refuse("nobody would be heard")
+            }
             (Sources::Named(named), Who::Reader { .. }) => Ok(named.clone()),
         }
     }
@@ -285,9 +287,7 @@ fn multicast_of(name: &str, family: Family) -> Endpoint {
     let [_, _, high, low] = hash.to_be_bytes();
     let ip: IpAddr = match family {
         Family::V4 => Ipv4Addr::new(239, 255, high, low).into(),
-        Family::V6 => {
-            Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x5157, (hash >> 16) as u16, hash as u16).into()
-        }
+        Family::V6 => Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x5157, (hash >> 16) as u16, hash as u16).into(),
     };
     Endpoint(SocketAddr::new(ip, FIRST_PORT + (hash >> 16) as u16 % PORTS))
 }

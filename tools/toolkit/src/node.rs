@@ -283,7 +283,8 @@ impl Node {
     fn look_for_seeds(&mut self) {
         let now = self.cycle.now();
         for seeds in &mut self.seeds {
-            let Some(joined) = self.groups.get_mut(&seeds.group).filter(|joined| joined.view().is_none()) else {
+            let Some(joined) = self.groups.get_mut(&seeds.group).filter(|joined| joined.view().is_none())
+            else {
                 continue;
             };
             if let Some(found) = seeds.poll(now) {
@@ -486,7 +487,11 @@ fn peers_of(peer: Peer, is_multicast: bool, local: Endpoint) -> Result<Peers> {
     if peer.seeds.is_empty() && !is_multicast {
         return refuse("seeds", "by unicast nobody is found without any".to_owned());
     }
-    if let Some(seed) = peer.seeds.iter().find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
+    if let Some(seed) = peer
+        .seeds
+        .iter()
+        .find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()))
+    {
         return refuse("seeds", format!("{seed} has no port: write host:port"));
     }
     if let Err(why) = peer.detector.check() {

@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn names_are_resolved_beside_the_engine_and_again() {
         let local = Endpoint(([127, 0, 0, 1], 9).into());
-        let names = vec!["localhost:7001".to_owned(), "127.0.0.2:7002".to_owned(), "no.such.name.invalid:1".into()];
+        let names =
+            vec!["localhost:7001".to_owned(), "127.0.0.2:7002".to_owned(), "no.such.name.invalid:1".into()];
         assert!(Seeds::has_names(&names) && !Seeds::has_names(&names[1..2]));
         assert_eq!(Seeds::literal(&names, local), [Endpoint(([127, 0, 0, 2], 7002).into())]);
         let mut seeds = Seeds::new(Group { index: 0, id: GroupId(1) }, names, local);
