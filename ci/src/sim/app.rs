@@ -170,6 +170,9 @@ impl App {
                 self.departed.push(*rank);
                 What::Departed(*rank)
             }
+            Event::Sync(..) | Event::Wedged(_) | Event::Resumed | Event::Excluded(_) => {
+                unreachable!("a static list has one view: {event:?}")
+            }
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {

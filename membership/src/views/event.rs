@@ -62,7 +62,7 @@ impl Views {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let (sender, view) = (Some(running.session.sender()), old.view.clone());
-        let drained = old.poll_event(sender, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
+        old.poll_event(sender, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
             if untold.is_some() {
                 handler(caster, Event::View(&view))?;
             }
@@ -72,8 +72,7 @@ impl Views {
                 running.view = View::changed(id, members, me, change);
             }
             handler(caster, event)
-        });
-        drained
+        })
     }
 
     /// Brings the application from the view before to the present one.

@@ -24,7 +24,6 @@ pub(crate) struct Stay {
 /// See the module.
 pub(crate) struct App {
     pub(crate) stays: Vec<Stay>,
-    pub(crate) casts: Vec<(Option<ViewMember>, Promise)>,
     pub(crate) numbers: BTreeMap<ViewMember, u32>,
     pub(crate) wedged: u32,
     pub(crate) resumed: u32,
@@ -44,7 +43,6 @@ impl App {
     pub(crate) fn new(seed: u64, longest: usize, refusals: f64) -> Self {
         Self {
             stays: Vec::new(),
-            casts: Vec::new(),
             numbers: BTreeMap::new(),
             wedged: 0,
             resumed: 0,

@@ -200,7 +200,7 @@ fn disturb(world: &mut World) {
             world.count("suspected", 1);
         }
         (6, Some(one)) => {
-            let text = vec![7; world.rng.usize(..100)];
+            let text = [&world.rng.u64(..).to_le_bytes()[..], &vec![7; world.rng.usize(..100)]].concat();
             let taken = world.processes[one].group.cast_sync(&text).is_ok();
             world.count("sync casts", u64::from(taken));
         }

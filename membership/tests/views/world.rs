@@ -346,7 +346,7 @@ impl World {
     /// Who goes from one view to the next together has been handed the same in the first.
     fn judge_synchrony(&mut self) {
         let mut pairs = 0;
-        let mut known: BTreeMap<_, (ViewMember, BTreeSet<Name>)> = BTreeMap::new();
+        let mut known: BTreeMap<_, (ViewMember, BTreeSet<Name>, _)> = BTreeMap::new();
         for process in &self.processes {
             for two in process.app.stays.windows(2).filter(|two| two[0].is_over) {
                 let me = two[0].view.members()[two[0].view.me().0 as usize];
@@ -358,7 +358,8 @@ impl World {
                     set.iter().copied().filter(|(who, _)| !but.contains(who)).collect::<Vec<_>>()
                 };
                 let key = (from.instance.0, from.number, to.number);
-                let (other, theirs) = known.entry(key).or_insert_with(|| (me, set.clone()));
+                let (other, theirs, syncs) =
+                    known.entry(key).or_insert_with(|| (me, set.clone(), &two[1].syncs));
                 pairs += u64::from(*other != me);
                 let but = [me, *other];
                 let (mine, theirs) = (set_of(&set, but), set_of(theirs, but));
@@ -371,7 +372,8 @@ impl World {
                     theirs.len(),
                     self.plan
                 );
-                assert_eq!(two[1].syncs.len(), two[1].syncs.iter().collect::<BTreeSet<_>>().len());
+                assert_eq!(&two[1].syncs, *syncs, "sync casts between {} and the next", two[0].view);
+                assert_eq!(syncs.len(), syncs.iter().collect::<BTreeSet<_>>().len(), "a sync cast twice");
             }
         }
         self.count("pairs", pairs);

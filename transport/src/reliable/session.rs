@@ -279,7 +279,10 @@ impl<L: Layer> Session<L> {
         // What a holder forwards is the sender's old block: its control is old too.
         if is_sender {
             self.heard_at[header.rank.0 as usize] = now;
-            self.handle_control(now, header, header.control(pool.bytes(&block)));
+            let trailer = header.control(pool.bytes(&block));
+            if !trailer.is_empty() {
+                self.handle_control(now, header, trailer);
+            }
         }
         match header.kind {
             Kind::Data => self.handle_data(now, header, block, pool),
@@ -308,15 +311,15 @@ impl<L: Layer> Session<L> {
             self.counters.foreign += 1;
             return pool.release(block);
         };
-        let held = stream.shown();
+        let held = stream.held();
         stream.on_block(now, seq, block, pool, &mut self.rng, &mut self.counters);
         if !L::ORDERS && stream.is_ready() {
             self.ready.insert(header.rank);
         }
-        let (nak, shown) = (stream.nak_timeout(), stream.shown());
-        if L::ORDERS && shown > held {
-            // A block that filled a gap brings others along.
-            let is_one = seq == held && shown == held.plus(1);
+        let (nak, next) = (stream.nak_timeout(), stream.held());
+        if L::ORDERS && next > held {
+            // A block that filled a gap brings others along; and not all that is held may be read where the view is about to end.
+            let is_one = seq == held && next == held.plus(1) && !self.flush.is_on();
             if is_one && self.layer.passes(header.rank, seq, header.order) {
                 stream.admit(held.plus(1));
                 self.ready.insert(header.rank);
