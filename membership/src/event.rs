@@ -17,7 +17,14 @@ pub enum Event<'a> {
     /// A message that was sent to me alone.
     Direct(Message<'a>),
     /// A cast that is ordered against everything: all who are handed it have been handed the same before it.
-    Sync(ViewMember, &'a [u8]),
+    Sync {
+        /// Who cast it.
+        from: ViewMember,
+        /// The view that begins behind it. It is told by [`View`](Self::View) where its members are others.
+        next: ViewNumber,
+        /// What it says.
+        bytes: &'a [u8],
+    },
     /// A process cannot be in one group with me, for this reason. Said once for each.
     Conflict(Endpoint, Conflict),
     /// A member of a static list has said goodbye, and all that it cast has been delivered: it gates nobody any more.
@@ -36,22 +43,47 @@ pub enum Event<'a> {
 
 /// Casts into the group whose event is being handled; there is nothing to cast into before the first view.
 #[derive(Debug, Default)]
-pub struct Caster<'a>(Option<(&'a mut Sender, Option<&'a mut Outgoing>)>);
+pub struct Caster<'a>(Option<Open<'a>>);
+
+/// A view that casts go into.
+#[derive(Debug)]
+struct Open<'a> {
+    view: ViewNumber,
+    sender: &'a mut Sender,
+    /// Not where the application does not know the view yet: it cannot name a member of it.
+    outgoing: Option<&'a mut Outgoing>,
+}
 
 impl<'a> Caster<'a> {
     /// Into the view of `sender`.
-    pub(crate) fn new(sender: &'a mut Sender, outgoing: &'a mut Outgoing) -> Self {
-        Self(Some((sender, Some(outgoing))))
+    pub(crate) fn new(view: ViewNumber, sender: &'a mut Sender, outgoing: &'a mut Outgoing) -> Self {
+        Self(Some(Open { view, sender, outgoing: Some(outgoing) }))
     }
 
-    /// Into a view that the application was not told of yet: it cannot name a member of it.
-    pub(crate) fn ahead(sender: &'a mut Sender) -> Self {
-        Self(Some((sender, None)))
+    /// Into a view that the application was not told of yet.
+    pub(crate) fn ahead(view: ViewNumber, sender: &'a mut Sender) -> Self {
+        Self(Some(Open { view, sender, outgoing: None }))
+    }
+
+    /// The view that casts go into; none before the first one.
+    #[must_use]
+    pub fn view(&self) -> Option<ViewNumber> {
+        self.0.as_ref().map(|open| open.view)
+    }
+
+    /// Whether that is one that the application was not told of yet: the view before it is decided, and being handed over to its end.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.outgoing.is_none())
     }
 
     /// The same caster, for a shorter time.
     pub fn reborrow(&mut self) -> Caster<'_> {
-        Caster(self.0.as_mut().map(|(sender, outgoing)| (&mut **sender, outgoing.as_deref_mut())))
+        Caster(self.0.as_mut().map(|open| Open {
+            view: open.view,
+            sender: open.sender,
+            outgoing: open.outgoing.as_deref_mut(),
+        }))
     }
 
     /// Sends one message to one other member, as [`Group::send`](crate::Group::send).
@@ -59,14 +91,14 @@ impl<'a> Caster<'a> {
     /// # Errors
     /// Likewise.
     pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
-        let (sender, outgoing) = self.0.as_mut().ok_or(Refused::NoView)?;
+        let Open { sender, outgoing, .. } = self.0.as_mut().ok_or(Refused::NoView)?;
         outgoing.as_mut().ok_or(Refused::ViewChanging)?.send(sender, to, message)
     }
 
     /// The block that casts go into at present; the first one before there is a view.
     #[must_use]
     pub fn open(&self) -> Seq {
-        self.0.as_ref().map_or(Seq(0), |(sender, _)| sender.open())
+        self.0.as_ref().map_or(Seq(0), |open| open.sender.open())
     }
 
     /// Casts one message in this order.
@@ -75,6 +107,6 @@ impl<'a> Caster<'a> {
     /// As [`Sender::cast_as`](sistrum_transport::reliable::Sender::cast_as), and [`Refused::NoView`].
     #[inline]
     pub fn cast(&mut self, promise: impl Into<Promise>, message: &[u8]) -> Result<(), Refused> {
-        self.0.as_mut().ok_or(Refused::NoView)?.0.cast_as(promise.into(), message)
+        self.0.as_mut().ok_or(Refused::NoView)?.sender.cast_as(promise.into(), message)
     }
 }

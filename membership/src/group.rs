@@ -11,7 +11,7 @@ use crate::running::Running;
 use crate::views::{Hands, Views};
 use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalMode, TotalStack, View,
-    ViewId, ViewNumber,
+    ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
@@ -248,6 +248,12 @@ impl Group {
         }
     }
 
+    /// Who I am: a new incarnation whenever the others have gone on without me.
+    #[must_use]
+    pub fn me(&self) -> ViewMember {
+        self.views().map_or(ViewMember { endpoint: self.config.local, boot: self.config.boot }, Views::mine)
+    }
+
     /// The agreement on the next view; none before the first one and in a static list.
     #[must_use]
     pub fn agreement(&self) -> Option<&Agreement> {
@@ -381,7 +387,8 @@ impl Group {
         let Some(running) = self.running.as_mut().filter(|running| !running.told) else {
             return ControlFlow::Continue(());
         };
-        let caster = &mut Caster::new(running.session.sender(), &mut running.outgoing);
+        let number = running.view.id().number;
+        let caster = &mut Caster::new(number, running.session.sender(), &mut running.outgoing);
         handler(caster, Event::View(&running.view))?;
         running.told = true;
         *events += 1;

@@ -6,7 +6,7 @@ use crate::event::{Caster, Event};
 use crate::flush::{FlushId, Flushes};
 use crate::group::{Sender, Session};
 use crate::pairs::{self, Incoming, Outgoing};
-use sistrum_ordering::{Endpoint, GroupId, Rank, View};
+use sistrum_ordering::{Endpoint, GroupId, Rank, View, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Protocol, Target, Transmit};
@@ -77,7 +77,7 @@ impl Running {
 
     /// Casts into it.
     pub(crate) fn caster(&mut self) -> Caster<'_> {
-        Caster::new(self.session.sender(), &mut self.outgoing)
+        Caster::new(self.view.id().number, self.session.sender(), &mut self.outgoing)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -140,18 +140,18 @@ impl Running {
     /// there already. Tells how many events were taken, and whether the handler refused one.
     pub(crate) fn poll_event<H>(
         &mut self,
-        mut into: Option<&mut Sender>,
+        mut into: Option<(ViewNumber, &mut Sender)>,
         pool: &mut RxPool,
         handler: &mut H,
     ) -> (usize, ControlFlow<()>)
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
-        let mut broke = false;
+        let (mut broke, number) = (false, self.view.id().number);
         let mut hand = |sender: &mut Sender, outgoing: &mut Outgoing, event: Event<'_>| {
             let mut caster = match &mut into {
-                Some(next) => Caster::ahead(next),
-                None => Caster::new(sender, outgoing),
+                Some((next, sender)) => Caster::ahead(*next, sender),
+                None => Caster::new(number, sender, outgoing),
             };
             let flow = handler(&mut caster, event);
             broke |= flow.is_break();
@@ -236,8 +236,7 @@ impl Running {
     {
         let mut events = 0;
         while let Some(flush) = self.flushed() {
-            let caster = &mut Caster::new(self.session.sender(), &mut self.outgoing);
-            if handler(caster, Event::Flushed(flush)).is_break() {
+            if handler(&mut self.caster(), Event::Flushed(flush)).is_break() {
                 break;
             }
             self.flushes.told();

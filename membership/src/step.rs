@@ -75,9 +75,10 @@ impl Step {
 #[cfg(debug_assertions)]
 mod recorder {
     use super::Step;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     thread_local! {
+        static ARMED: Cell<Option<(Step, u32)>> = const { Cell::new(None) };
         static RECORDED: RefCell<Option<Vec<Step>>> = const { RefCell::new(None) };
     }
 
@@ -92,7 +93,23 @@ mod recorder {
         RECORDED.with_borrow_mut(|recorded| recorded.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
+    /// The process that next reaches `step` in this thread for the `nth` time from now on, 0 the first, is to end there.
+    pub fn arm(at: Option<(Step, u32)>) {
+        ARMED.set(at.map(|(step, nth)| (step, nth + 1)));
+    }
+
+    /// Whether a process has reached the step that it is to end at: nothing that it sends from then on counts.
+    #[must_use]
+    pub fn is_halted() -> bool {
+        matches!(ARMED.get(), Some((_, 0)))
+    }
+
     pub(crate) fn reached(step: Step) {
+        if let Some((armed, left)) = ARMED.get()
+            && armed == step
+        {
+            ARMED.set(Some((armed, left.saturating_sub(1))));
+        }
         RECORDED.with_borrow_mut(|recorded| {
             if let Some(recorded) = recorded {
                 recorded.push(step);
@@ -114,9 +131,18 @@ mod recorder {
         Vec::new()
     }
 
+    /// Nothing is armed in this build.
+    pub const fn arm(_: Option<(Step, u32)>) {}
+
+    /// Nobody is halted in this build.
+    #[must_use]
+    pub const fn is_halted() -> bool {
+        false
+    }
+
     #[inline(always)]
     pub(crate) const fn reached(_: Step) {}
 }
 
 pub(crate) use recorder::reached;
-pub use recorder::{record, take};
+pub use recorder::{arm, is_halted, record, take};

@@ -170,7 +170,7 @@ impl App {
                 self.departed.push(*rank);
                 What::Departed(*rank)
             }
-            Event::Sync(..) | Event::Wedged(_) | Event::Resumed | Event::Excluded(_) => {
+            Event::Sync { .. } | Event::Wedged(_) | Event::Resumed | Event::Excluded(_) => {
                 unreachable!("a static list has one view: {event:?}")
             }
         };

@@ -61,8 +61,9 @@ impl Views {
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
-        let (sender, view) = (Some(running.session.sender()), old.view.clone());
-        old.poll_event(sender, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
+        let view = old.view.clone();
+        let into = Some((running.view.id().number, running.session.sender()));
+        old.poll_event(into, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
             if untold.is_some() {
                 handler(caster, Event::View(&view))?;
             }
@@ -101,19 +102,21 @@ impl Views {
             // All that go on hold all of it.
             self.flushed.extend(old.flushes.end());
         }
+        let number = running.view.id().number;
         while let Some(flush) = self.flushed.front() {
-            handler(&mut Caster::ahead(running.session.sender()), Event::Flushed(*flush))?;
+            handler(&mut Caster::ahead(number, running.session.sender()), Event::Flushed(*flush))?;
             self.flushed.pop_front();
             *events += 1;
         }
-        while let Some(sync) = self.syncs.front() {
-            handler(&mut Caster::ahead(running.session.sender()), Event::Sync(sync.by, &sync.bytes))?;
+        while let Some((next, sync)) = self.syncs.front() {
+            let event = Event::Sync { from: sync.by, next: *next, bytes: &sync.bytes };
+            handler(&mut Caster::ahead(number, running.session.sender()), event)?;
             self.syncs.pop_front();
             *events += 1;
         }
         let is_same = running.view.came().is_empty() && running.view.gone().is_empty();
         if !is_same {
-            let caster = &mut Caster::new(running.session.sender(), &mut running.outgoing);
+            let caster = &mut Caster::new(number, running.session.sender(), &mut running.outgoing);
             handler(caster, Event::View(&running.view))?;
             *events += 1;
         }

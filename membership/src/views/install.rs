@@ -111,6 +111,9 @@ impl Views {
     pub(super) fn take_outcome(&mut self, hands: &mut Hands<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Install(installed) => self.install(hands, installed),
+            // Of a view that was not told there is nothing to tell.
+            Outcome::Wedged { .. } | Outcome::Resumed
+                if !hands.running.as_ref().is_some_and(|running| running.told) => {}
             Outcome::Wedged { heard } => self.notices.push_back(Notice::Wedged(heard)),
             Outcome::Resumed => self.notices.push_back(Notice::Resumed),
             Outcome::Excluded { number } => self.part(hands, Some(number)),
@@ -164,7 +167,8 @@ impl Views {
         next.session.sender().hold_casts(self.peers.held_casts);
         next.session.sender().cast_held(old.session.sender());
         self.my_syncs.retain(|mine| !value.syncs.contains(mine));
-        self.syncs.extend(value.syncs);
+        let number = next.view.id().number;
+        self.syncs.extend(value.syncs.into_iter().map(|sync| (number, sync)));
         (self.old, self.is_old_drained) = (Some(old), false);
         self.begin(hands, next);
     }

@@ -26,7 +26,7 @@ use event::Notice;
 use flow::Flow;
 use seat::Seat;
 use seeking::Seeking;
-use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewNumber};
+use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Target, Transmit};
 use sistrum_transport::reliable::Refused;
@@ -81,7 +81,7 @@ pub(crate) struct Views {
     /// The application was not told of it: what has changed since.
     untold: Option<Change>,
     flushed: VecDeque<FlushId>,
-    syncs: VecDeque<SyncCast>,
+    syncs: VecDeque<(ViewNumber, SyncCast)>,
     notices: VecDeque<Notice>,
     asks: VecDeque<Ask>,
     my_syncs: Vec<SyncCast>,
@@ -129,6 +129,11 @@ impl Views {
 
     pub(crate) fn has_left(&self) -> bool {
         self.has_left
+    }
+
+    /// Who I am now.
+    pub(crate) fn mine(&self) -> ViewMember {
+        self.mine.member
     }
 
     /// The agreement on the next view, where there is one.

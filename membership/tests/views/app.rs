@@ -96,7 +96,7 @@ impl App {
                 let (sender, number) = self.name(message.from(), message.bytes());
                 self.directs.push((sender, number));
             }
-            Event::Sync(from, bytes) => self.syncs.push((from, bytes.to_vec())),
+            Event::Sync { from, bytes, .. } => self.syncs.push((from, bytes.to_vec())),
             Event::Wedged(heard) => {
                 let members = self.stays.last().expect("a view").view.members().len();
                 assert!(!heard.is_empty() && heard.len() <= members, "{heard:?} of {members}");

@@ -145,7 +145,11 @@ fn storm(seed: u64) -> World {
     }
     world.heal();
     // Those who are about to leave cast no more.
-    let kept: Vec<usize> = world.living().into_iter().filter(|at| world.processes[*at].casts).collect();
+    let is_leaving = |world: &World, at: &usize| !world.processes[*at].casts;
+    world.until("who leaves, is gone", 10_000 * MS, |world| {
+        !world.living().iter().any(|at| is_leaving(world, at))
+    });
+    let kept = world.living();
     // Somebody has to be there who may make the group, and as many as are expected.
     if kept.len() < 3 || world.plan.unicast {
         for place in 0..6 {

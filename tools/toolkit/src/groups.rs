@@ -39,7 +39,14 @@ pub enum Event<'a> {
     /// A message that was sent to me alone, borrowed likewise: see [`Node::send`](crate::Node::send).
     Direct(Message<'a>),
     /// A cast that is ordered against everything else: see [`Node::cast_sync`](crate::Node::cast_sync). Borrowed likewise.
-    Sync(ViewMember, &'a [u8]),
+    Sync {
+        /// Who cast it.
+        from: ViewMember,
+        /// The view that begins behind it, told where its members are others.
+        next: ViewNumber,
+        /// What it says.
+        bytes: &'a [u8],
+    },
     /// Only these of the view are heard, and they are too few to go on: casts are refused until [`Resumed`](Self::Resumed).
     Wedged(&'a [Rank]),
     /// There are enough again.

@@ -262,7 +262,7 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::View(view) => Event::View(view),
         membership::Event::Conflict(endpoint, conflict) => Event::Conflict(endpoint, conflict),
         membership::Event::Flushed(flush) => Event::Flushed(flush),
-        membership::Event::Sync(from, bytes) => Event::Sync(from, bytes),
+        membership::Event::Sync { from, next, bytes } => Event::Sync { from, next, bytes },
         membership::Event::Wedged(heard) => Event::Wedged(heard),
         membership::Event::Resumed => Event::Resumed,
         membership::Event::Excluded(number) => Event::Excluded(number),
