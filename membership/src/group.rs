@@ -86,6 +86,16 @@ impl Group {
         self.running.as_ref().map(|running| &running.view)
     }
 
+    /// The number of the view that the application has come to: of the view before, it has been handed everything. One in which no member
+    /// changes comes without [`Event::View`].
+    #[must_use]
+    pub fn reached(&self) -> Option<ViewNumber> {
+        let running = self.running.as_ref()?;
+        let before = || self.views()?.old().filter(|old| old.told);
+        let reached = if running.told { Some(running) } else { before() };
+        reached.map(|reached| reached.view.id().number)
+    }
+
     /// My stream, to cast into.
     ///
     /// # Errors
@@ -196,7 +206,8 @@ impl Group {
         Ok(running.flushes.ask(context.upto().to_vec()))
     }
 
-    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be.
+    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be. Where too few are left to be sure of
+    /// anything, I am [excluded](Event::Excluded) instead.
     pub fn leave(&mut self, now: Instant) {
         if let Way::Views(views) = &mut self.entry {
             return views.leave();

@@ -61,33 +61,14 @@ impl Campaign {
     /// # Errors
     /// When there is no such mutation.
     pub(crate) fn run(&self) -> Result<Summary> {
-        remember_panics();
         self.check_mutation()?;
         let begin = Instant::now();
-        let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-        let summary = Mutex::new(Summary::default());
-        let cores = if self.shows { 1 } else { std::thread::available_parallelism().map_or(1, Into::into) };
-        std::thread::scope(|scope| {
-            for _ in 0..cores {
-                scope.spawn(|| {
-                    self.break_own_code();
-                    while !is_over.load(Ordering::Relaxed)
-                        && self.ends.after.is_none_or(|after| begin.elapsed() < after)
-                    {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        if at >= self.ends.seeds {
-                            break;
-                        }
-                        let seed = self.first + at;
-                        let outcome = self.one(seed);
-                        let mut summary = summary.lock().expect("runs are caught when they panic");
-                        summary.add(seed, &self.scenario(seed), outcome);
-                        is_over.fetch_or(summary.failures.len() >= self.ends.failures, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        let mut summary = summary.into_inner().expect("runs are caught when they panic");
+        let mut summary = Summary::default();
+        let add = |seed, outcome| {
+            summary.add(seed, &self.scenario(seed), outcome);
+            summary.failures.len()
+        };
+        each_seed(self.first, &self.ends, self.shows, || self.break_own_code(), |seed| self.one(seed), add);
         summary.took = begin.elapsed();
         summary.failures.sort_by_key(|failure| failure.seed);
         Ok(summary)
@@ -129,7 +110,7 @@ impl Campaign {
     }
 
     #[cfg(feature = "mutants")]
-    fn check_mutation(&self) -> Result<()> {
+    pub(crate) fn check_mutation(&self) -> Result<()> {
         ensure!(
             self.mutation.is_none() || self.mutation().is_some(),
             "there is no such mutation: `cargo ci mutants` lists them"
@@ -138,7 +119,7 @@ impl Campaign {
     }
 
     #[cfg(not(feature = "mutants"))]
-    fn check_mutation(&self) -> Result<()> {
+    pub(crate) fn check_mutation(&self) -> Result<()> {
         ensure!(self.mutation.is_none(), "mutations are not compiled into this program");
         Ok(())
     }
@@ -156,6 +137,39 @@ impl Campaign {
         #[cfg(feature = "mutants")]
         sistrum_transport::mutation::set(self.mutation());
     }
+}
+
+/// Runs `one` for each seed from `first` on, on all cores, or where runs are shown on one; `begin` is called first in each thread.
+/// `add` takes what came out, and tells how many seeds have failed by then.
+pub(crate) fn each_seed<T: Send>(
+    first: u64,
+    ends: &Ends,
+    shows: bool,
+    begin: impl Fn() + Sync,
+    one: impl Fn(u64) -> T + Sync,
+    add: impl FnMut(u64, T) -> usize + Send,
+) {
+    remember_panics();
+    let started = Instant::now();
+    let (next, is_over, add) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(add));
+    let cores = if shows { 1 } else { std::thread::available_parallelism().map_or(1, Into::into) };
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                begin();
+                let goes_on = || ends.after.is_none_or(|after| started.elapsed() < after);
+                while !is_over.load(Ordering::Relaxed) && goes_on() {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= ends.seeds {
+                        break;
+                    }
+                    let outcome = one(first + at);
+                    let failed = add.lock().expect("runs are caught when they panic")(first + at, outcome);
+                    is_over.fetch_or(failed >= ends.failures, Ordering::Relaxed);
+                }
+            });
+        }
+    });
 }
 
 impl Default for Summary {

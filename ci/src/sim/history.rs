@@ -205,6 +205,11 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Of a group whose views change.
+    pub(crate) fn of_views() -> Self {
+        Self { is_dynamic: true, ..Self::default() }
+    }
+
     /// A process begins.
     pub(crate) fn start(&mut self, at_ns: u64, rank: Rank, life: u32, is_outside: bool) -> Process {
         let process = Process(u16::try_from(self.processes.len()).expect("few processes"));

@@ -24,6 +24,7 @@ mod report;
 mod shrink;
 #[cfg(test)]
 mod twins;
+pub(crate) mod views;
 mod weather;
 mod whim;
 
@@ -58,6 +59,9 @@ pub(crate) struct Options {
     /// The orders that casts may ask for.
     #[arg(long, value_name = "ORDER,..", value_delimiter = ',', default_values_t = Order::ALL)]
     orders: Vec<Order>,
+    /// Groups whose members come and go, instead of lists that stay.
+    #[arg(long)]
+    views: bool,
     /// Prints what was drawn and everything that happened.
     #[arg(long)]
     trace: bool,
@@ -120,6 +124,12 @@ fn judge(options: &Options) -> Result<()> {
         mutation: options.mutate.clone(),
         shows: options.trace,
     };
+    if options.views {
+        campaign.check_mutation()?;
+        let mutation = options.mutate.as_ref().map(|name| format!(" --mutate {name}")).unwrap_or_default();
+        let (first, ends) = (campaign.first, &campaign.ends);
+        return views::judge(first, ends, options.trace, &mutation, || campaign.break_own_code());
+    }
     let summary = campaign.run()?;
     summary.print();
     if let Some(path) = &options.json {

@@ -1,6 +1,6 @@
 //! What messages consist of: a name, and bytes that follow from it; and which message some bytes are.
 
-use super::history::{History, Message};
+use super::history::{History, Message, Process};
 use fastrand::Rng;
 use sistrum_ordering::Rank;
 
@@ -32,11 +32,19 @@ impl Names {
 
     /// The message that `from` cast with these bytes, which are some.
     pub(super) fn identify(&mut self, from: Rank, bytes: &[u8], history: &History) -> Option<Message> {
+        self.identify_by(bytes, history, |by| history.who(by).rank == from)
+    }
+
+    /// The message that somebody cast with these bytes of whom this `is_so`.
+    pub(super) fn identify_by(
+        &mut self,
+        bytes: &[u8],
+        history: &History,
+        is_so: impl FnOnce(Process) -> bool,
+    ) -> Option<Message> {
         let message = Message(u32::from_le_bytes(*bytes.first_chunk::<NAME>()?));
         let cast = history.casts.get(message.0 as usize)?;
-        let is_it = cast.len == bytes.len()
-            && history.who(cast.by).rank == from
-            && self.compose(message, bytes.len()) == bytes;
+        let is_it = cast.len == bytes.len() && is_so(cast.by) && self.compose(message, bytes.len()) == bytes;
         is_it.then_some(message)
     }
 }

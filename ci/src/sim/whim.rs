@@ -1,6 +1,7 @@
 //! A medium in a mood: it brings fewer datagrams than it was asked for, so that batches are of any size.
 
 use fastrand::Rng;
+use sistrum_membership::step;
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::RxPool;
 use sistrum_transport::medium::{
@@ -65,6 +66,10 @@ impl<M: Medium> Medium for Whim<M> {
     }
 
     fn send(&mut self, to: Target, run: &[u8], segment: usize) -> Result<Sent, MediumError> {
+        // Who has come to the step that it ends at, says nothing more.
+        if step::is_halted() {
+            return Ok(Sent::Done);
+        }
         self.inner.send(to, run, segment)
     }
 

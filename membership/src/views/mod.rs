@@ -127,8 +127,9 @@ impl Views {
         }
     }
 
+    /// Whether I am out for good, and the application was told of all.
     pub(crate) fn has_left(&self) -> bool {
-        self.has_left
+        self.has_left && self.notices.is_empty()
     }
 
     /// Who I am now.

@@ -228,12 +228,15 @@ impl Views {
 
     fn try_leave(&mut self, hands: &mut Hands<'_>) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_ref()) else { return };
-        if !self.is_leaving || !running.outgoing.is_settled() {
+        if !self.is_leaving || !running.outgoing.is_settled() || !self.my_syncs.is_empty() {
             return;
         }
-        if seat.agreement.is_wedged() || !running.is_open {
-            // There is nobody to agree with.
+        if !running.is_open {
             return self.part(hands, None);
+        }
+        if seat.agreement.is_wedged() {
+            // There is nobody to agree with: what I cast last may be lost.
+            return self.part(hands, Some(running.view.id().number));
         }
         if !std::mem::replace(&mut seat.has_asked_to_leave, true) {
             let op = Op::Leave(self.mine.member);

@@ -1,0 +1,240 @@
+//! The application of one process, through all its incarnations: what it does and is handed is written down.
+
+use super::plan::Plan;
+use crate::sim::history::{History, Message, Process, What};
+use crate::sim::names::{NAME, Names};
+use fastrand::Rng;
+use sistrum_membership::{Caster, Event, Group};
+use sistrum_ordering::{GroupInstance, Promise, Rank, Seq, View, ViewMember, ViewNumber};
+use sistrum_transport::reliable::{self, Refused};
+use sistrum_transport::time::Instant;
+use std::ops::ControlFlow;
+
+/// See the module.
+pub(super) struct App {
+    /// The present incarnation.
+    pub(super) process: Process,
+    pub(super) me: ViewMember,
+    place: Rank,
+    /// The view that it was told of.
+    pub(super) view: Option<View>,
+    /// The lives of the group, in the order in which they were seen: all processes share them.
+    cast_at: Instant,
+    pub(super) casts: bool,
+    names: Names,
+    /// The number of the view that it is in: not each is told.
+    number: ViewNumber,
+    is_changing: bool,
+    has_cut: bool,
+    flushes: u32,
+    rng: Rng,
+}
+
+/// The lives of the group that were seen, each by its number.
+pub(super) type Lives = Vec<GroupInstance>;
+
+impl App {
+    /// A process begins at `place`, as `me`.
+    pub(super) fn new(plan: &Plan, place: Rank, me: ViewMember, now: Instant, history: &mut History) -> Self {
+        let process = history.start_as(now.0, place, me);
+        history.push(now.0, process, What::Joining);
+        Self {
+            process,
+            me,
+            place,
+            view: None,
+            cast_at: now,
+            casts: true,
+            names: Names::new(plan.seed),
+            number: ViewNumber(0),
+            is_changing: false,
+            has_cut: false,
+            flushes: 0,
+            rng: Rng::with_seed(plan.seed ^ me.boot.0),
+        }
+    }
+
+    /// Casts a few, when it is time.
+    pub(super) fn begin_cycle(
+        &mut self,
+        plan: &Plan,
+        now: Instant,
+        group: &mut Group,
+        history: &mut History,
+    ) -> usize {
+        let is_mine = group.view().is_some_and(|view| view.member(view.me()) == Some(&self.me));
+        if !self.casts || self.view.is_none() || !is_mine || now < self.cast_at {
+            return 0;
+        }
+        self.cast_at = now.plus_ns(self.rng.u64(..2 * plan.cast_every_ns));
+        let burst = self.rng.u8(1..6);
+        let casts = (0..burst)
+            .take_while(|_| {
+                let number = group.view().map(|view| view.id().number);
+                let cast = |promise, bytes: &[u8]| {
+                    let sender = group.sender()?;
+                    sender.cast_as(promise, bytes).map(|()| sender.open())
+                };
+                self.cast(plan, now, number, cast, history)
+            })
+            .count();
+        if self.rng.u8(..8) == 0
+            && let Ok(id) = group.flush()
+        {
+            self.flushes += 1;
+            history.push(now.0, self.process, What::Flush(id.0));
+        }
+        casts
+    }
+
+    fn cast(
+        &mut self,
+        plan: &Plan,
+        now: Instant,
+        number: Option<ViewNumber>,
+        cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>,
+        history: &mut History,
+    ) -> bool {
+        let order = plan.order(&mut self.rng);
+        let promise = Promise { order, safe: self.rng.f64() < plan.safe };
+        let len = self.rng.usize(NAME..plan.longest);
+        match cast(promise, self.names.compose(history.next_message(), len)) {
+            Ok(Seq(block)) => {
+                history.cast(now.0, self.process, promise, len, (number, block));
+                true
+            }
+            Err(
+                Refused::Full { .. } | Refused::ViewChanging | Refused::NoView | Refused::TooLarge { .. },
+            ) => false,
+            Err(other) => panic!("{len} bytes: {other}"),
+        }
+    }
+
+    /// Casts something between two views.
+    pub(super) fn sync(&mut self, now: Instant, group: &mut Group, history: &mut History) -> bool {
+        let len = self.rng.usize(NAME..100);
+        let is_taken =
+            self.view.is_some() && group.cast_sync(self.names.compose(history.next_message(), len)).is_ok();
+        if is_taken {
+            history.sync(now.0, self.process, len);
+        }
+        is_taken
+    }
+
+    /// Takes an event, or refuses it.
+    pub(super) fn handle(
+        &mut self,
+        plan: &Plan,
+        now: Instant,
+        caster: &mut Caster<'_>,
+        event: &Event<'_>,
+        (history, lives): (&mut History, &mut Lives),
+    ) -> ControlFlow<()> {
+        if plan.refusals > 0.0 && self.rng.f64() < plan.refusals {
+            return ControlFlow::Break(());
+        }
+        self.note_place(now, caster, event, history);
+        let what = match event {
+            Event::View(view) => {
+                self.enter(view, history, lives);
+                What::Install(Box::new((*view).clone()))
+            }
+            Event::Deliver(message) => self.identify(message, history),
+            Event::Sync { from, bytes, .. } => self.identify_sync(*from, bytes, history),
+            Event::Direct(_) | Event::Left(_) => {
+                unreachable!("nobody sends to one, or says goodbye: {event:?}")
+            }
+            Event::Conflict(_, why) => What::Conflict(why.to_string()),
+            Event::Flushed(id) => {
+                self.flushes = self.flushes.saturating_sub(1);
+                What::Flushed(id.0)
+            }
+            Event::Wedged(_) => What::Wedged,
+            Event::Resumed => What::Resumed,
+            Event::Excluded(number) => {
+                self.view = None;
+                What::Excluded(*number)
+            }
+        };
+        let may_answer = matches!(what, What::Deliver(_)) && self.casts;
+        history.push(now.0, self.process, what);
+        if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
+            let number = caster.view();
+            let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());
+            self.cast(plan, now, number, cast, history);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes down where it is in a change, as far as the event tells.
+    fn note_place(&mut self, now: Instant, caster: &Caster<'_>, event: &Event<'_>, history: &mut History) {
+        if caster.is_ahead() && !self.has_cut && self.view.is_some() {
+            self.has_cut = true;
+            history.push(now.0, self.process, What::Cut);
+        }
+        let is_there = !caster.is_ahead() && !matches!(event, Event::View(_));
+        if let Some(number) = caster.view().filter(|_| is_there) {
+            self.renumber(now, number, history);
+        }
+    }
+
+    /// It may have come to a view that has the same members.
+    fn renumber(&mut self, now: Instant, number: ViewNumber, history: &mut History) {
+        if self.view.is_some() && number > self.number {
+            (self.number, self.is_changing, self.has_cut) = (number, false, false);
+            history.push(now.0, self.process, What::Renumbered(number));
+        }
+    }
+
+    fn enter(&mut self, view: &View, history: &mut History, lives: &mut Lives) {
+        let instance = view.id().instance;
+        let life = lives.iter().position(|known| *known == instance).unwrap_or_else(|| {
+            lives.push(instance);
+            lives.len() - 1
+        });
+        history.processes[self.process.0 as usize].life = life as u32;
+        (self.view, self.number) = (Some(view.clone()), view.id().number);
+        (self.is_changing, self.has_cut) = (false, false);
+    }
+
+    /// Writes down what has become of it since the last cycle; tells of a new incarnation.
+    pub(super) fn end_cycle(&mut self, now: Instant, group: &Group, history: &mut History) {
+        if let Some(number) = group.reached() {
+            self.renumber(now, number, history);
+        }
+        let is_changing =
+            group.agreement().is_some_and(sistrum_membership::agreement::Agreement::is_changing);
+        if is_changing && !self.is_changing && self.view.is_some() {
+            history.push(now.0, self.process, What::Changing);
+        }
+        self.is_changing |= is_changing;
+        let me = group.me();
+        let is_excluded = history.who(self.process).is_excluded;
+        // Who never came in may be somebody new without having been told.
+        if me != self.me && (is_excluded || self.view.is_none()) {
+            if !is_excluded {
+                history.push(now.0, self.process, What::Excluded(ViewNumber(0)));
+            }
+            (self.process, self.me) = (history.start_as(now.0, self.place, me), me);
+            history.push(now.0, self.process, What::Joining);
+            (self.is_changing, self.has_cut, self.flushes) = (false, false, 0);
+        }
+    }
+
+    /// Which message was delivered: one that was cast like that, to the byte.
+    fn identify(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
+        let (from, len) = (message.from(), message.len());
+        let member = self.view.as_ref().and_then(|view| view.member(from)).copied();
+        let named = member.and_then(|member| self.named(member, message.bytes(), history));
+        named.map_or(What::Alien { from, len }, What::Deliver)
+    }
+
+    fn identify_sync(&mut self, from: ViewMember, bytes: &[u8], history: &History) -> What {
+        let named = self.named(from, bytes, history);
+        named.map_or(What::Alien { from: Rank(u16::MAX), len: bytes.len() }, What::Deliver)
+    }
+
+    fn named(&mut self, from: ViewMember, bytes: &[u8], history: &History) -> Option<Message> {
+        self.names.identify_by(bytes, history, |by| history.who(by).member == Some(from))
+    }
+}

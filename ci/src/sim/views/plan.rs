@@ -1,0 +1,149 @@
+//! What a run is drawn from: a network, a group, and what befalls it.
+
+use fastrand::Rng;
+use sistrum_membership::step::Step;
+use sistrum_ordering::Order;
+use sistrum_transport::medium::SimOptions;
+
+pub(super) const MS: u64 = 1_000_000;
+
+/// See the module. Times are nanoseconds.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) network: SimOptions,
+    /// Casts go to each member by itself, and members find each other by seeds.
+    pub(super) unicast: bool,
+    pub(super) rotating: bool,
+    pub(super) expected: usize,
+    /// Processes that begin together.
+    pub(super) first: u16,
+    pub(super) window: usize,
+    pub(super) block: usize,
+    /// How often the application refuses an event, asks for a safe delivery, answers.
+    pub(super) refusals: f64,
+    pub(super) safe: f64,
+    pub(super) replies: f64,
+    pub(super) longest: usize,
+    pub(super) cast_every_ns: u64,
+    /// The first sequence of each stream.
+    pub(super) start: u64,
+    pub(super) suspect_after_ns: u64,
+    pub(super) phi: bool,
+    /// Somebody ends exactly where a process comes to this step for the nth time, once the group is there.
+    pub(super) doom: Option<(Step, u32)>,
+    /// What befalls it, and how long nothing does before each.
+    pub(super) blows: Vec<(u64, Blow)>,
+}
+
+/// What may befall a group. A number chooses among those whom it may concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blow {
+    /// A process ends.
+    Kill(u16),
+    /// A process ends, and another begins at once in its place.
+    Restart(u16),
+    /// Processes begin in new places.
+    Start(u16),
+    /// A process leaves.
+    Leave(u16),
+    /// A process does not run for a while.
+    Stop(u16, u64),
+    /// A process says that a member of its view has failed, which is not so.
+    Suspect(u16, u16),
+    /// A process casts something between two views.
+    Sync(u16),
+    /// The network falls apart, and comes together after a while: places of one remainder, or quotient, hear each other.
+    Split(Shape, u64),
+    /// A process hears nobody for a while, or nobody hears it.
+    Deafen(u16, bool, u64),
+}
+
+/// Into which parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Halves(u16),
+    Runs(u16),
+    All,
+}
+
+impl Shape {
+    /// The part of this place.
+    pub(super) fn part(self, place: u16) -> u16 {
+        match self {
+            Self::Halves(parts) => place % parts,
+            Self::Runs(len) => place / len,
+            Self::All => place,
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn draw(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x71e3);
+        let delay = if rng.bool() { rng.u64(1_000..50_000) } else { rng.u64(10_000..300_000) };
+        let network = SimOptions {
+            loss: if rng.u8(..3) > 0 { rng.f64() * 0.08 } else { 0.0 },
+            duplicate: if rng.bool() { rng.f64() * 0.05 } else { 0.0 },
+            delay_ns: delay / 2..delay * 2,
+            tail: 0.01,
+            tail_ns: rng.u64(..3 * MS),
+            coalesce: rng.bool(),
+            ..SimOptions::default()
+        };
+        let blows = (0..rng.usize(1..6)).map(|_| (rng.u64(..60 * MS), Blow::draw(rng))).collect();
+        let first = if rng.u8(..20) == 0 { rng.u16(8..20) } else { rng.u16(2..6) };
+        Self {
+            seed,
+            network,
+            unicast: rng.bool(),
+            rotating: rng.u8(..4) == 0,
+            expected: rng.usize(1..=usize::from(first).min(4)),
+            first,
+            window: 1 << rng.u8(4..6),
+            block: rng.usize(400..700),
+            refusals: if rng.bool() { 0.05 } else { 0.0 },
+            safe: if rng.bool() { 0.2 } else { 0.0 },
+            replies: if rng.bool() { 0.02 } else { 0.0 },
+            longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
+            cast_every_ns: rng.u64(100_000..4 * MS),
+            start: [0, 0x3fff_fff0, u64::from(u32::MAX) - 20][rng.usize(..3)],
+            suspect_after_ns: rng.u64(30 * MS..80 * MS),
+            phi: rng.u8(..4) == 0,
+            doom: (rng.u8(..3) > 0).then(|| {
+                let step = Step::ALL[rng.usize(..Step::ALL.len())];
+                (step, rng.u32(..6))
+            }),
+            blows,
+        }
+    }
+
+    pub(super) fn order(&self, rng: &mut Rng) -> Order {
+        Order::ALL[rng.usize(..Order::ALL.len())]
+    }
+}
+
+impl Blow {
+    fn draw(rng: &mut Rng) -> Self {
+        let who = rng.u16(..);
+        let while_ns = rng.u64(1..250) * MS;
+        match rng.u8(..20) {
+            0..=2 => Self::Kill(who),
+            3..=4 => Self::Restart(who),
+            5..=7 => Self::Start(rng.u16(1..4)),
+            8..=9 => Self::Leave(who),
+            10..=11 => Self::Stop(who, while_ns),
+            12 => Self::Suspect(who, rng.u16(..)),
+            13..=14 => Self::Sync(who),
+            15..=17 => {
+                let shape = match rng.u8(..3) {
+                    0 => Shape::Halves(rng.u16(2..4)),
+                    1 => Shape::Runs(rng.u16(1..4)),
+                    _ => Shape::All,
+                };
+                Self::Split(shape, while_ns)
+            }
+            _ => Self::Deafen(who, rng.bool(), while_ns),
+        }
+    }
+}
