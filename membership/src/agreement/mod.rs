@@ -100,7 +100,7 @@ pub enum Outcome {
     },
     /// There are enough again.
     Resumed,
-    /// The group goes on without me, though I did not ask for it.
+    /// The group goes on without me, and not because I had asked for it, as far as is known here.
     Excluded {
         /// In this view.
         number: ViewNumber,

@@ -312,9 +312,7 @@ impl Agreement {
     pub(super) fn go_out(&mut self, outcome: Outcome) {
         reached(Step::Excluded);
         self.is_out = true;
-        let mine = Op::Leave(self.roster.members[self.me.0 as usize].member);
-        let has_asked = self.pending.contains(&mine) && matches!(outcome, Outcome::Excluded { .. });
-        self.outcomes.push_back(if has_asked { Outcome::Left { is_last: false } } else { outcome });
+        self.outcomes.push_back(outcome);
     }
 
     /// Installs the next view once everything up to the cut is held.
@@ -372,7 +370,11 @@ impl Agreement {
         pending.retain(|op| match op {
             Op::Join(Introduction { member, .. }) => !self.has_been_in(*member),
             Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
-            Op::Sync(sync) => !value.syncs.contains(sync) || mutated!(SyncTwice),
+            // Nor does anybody hear of what the dead have cast.
+            Op::Sync(sync) => {
+                let is_done = value.syncs.contains(sync) && !mutated!(SyncTwice);
+                !is_done && self.roster.rank_of_member(sync.by).is_some()
+            }
         });
         // Joiners for whom there is no place any more ask again.
         let mut joins = 0..self.room();

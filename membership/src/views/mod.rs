@@ -178,6 +178,9 @@ impl Views {
 
     /// Casts something between two views.
     pub(crate) fn cast_sync(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        if self.is_leaving {
+            return Err(Refused::Left);
+        }
         let waiting = self.my_syncs.iter().map(|cast| cast.bytes.len()).sum::<usize>();
         let (len, limit) = (bytes.len(), MAX_SYNC_BYTES / 8);
         if len > limit {
@@ -282,8 +285,8 @@ impl Views {
             && let Some(rank) = running.view.rank_of(from)
         {
             running.session.heard(rank, hands.now);
-            seat.asked_at = hands.now;
             if header.view == running.view.id().number {
+                seat.asked_at = hands.now;
                 seat.note_heard(rank);
             }
         }
