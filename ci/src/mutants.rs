@@ -41,11 +41,19 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     })?;
     match &options.only {
         Some(_) => Ok(()),
-        None => report.step("mutants of agreement, of readers and of the end of views", |_| {
-            let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
-            let tests = ["--test", "agreement", "--test", "explore", "--test", "readers", "--test", "flush"];
-            step::run(step::cargo().args(package).args(tests).args(["every_mutation", "--", "--nocapture"]))
-        }),
+        None => {
+            report.step("mutants of agreement, of the detector, of readers and of the end of views", |_| {
+                let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
+                let tests =
+                    ["--test", "agreement", "--test", "explore", "--test", "readers", "--test", "flush"];
+                step::run(step::cargo().args(package).args(tests).args([
+                    "every_mutation",
+                    "--",
+                    "--nocapture",
+                ]))?;
+                step::run(step::cargo().args(package).args(["--lib", "every_mutation"]))
+            })
+        }
     }
 }
 
@@ -70,38 +78,53 @@ mod present {
     use super::Options;
     use crate::sim::campaign::{Campaign, Ends, Failure};
     use crate::sim::options::Bounds;
+    use crate::sim::views;
     use anyhow::{Result, ensure};
     use sistrum_ordering::Order;
-    use sistrum_transport::mutation::Mutation;
+    use sistrum_transport::mutation::{Mutation, set};
     use std::time::Instant;
 
     pub(super) fn catch_all(options: &Options) -> Result<()> {
         let begin = Instant::now();
-        let chosen = Mutation::ALL
-            .iter()
-            .filter(|(_, name, _)| options.only.as_deref().is_none_or(|only| only == *name));
+        let is_chosen = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
         println!("{:24} {:>6} {:>9}  {:20} what is broken", "mutation", "seeds", "seconds", "caught by");
         let (mut all, mut missed) = (0, Vec::new());
-        for (_, name, what) in chosen {
+        for (_, name, what) in Mutation::ALL.iter().filter(|(_, name, _)| is_chosen(name)) {
             let begin = Instant::now();
             let caught = catch(name, options)?;
-            let seconds = begin.elapsed().as_secs_f64();
             all += 1;
-            match caught {
-                Some(Failure { seed, violations }) => {
-                    let property = violations[0].property.to_string();
-                    println!("{name:24} {:>6} {seconds:>9.1}  {property:20}{what}", seed + 1);
-                }
-                None => {
-                    println!("{name:24} {:>6} {seconds:>9.1}  {:20}{what}", options.seeds, "NOT CAUGHT");
-                    missed.push(*name);
-                }
-            }
+            missed.extend(tell(name, what, begin, options, caught));
+        }
+        // Those of agreement and of the end of views have runs of their own; `sim --views --mutate` takes them too.
+        for (mutation, name, what) in Mutation::VIEWS.iter().filter(|(_, name, _)| is_chosen(name)) {
+            let begin = Instant::now();
+            let ends = Ends { seeds: options.seeds, after: None, failures: 1 };
+            let summary = views::campaign(0, &ends, false, || set(Some(*mutation)));
+            all += 1;
+            missed.extend(tell(name, what, begin, options, summary.failures.into_iter().next()));
         }
         ensure!(all > 0, "there is no such mutation");
         println!("{all} mutations in {:.1} s, {} not caught", begin.elapsed().as_secs_f64(), missed.len());
         ensure!(missed.is_empty(), "not caught within {} seeds: {}", options.seeds, missed.join(", "));
         Ok(())
+    }
+
+    /// Prints what has become of one; returns its name where it was missed.
+    fn tell<'a>(
+        name: &'a str,
+        what: &str,
+        begin: Instant,
+        options: &Options,
+        caught: Option<Failure>,
+    ) -> Option<&'a str> {
+        let seconds = begin.elapsed().as_secs_f64();
+        let Some(Failure { seed, violations }) = caught else {
+            println!("{name:24} {:>6} {seconds:>9.1}  {:20}{what}", options.seeds, "NOT CAUGHT");
+            return Some(name);
+        };
+        let property = violations[0].property.to_string();
+        println!("{name:24} {:>6} {seconds:>9.1}  {property:20}{what}", seed + 1);
+        None
     }
 
     /// The first seed that shows it.

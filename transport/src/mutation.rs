@@ -163,6 +163,32 @@ mod present {
         /// Too few decide all the same.
         WedgedGoesOn,
         }
+        /// Those of groups whose views change, which the simulator must catch, likewise.
+        VIEWS {
+        /// Who comes back after the others have gone on without it, says that it is who it was.
+        ReuseIncarnation,
+        /// A suspicion is withdrawn, and what its member sends still does not count.
+        TrustWithoutData,
+        /// A view is told before the one before it has been handed over to its end.
+        DeliverOldAfterInstall,
+        /// Sync casts are told behind the view that they lead to.
+        ViewBeforeSyncs,
+        /// Sync casts that were decided are not told.
+        ForgetSyncs,
+        /// By unicast, casts go on to go to the members of the view before.
+        KeepOldRoute,
+        /// Who was in a group that went on without it does not come back.
+        NeverSeekAgain,
+        }
+        /// Those of the failure detector, which its own tests must catch, likewise.
+        DETECTOR {
+        /// The time in which I did not run counts as the others' silence.
+        BlameOwnPause,
+        /// One heartbeat that does not come suspects.
+        SuspectOnOneLoss,
+        /// Who was suspected wrongly is suspected as soon again.
+        NoFlapDamping,
+        }
         /// Those of the end of a view in the streams, which their own seeded runs must catch, likewise.
         FLUSH {
         /// A member goes on to deliver what it has not reported.

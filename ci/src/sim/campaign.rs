@@ -126,8 +126,11 @@ impl Campaign {
 
     #[cfg(feature = "mutants")]
     fn mutation(&self) -> Option<sistrum_transport::mutation::Mutation> {
-        let all = sistrum_transport::mutation::Mutation::ALL;
-        all.iter()
+        use sistrum_transport::mutation::Mutation;
+        let lists = [Mutation::ALL, Mutation::VIEWS, Mutation::AGREEMENT, Mutation::FLUSH];
+        lists
+            .into_iter()
+            .flatten()
             .find(|(_, name, _)| Some(*name) == self.mutation.as_deref())
             .map(|(mutation, ..)| *mutation)
     }

@@ -206,3 +206,31 @@ fn nonsense_is_refused() {
         assert!(tuning(Suspicion::PhiAccrual { threshold }, AFTER).is_err(), "{threshold}");
     }
 }
+
+/// Each breaks one of the tests.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_of_the_detector_is_caught() {
+    use sistrum_transport::mutation::{Mutation, set};
+    let tests: [fn(); 5] = [
+        lost_heartbeats_do_not_suspect,
+        one_lost_heartbeat_never_suspects,
+        my_own_pauses_are_not_the_silence_of_others,
+        who_was_suspected_wrongly_is_given_twice_the_time,
+        a_silence_goes_on_in_the_next_view,
+    ];
+    std::panic::set_hook(Box::new(|_| ()));
+    let is_missed = |mutation| {
+        set(Some(mutation));
+        let caught = tests.iter().any(|test| std::panic::catch_unwind(*test).is_err());
+        set(None);
+        !caught
+    };
+    let missed: Vec<&str> = Mutation::DETECTOR
+        .iter()
+        .filter(|(mutation, ..)| is_missed(*mutation))
+        .map(|(_, name, _)| *name)
+        .collect();
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}

@@ -108,11 +108,8 @@ impl Views {
             self.flushed.pop_front();
             *events += 1;
         }
-        while let Some((next, sync)) = self.syncs.front() {
-            let event = Event::Sync { from: sync.by, next: *next, bytes: &sync.bytes };
-            handler(&mut Caster::ahead(number, running.session.sender()), event)?;
-            self.syncs.pop_front();
-            *events += 1;
+        if !mutated!(ViewBeforeSyncs) {
+            self.tell_syncs(running, handler, events)?;
         }
         let is_same = running.view.came().is_empty() && running.view.gone().is_empty();
         if !is_same {
@@ -120,11 +117,31 @@ impl Views {
             handler(caster, Event::View(&running.view))?;
             *events += 1;
         }
+        if mutated!(ViewBeforeSyncs) {
+            self.tell_syncs(running, handler, events)?;
+        }
         running.told = true;
         reached(Step::Told);
         if let Some(seat) = &mut self.seat {
             seat.is_to_look = true;
             seat.look_soon();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Hands over what was cast between two views.
+    fn tell_syncs<H>(&mut self, running: &mut Running, handler: &mut H, events: &mut usize) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        if mutated!(ForgetSyncs) {
+            self.syncs.clear();
+        }
+        while let Some((next, sync)) = self.syncs.front() {
+            let event = Event::Sync { from: sync.by, next: *next, bytes: &sync.bytes };
+            handler(&mut Caster::ahead(running.view.id().number, running.session.sender()), event)?;
+            self.syncs.pop_front();
+            *events += 1;
         }
         ControlFlow::Continue(())
     }

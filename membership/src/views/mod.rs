@@ -28,6 +28,7 @@ use seat::Seat;
 use seeking::Seeking;
 use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
+use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Route, Target, Transmit};
 use sistrum_transport::reliable::Refused;
 use sistrum_transport::time::Instant;
@@ -390,6 +391,9 @@ impl Views {
 
     /// Whom a channel by unicast reaches. What agreement says of the change that led to this view goes to all of the one before: first.
     pub(crate) fn poll_route(&mut self, config: &GroupConfig) -> Option<Route<'_>> {
+        if mutated!(KeepOldRoute) {
+            self.has_route = false;
+        }
         if !self.has_route || self.post.is_waiting() {
             return None;
         }

@@ -185,7 +185,7 @@ impl Views {
     fn chase_laggards(&mut self, hands: &mut Hands<'_>) {
         let Some(seat) = self.seat.as_mut().filter(|seat| seat.counts_heard) else { return };
         let patience = 2 * self.peers.detector.suspect_after_ns;
-        if hands.now.since_ns(seat.installed_at) < patience || mutated!(WaitForLaggards) {
+        if hands.now.since_ns(seat.installed_at) < patience {
             return;
         }
         let late: Vec<Rank> = seat.agreement.laggards().collect();
@@ -261,7 +261,7 @@ impl Views {
         let Some(seat) = &mut self.seat else { return };
         let Some(left_at) = seat.left_at else { return };
         let is_over = |since: Instant, ns| hands.now.since_ns(since) >= ns;
-        if is_over(seat.asked_at, LINGER_NS) || is_over(left_at, LINGER_MOST_NS) || mutated!(LeaveAtOnce) {
+        if is_over(seat.asked_at, LINGER_NS) || is_over(left_at, LINGER_MOST_NS) {
             return self.part(hands, None);
         }
         seat.look_at = Some(hands.now.plus_ns(LOOK_EVERY_NS));
@@ -282,7 +282,8 @@ impl Views {
         if let Some(number) = without {
             self.notices.push_back(Notice::Excluded(number));
         }
-        if self.is_leaving || (without.is_some() && !self.peers.rejoins) {
+        let stays_out = !self.peers.rejoins || mutated!(NeverSeekAgain);
+        if self.is_leaving || (without.is_some() && stays_out) {
             self.has_left = true;
             return;
         }

@@ -11,7 +11,6 @@ use crate::agreement::{Introduction, Message, Op};
 use crate::config::Peers;
 use sistrum_ordering::{Endpoint, GroupInstance, ViewNumber};
 use sistrum_transport::medium::Channel;
-use sistrum_transport::mutated;
 use sistrum_transport::protocol::Target;
 use sistrum_transport::time::Instant;
 
@@ -146,11 +145,11 @@ impl Seeking {
             return None;
         }
         let fresh = || self.candidates.iter().filter(|known| is_fresh(known.heard_at));
-        if (self.life.is_some() || fresh().any(|known| known.has_life)) && !mutated!(SecondLife) {
+        if (self.life.is_some() || fresh().any(|known| known.has_life)) {
             return None;
         }
         let others: Vec<Introduction> = fresh().map(|known| known.introduction).collect();
-        let is_enough = others.len() + 1 >= peers.expected || mutated!(MakeTooEarly);
+        let is_enough = others.len() + 1 >= peers.expected;
         (is_enough && self.is_maker(&others, peers)).then_some(others)
     }
 
@@ -158,7 +157,7 @@ impl Seeking {
         let may = |place: &Endpoint| peers.seeds.is_empty() || peers.seeds.contains(place);
         let me = self.mine.member.endpoint;
         let least = others.iter().map(|known| known.member.endpoint).filter(may).min();
-        may(&me) && (least.is_none_or(|least| me < least) || mutated!(AllMake))
+        may(&me) && least.is_none_or(|least| me < least)
     }
 }
 
