@@ -228,7 +228,7 @@ impl Views {
 
     fn try_leave(&mut self, hands: &mut Hands<'_>) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_ref()) else { return };
-        if !self.is_leaving || !running.outgoing.is_settled() || !self.my_syncs.is_empty() {
+        if !self.is_leaving {
             return;
         }
         if !running.is_open {
@@ -238,7 +238,8 @@ impl Views {
             // There is nobody to agree with: what I cast last may be lost.
             return self.part(hands, Some(running.view.id().number));
         }
-        if !std::mem::replace(&mut seat.has_asked_to_leave, true) {
+        let is_done = running.outgoing.is_settled() && self.my_syncs.is_empty();
+        if is_done && !std::mem::replace(&mut seat.has_asked_to_leave, true) {
             let op = Op::Leave(self.mine.member);
             self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow));
         }

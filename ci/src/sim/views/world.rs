@@ -286,8 +286,31 @@ impl<'a> World<'a> {
         let end = self.time.peek().plus_ns(ns);
         while !is_so(self) {
             self.round(end);
-            assert!(self.time.peek() < end, "never: {what}");
+            assert!(self.time.peek() < end, "never: {what}\n{}", self.describe());
         }
+    }
+
+    /// How everybody stands, for people.
+    fn describe(&self) -> String {
+        let one = |node: &Node| {
+            let group = &node.group;
+            let state = group.agreement().map(|agreement| {
+                let suspects: Vec<Rank> =
+                    agreement.roster().ranks().filter(|rank| agreement.is_suspected(*rank)).collect();
+                let laggards: Vec<Rank> = agreement.laggards().collect();
+                let (changing, wedged) = (agreement.is_changing(), agreement.is_wedged());
+                format!("changing {changing}, wedged {wedged}, suspects {suspects:?}, laggards {laggards:?}")
+            });
+            let view = group.view().map(ToString::to_string);
+            let (before, settled) = (group.before().is_some(), node.is_settled());
+            format!(
+                "  {} {:?} {view:?}, reached {:?}, {state:?}, before {before}, settled {settled}\n",
+                node.place,
+                node.app.process,
+                group.reached()
+            )
+        };
+        self.nodes.iter().map(one).collect()
     }
 
     /// Everybody whose time has come has a turn.

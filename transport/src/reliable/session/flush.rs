@@ -222,7 +222,7 @@ impl<L: Layer> Session<L> {
     }
 
     /// Whether a block with this trailer counts that came from `from`, now that not all is as usual. Nothing that a suspect sends does,
-    /// but it was heard; and a view that is over has answers, and nothing else.
+    /// but it was heard; and a view that is over has answers, for all, and nothing else.
     #[cold]
     pub(super) fn admits(&mut self, now: Instant, from: Endpoint, header: &Header, trailer: &[u8]) -> bool {
         let position = self.config.members.iter().position(|member| member.endpoint == from);
@@ -230,13 +230,14 @@ impl<L: Layer> Session<L> {
         if sender == header.rank {
             self.heard_at[sender.0 as usize] = now;
         }
-        if self.flush.is_suspected(sender) && !mutated!(DeliverSuspectsData) {
+        if self.flush.is_finished() {
+            // A suspicion may have been withdrawn since, in the next view: whoever goes on to it needs what it lacks.
+            if sender == header.rank {
+                self.answer(now, sender, trailer);
+            }
             return false;
         }
-        if self.flush.is_finished() && sender == header.rank {
-            self.answer(now, sender, trailer);
-        }
-        !self.flush.is_finished()
+        !self.flush.is_suspected(sender) || mutated!(DeliverSuspectsData)
     }
 
     fn answer(&mut self, now: Instant, asker: Rank, trailer: &[u8]) {
