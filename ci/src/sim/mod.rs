@@ -81,6 +81,8 @@ pub(crate) struct Options {
 
 /// Small groups find as much as large ones, and sooner: they are what every change must pass.
 const SHORT: [&str; 6] = ["sim", "--here", "--members", "2..8", "--minutes", "1"];
+/// Groups whose members come and go.
+const VIEWS: [&str; 5] = ["sim", "--here", "--views", "--seeds", "2000"];
 /// Nor may a large group on a bad network stand still.
 const LARGE: [&str; 8] = ["sim", "--here", "--members", "64", "--loss", "5", "--seeds", "6"];
 
@@ -101,6 +103,7 @@ pub(crate) fn short(report: &mut Report) -> Result<()> {
     report.step("sim", |_| {
         let worker = worker(&[])?;
         step::run(Command::new(&worker).args(SHORT))?;
+        step::run(Command::new(&worker).args(VIEWS))?;
         step::run(Command::new(&worker).args(LARGE))
     })
 }

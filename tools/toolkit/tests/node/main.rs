@@ -7,6 +7,7 @@ mod families;
 mod handler;
 mod idle;
 mod losses;
+mod peers;
 mod pressure;
 mod readers;
 mod refusals;
