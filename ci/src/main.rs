@@ -9,6 +9,7 @@ mod fresh;
 mod fuzz;
 mod instructions;
 mod judge;
+mod lab;
 mod member;
 mod mutants;
 mod sim;
@@ -45,6 +46,8 @@ enum Ci {
     Sim(sim::Options),
     /// Histories that real processes have written down, judged by the properties of the model.
     Judge(judge::Options),
+    /// Members as real processes, killed, stopped and restarted; what they write down is judged likewise.
+    Lab(lab::Options),
     /// Breaks our own code on purpose: the simulator must see each mutation.
     Mutants(mutants::Options),
     /// Runs a command with io_uring forbidden.
@@ -53,6 +56,9 @@ enum Ci {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// One process of the lab.
+    #[command(hide = true)]
+    LabMember(lab::member::Options),
     /// Two members in one thread, for strace to look at.
     #[command(hide = true)]
     Member(member::Options),
@@ -73,6 +79,7 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Forbidden { command } => return fresh::forbidden::exec(&command),
         Ci::Member(options) => return member::run(&options),
         Ci::Judge(options) => return judge::run(&options),
+        Ci::LabMember(options) => return lab::member::run(&options),
         _ => go_to_the_root()?,
     }
     let mut report = step::Report::start();
@@ -86,7 +93,8 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Fuzz(options) => fuzz::run(&mut report, &options),
         Ci::Sim(options) => sim::run(&mut report, &options),
         Ci::Mutants(options) => mutants::run(&mut report, &options),
-        Ci::Member(_) | Ci::Judge(_) => unreachable!("handled above"),
+        Ci::Lab(options) => lab::run(&mut report, &options),
+        Ci::Member(_) | Ci::Judge(_) | Ci::LabMember(_) => unreachable!("handled above"),
         Ci::Forbidden { .. } => unreachable!("handled above"),
     };
     report.finish();

@@ -145,7 +145,7 @@ impl Seeking {
             return None;
         }
         let fresh = || self.candidates.iter().filter(|known| is_fresh(known.heard_at));
-        if (self.life.is_some() || fresh().any(|known| known.has_life)) {
+        if self.life.is_some() || fresh().any(|known| known.has_life) {
             return None;
         }
         let others: Vec<Introduction> = fresh().map(|known| known.introduction).collect();

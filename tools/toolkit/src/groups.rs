@@ -82,6 +82,19 @@ impl Caster<'_> {
         self.group
     }
 
+    /// The view that casts into the group of the event go into; none before the first one.
+    #[must_use]
+    pub fn view(&self) -> Option<ViewNumber> {
+        self.own.view()
+    }
+
+    /// Whether that is a view that was not told yet: the one before it is decided, and is being handed over to its end. Ranks are still those
+    /// of that one, and nothing can be sent to one member alone.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.own.is_ahead()
+    }
+
     /// Casts one message, as [`Node::cast`](crate::Node::cast).
     ///
     /// # Errors

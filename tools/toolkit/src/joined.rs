@@ -2,7 +2,7 @@
 
 use crate::{
     CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, PeerLosses, Rank,
-    Refused, SessionCounters, View,
+    Refused, SessionCounters, View, ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_ordering::Reading;
@@ -49,6 +49,14 @@ impl Joined {
 
     pub(crate) fn view(&self) -> Option<&View> {
         self.member()?.view()
+    }
+
+    pub(crate) fn me(&self) -> Option<ViewMember> {
+        Some(self.member()?.me())
+    }
+
+    pub(crate) fn reached(&self) -> Option<ViewNumber> {
+        self.member()?.reached()
     }
 
     pub(crate) fn window(&self) -> Option<usize> {

@@ -47,7 +47,7 @@ pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::{Conflict, FlushId, ListError};
 pub use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Seq,
+    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Reason, Seq,
     TotalMode, View, ViewId, ViewMember, ViewNumber,
 };
 pub use sistrum_transport::engine::{CycleCounters, Idle};

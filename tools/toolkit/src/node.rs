@@ -7,7 +7,7 @@ use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
-    Result, Seq, SessionCounters, TotalMode, View,
+    Result, Seq, SessionCounters, TotalMode, View, ViewMember, ViewNumber,
 };
 use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
 use sistrum_membership::{Entry, GroupConfig, Peers};
@@ -418,6 +418,19 @@ impl Node {
     #[must_use]
     pub fn view(&self, group: &Group) -> Option<&View> {
         self.groups.get(group)?.view()
+    }
+
+    /// Who I am in this group: somebody new each time the others have gone on without me. `None` for a reader.
+    #[must_use]
+    pub fn member(&self, group: &Group) -> Option<ViewMember> {
+        self.groups.get(group)?.me()
+    }
+
+    /// The number of the view that I was told of: of those before it, everything has been handed over. One in which no member changes has
+    /// no [`Event::View`] of its own.
+    #[must_use]
+    pub fn reached(&self, group: &Group) -> Option<ViewNumber> {
+        self.groups.get(group)?.reached()
     }
 
     /// Blocks of my window in this group, once there is a view: so many may be cast that not all have delivered.

@@ -1,0 +1,273 @@
+//! One member of the lab: it casts at random, and writes down everything before it goes on.
+//!
+//! It listens to its standard input: `quiet` casts nothing more, `sync` casts between two views, `leave` leaves, `end` ends it where it
+//! stands. Its present view stands in a file of its own, for whoever waits.
+
+use crate::sim::history::lines::{Gone, Identity, Line, Said, read};
+use anyhow::{Context as _, Result};
+use fastrand::Rng;
+use sistrum::{
+    Clock as _, Config, Event, Group, JoinOptions, Message, MonotonicClock, Node, Order, Reason, Refused,
+    View, ViewMember, ViewNumber,
+};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// A burst of casts at this distance, on average.
+const CAST_EVERY: Duration = Duration::from_millis(3);
+/// What a message begins with: its number, and whether it is a sync cast.
+const NAME: usize = 5;
+
+/// How it joins.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[arg(long)]
+    group: String,
+    #[arg(long)]
+    file: PathBuf,
+    #[arg(long)]
+    port: u16,
+    #[arg(long)]
+    suspect_after_ms: u64,
+    #[arg(long, value_delimiter = ',')]
+    seeds: Vec<String>,
+}
+
+/// Lives until it is told to end.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let config =
+        Config { port: options.port, receive_buffer: 2 << 20, pool_blocks: 8192, ..Config::loopback("lab") };
+    let mut node = Node::open(config)?;
+    let mut join = JoinOptions::peer().suspect_after(Duration::from_millis(options.suspect_after_ms));
+    if !options.seeds.is_empty() {
+        join = join.seeds(options.seeds.clone());
+    }
+    let group = node.join(&options.group, join)?;
+    let me = node.member(&group).context("a peer is somebody")?;
+    let file = File::create(&options.file).context("the history cannot be written")?;
+    let mut member = Member {
+        log: Log { file, path: options.file.clone(), me },
+        view: None,
+        number: ViewNumber(0),
+        has_cut: false,
+        casts: 0,
+        syncs: 0,
+        rng: Rng::with_seed(me.boot.0),
+        is_quiet: false,
+    };
+    member.log.say(Said::Starts)?;
+    member.log.say(Said::Joins)?;
+    member.live(&mut node, &group, &words())
+}
+
+/// Who was killed cannot say so itself.
+pub(super) fn note_killed(file: &Path) -> Result<()> {
+    let text = fs::read_to_string(file).context("the history of who was killed cannot be read")?;
+    let Some(last) = read(&text)?.pop() else { return Ok(()) };
+    // The line that it was at may be cut off.
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let line = Line { at_ns: MonotonicClock.now().0, what: Said::Killed, ..last };
+    fs::write(file, format!("{whole}{}\n", serde_json::to_string(&line)?)).context("it cannot be written")
+}
+
+/// What is said to it, line by line.
+fn words() -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|word| sender.send(word))
+    });
+    receiver
+}
+
+/// What it writes, each line at once.
+struct Log {
+    file: File,
+    path: PathBuf,
+    me: ViewMember,
+}
+
+impl Log {
+    fn say(&mut self, what: Said) -> Result<()> {
+        let line = Line { at_ns: MonotonicClock.now().0, process: identity(self.me), what };
+        let text = format!("{}\n", serde_json::to_string(&line)?);
+        self.file.write_all(text.as_bytes()).context("the history cannot be written")
+    }
+
+    /// The present view, as a whole or not at all.
+    fn show(&self, number: ViewNumber, members: usize) -> Result<()> {
+        let new = self.path.with_extension("new");
+        fs::write(&new, format!("{} {members}\n", number.0))?;
+        fs::rename(&new, self.path.with_extension("view")).context("the view cannot be shown")
+    }
+}
+
+struct Member {
+    log: Log,
+    view: Option<View>,
+    /// Of the view that it is in: not each is told.
+    number: ViewNumber,
+    has_cut: bool,
+    casts: u32,
+    syncs: u32,
+    rng: Rng,
+    is_quiet: bool,
+}
+
+impl Member {
+    fn live(&mut self, node: &mut Node, group: &Group, words: &Receiver<String>) -> Result<()> {
+        let mut cast_at = node.now();
+        loop {
+            match words.try_recv().as_deref() {
+                Ok("quiet") => self.is_quiet = true,
+                Ok("sync") => self.cast_sync(node, group)?,
+                Ok("leave") => {
+                    self.is_quiet = true;
+                    self.log.say(Said::Leaves)?;
+                    node.leave(group);
+                }
+                Ok("end") => return Ok(()),
+                _ => {}
+            }
+            if self.view.is_some() && !self.is_quiet && node.now() >= cast_at {
+                cast_at = node.now().plus_ns(self.rng.u64(..2 * CAST_EVERY.as_nanos() as u64));
+                for _ in 0..self.rng.u8(1..4) {
+                    self.cast(node, group)?;
+                }
+            }
+            node.poll_for(Duration::from_millis(1), |caster, event| {
+                let place = (caster.view(), caster.is_ahead());
+                self.handle(place, event).map_err(|error| sistrum::Error::handler(format!("{error:#}")))
+            })?;
+            self.renumber(node.reached(group))?;
+            self.come_back(node, group)?;
+            if node.has_left(group) {
+                return self.log.say(Said::Left);
+            }
+        }
+    }
+
+    fn cast(&mut self, node: &mut Node, group: &Group) -> Result<()> {
+        if node.member(group) != Some(self.log.me) {
+            return Ok(());
+        }
+        let order = Order::ALL[self.rng.usize(..Order::ALL.len())];
+        let (number, len) = (self.casts, self.rng.usize(NAME..2_000));
+        self.casts += 1;
+        let said = Said::Casts { number, order: order.name().to_owned(), safe: false, len };
+        self.log.say(said)?;
+        // The view that takes it is the last one that is there, told or not.
+        let view = node.view(group).map(|view| view.id().number.0);
+        match (node.cast(group, order, &message(number, false, len)), view) {
+            (Ok(()), Some(view)) => self.log.say(Said::Sealed { number, view }),
+            _ => self.log.say(Said::Refused { number, sync: false }),
+        }
+    }
+
+    fn cast_sync(&mut self, node: &mut Node, group: &Group) -> Result<()> {
+        let (number, len) = (self.syncs, 100);
+        self.syncs += 1;
+        self.log.say(Said::CastsSync { number, len })?;
+        match node.cast_sync(group, &message(number, true, len)) {
+            Ok(()) => Ok(()),
+            Err(Refused::NoView | Refused::ViewChanging | Refused::Left) => {
+                self.log.say(Said::Refused { number, sync: true })
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn handle(&mut self, (into, is_ahead): (Option<ViewNumber>, bool), event: Event<'_>) -> Result<()> {
+        if is_ahead && !self.has_cut && self.view.is_some() {
+            self.has_cut = true;
+            self.log.say(Said::Cuts)?;
+        }
+        if !is_ahead && !matches!(event, Event::View(_)) {
+            self.renumber(into)?;
+        }
+        match event {
+            Event::View(view) => self.enter(view),
+            Event::Deliver(message) => {
+                let from = self.view.as_ref().and_then(|view| view.member(message.from())).copied();
+                self.deliver(from, &message)
+            }
+            Event::Sync { from, bytes, .. } => {
+                let number = u32::from_le_bytes(*bytes.first_chunk().context("it has a number")?);
+                let (from, len) = (identity(from), bytes.len());
+                self.log.say(Said::Delivers { from, number, sync: true, len })
+            }
+            Event::Wedged(_) => self.log.say(Said::Wedged),
+            Event::Resumed => self.log.say(Said::Resumed),
+            Event::Excluded(number) => {
+                self.view = None;
+                self.log.show(ViewNumber(0), 0)?;
+                self.log.say(Said::Excluded(number.0))
+            }
+            Event::Conflict(_, why) => self.log.say(Said::Conflicts(why.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, from: Option<ViewMember>, message: &Message<'_>) -> Result<()> {
+        let (bytes, len) = (message.bytes(), message.len());
+        let (Some(from), Some(number)) = (from, bytes.first_chunk()) else {
+            return self.log.say(Said::Alien { from: message.from().0, len });
+        };
+        let (from, number) = (identity(from), u32::from_le_bytes(*number));
+        self.log.say(Said::Delivers { from, number, sync: bytes[NAME - 1] != 0, len })
+    }
+
+    fn enter(&mut self, view: &View) -> Result<()> {
+        let id = view.id();
+        let gone = view
+            .gone()
+            .iter()
+            .map(|(member, reason)| Gone { member: identity(*member), left: *reason == Reason::Left });
+        self.log.say(Said::Installs {
+            group: id.group.0,
+            instance: id.instance.0,
+            number: id.number.0,
+            members: view.members().iter().copied().map(identity).collect(),
+            came: view.came().iter().map(|rank| rank.0).collect(),
+            gone: gone.collect(),
+        })?;
+        (self.view, self.number, self.has_cut) = (Some(view.clone()), id.number, false);
+        self.log.show(id.number, view.members().len())
+    }
+
+    /// It may have come to a view that has the same members.
+    fn renumber(&mut self, number: Option<ViewNumber>) -> Result<()> {
+        let Some(number) = number.filter(|number| *number > self.number && self.view.is_some()) else {
+            return Ok(());
+        };
+        (self.number, self.has_cut) = (number, false);
+        self.log.say(Said::Renumbered(number.0))?;
+        self.log.show(number, self.view.as_ref().map_or(0, |view| view.members().len()))
+    }
+
+    /// Who was excluded comes back as somebody new.
+    fn come_back(&mut self, node: &Node, group: &Group) -> Result<()> {
+        match node.member(group) {
+            Some(me) if me != self.log.me && self.view.is_none() => {
+                self.log.me = me;
+                (self.casts, self.syncs, self.number) = (0, 0, ViewNumber(0));
+                self.log.say(Said::Starts)?;
+                self.log.say(Said::Joins)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn identity(member: ViewMember) -> Identity {
+    Identity { at: member.endpoint.0, boot: member.boot.0 }
+}
+
+fn message(number: u32, sync: bool, len: usize) -> Vec<u8> {
+    let mut bytes = number.to_le_bytes().to_vec();
+    bytes.push(u8::from(sync));
+    bytes.resize(len, 0x5a);
+    bytes
+}
