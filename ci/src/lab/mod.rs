@@ -111,8 +111,9 @@ impl Member {
 
     /// Stops it, or lets it go on.
     fn signal(&mut self, signal: &str) -> Result<()> {
-        let mut kill = Command::new("kill");
-        step::run(kill.args([signal, &self.child.id().to_string()]).stdout(Stdio::null()))
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        ensure!(status.context("there is no `kill`")?.success(), "a member cannot be sent {signal}");
+        Ok(())
     }
 
     /// How its last line says that it stands: the number of its view and of its members.

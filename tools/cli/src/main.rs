@@ -5,7 +5,9 @@ mod causality;
 mod demo;
 mod digest;
 mod feed;
+mod group;
 mod refusal;
+mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ enum Command {
     /// Publishes or subscribes by hand, between terminals or hosts.
     #[command(subcommand)]
     Feed(feed::Command),
+    /// Joins a group whose members come and go, by hand, between terminals.
+    #[command(subcommand)]
+    Group(group::Command),
     /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
     #[command(hide = true)]
     DemoMember {
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         },
         Command::Causality(options) => causality::run(&options),
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
+        Command::Group(command) => group::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
     }
 }

@@ -17,7 +17,6 @@ mod place;
 mod publish;
 mod rate;
 mod seat;
-mod signals;
 mod sink;
 mod subscribe;
 mod summary;

@@ -15,9 +15,9 @@ use super::members::{Members, Own, Role};
 use super::named::Named;
 use super::options::Common;
 use super::place::{self, Place};
-use super::signals::Signals;
 use crate::demo::Medium;
 use crate::refusal::Refusal;
+use crate::signals::Signals;
 
 /// A node, its group, and what is known of the others.
 pub(super) struct Seat {

@@ -9,14 +9,14 @@ use crate::refusal::Refusal;
 
 /// Which signal has come.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     number: Arc<AtomicUsize>,
     heeded: bool,
 }
 
 impl Signals {
     /// Listens from here on.
-    pub(super) fn listen() -> Result<Self, Refusal> {
+    pub(crate) fn listen() -> Result<Self, Refusal> {
         let (number, again) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
             let code = usize::try_from(signal).expect("signals are positive");
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// The signal that has come and was not told yet.
-    pub(super) fn take(&mut self) -> Option<u8> {
+    pub(crate) fn take(&mut self) -> Option<u8> {
         if self.heeded {
             return None;
         }

@@ -1,0 +1,35 @@
+//! `sistrum group`: a group by hand, between terminals.
+//!
+//! ```text
+//! lines of standard input --> join ==casts==> all members --> lines of standard output
+//! ```
+//! What is said of the group, views above all, goes to standard error; messages go to standard output.
+
+mod member;
+mod options;
+
+pub(crate) use options::Command;
+
+use std::process::ExitCode;
+
+use crate::refusal::Refusal;
+use member::{Member, Voice};
+
+/// Does it; the process's exit status.
+///
+/// # Errors
+/// When it cannot start, or its input is bad.
+pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
+    let (common, voice) = match command {
+        Command::Join { common, order } => (common, Voice::Lines(*order)),
+        Command::Watch { common } => (common, Voice::Silent),
+        Command::Cast { common, order, message } => (common, Voice::Once(*order, message.clone())),
+    };
+    match Member::open(common, voice)?.live() {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            eprintln!("sistrum: {}", Refusal::new(why));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

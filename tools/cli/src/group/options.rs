@@ -1,0 +1,72 @@
+//! The options of `sistrum group`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sistrum::Order;
+
+/// What `sistrum group` was asked to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Joins a group: casts each line of standard input, prints what others cast, and leaves at its end.
+    Join {
+        #[command(flatten)]
+        common: Common,
+
+        /// The order of what is cast.
+        #[arg(long, default_value = "total")]
+        order: Order,
+    },
+    /// Joins a group, says nothing, and prints its views and what is cast until it is stopped. It is a member like all others.
+    Watch {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Joins a group, casts one message, and leaves when all have it.
+    Cast {
+        #[command(flatten)]
+        common: Common,
+
+        /// What is cast.
+        message: String,
+
+        /// The order of it.
+        #[arg(long, default_value = "total")]
+        order: Order,
+    },
+}
+
+/// What all have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// The group's name. By default it also says where its members meet: a multicast address of this host.
+    pub(super) name: String,
+
+    /// Where somebody of the group may be, names or addresses: casts go by unicast then. Where there is no group, one of these makes it.
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', conflicts_with = "multicast")]
+    pub(super) seeds: Vec<String>,
+
+    /// Where casts go, instead of the address that follows from the name.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) multicast: Option<SocketAddr>,
+
+    /// My own UDP port; a seed has to have one that others know.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(super) port: u16,
+
+    /// The first view is told when so many are in it.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(super) expected: usize,
+
+    /// Who is silent for so long is suspected, and the others go on without it.
+    #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
+    pub(super) suspect_after: Duration,
+
+    /// Groups of one name in different clusters have nothing to do with each other.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(super) cluster: String,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|_| format!("{text} is no number of milliseconds"))
+}

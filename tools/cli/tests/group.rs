@@ -1,0 +1,115 @@
+//! `sistrum group` as people use it: several processes on this host, lines in and lines out.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// No wait is longer, on however slow a machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process that is killed when it is forgotten.
+struct Member {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// What it prints, of messages and of the group.
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Member {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
+        command.arg("group").args(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("sistrum starts");
+        let (sender, lines) = channel();
+        let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let errors = sender.clone();
+        std::thread::spawn(move || {
+            BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        std::thread::spawn(move || {
+            BufReader::new(err).lines().map_while(Result::ok).try_for_each(|line| errors.send(line))
+        });
+        Self { input: child.stdin.take(), child, lines, seen: Vec::new() }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().expect("an input"), "{line}").expect("it listens");
+    }
+
+    /// Waits for a line of which this is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("never: {what}; {:#?}", self.seen) };
+            self.seen.push(line.clone());
+            if is_so(&line) {
+                return line;
+            }
+        }
+    }
+
+    fn ends(mut self) {
+        self.input = None;
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                assert!(status.success(), "{status}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end: {:#?}", self.seen);
+    }
+}
+
+#[test]
+fn lines_go_to_all_and_views_are_told() {
+    let name = format!("by hand {}", std::process::id());
+    let join = ["join", &name, "--suspect-after", "300"];
+    let mut members: Vec<Member> = (0..3).map(|_| Member::start(&join)).collect();
+    for member in &mut members {
+        member.until("three are together", |line| line.contains(" of 3: "));
+    }
+    members[0].say("hello");
+    for member in &mut members {
+        let line = member.until("what was said", |line| line.ends_with(": hello"));
+        assert!(line.starts_with("127.0.0.1:"), "{line}");
+    }
+    // One is killed, one comes to say one thing, and one leaves at the end of its input.
+    drop(members.remove(0));
+    for member in &mut members {
+        member.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
+    }
+    Member::start(&["cast", &name, "once", "--suspect-after", "300"]).ends();
+    members[0].until("what was said once", |line| line.ends_with(": once"));
+    let last = members.pop().expect("two are left");
+    last.ends();
+    members[0].until("one is left", |line| line.contains(" of 1: ") && line.ends_with(" left"));
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    for (arguments, why) in [
+        (&["join", "x", "--seeds", "nowhere"][..], "sistrum: seeds: nowhere has no port"),
+        (&["join", "x", "--expected", "99"], "sistrum: expected_members: 99"),
+        (&["watch", "x", "--suspect-after", "soon"], "sistrum: "),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
+        let output =
+            command.arg("group").args(arguments).stdin(Stdio::null()).output().expect("sistrum runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with(why) && text.lines().count() == 1, "{arguments:?}: {text}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
