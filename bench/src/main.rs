@@ -18,6 +18,7 @@ mod raw;
 mod report;
 mod rtt;
 mod throughput;
+mod viewchange;
 
 use crate::pins::Pins;
 use crate::report::Series;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             aims::print_orders(&series);
             Ok(())
         }
+        Command::Viewchange(options) => viewchange::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -131,6 +133,8 @@ enum Command {
     Idle(Options),
     /// Fifo, causal and total order: throughput, round trips, and the bytes that order costs
     Order(Options),
+    /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
+    Viewchange(viewchange::Options),
     /// Everything, as bench/report.md and bench/report.json
     Report(full::Options),
     /// Draws a report as SVG

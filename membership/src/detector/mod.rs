@@ -26,6 +26,8 @@ const LOOKS: u64 = 8;
 const MOST_STRETCH: u64 = 8;
 /// A flap is forgotten after so many times the patience; local health recovers a step with each.
 const FORGET_AFTER: u64 = 20;
+/// Two looks are so far apart at least.
+const LEAST_STEP_NS: u64 = 100_000;
 /// The shortest and the longest silence that can be asked for.
 const SILENCES_NS: std::ops::RangeInclusive<u64> = 5_000_000..=3_600_000_000_000;
 
@@ -173,12 +175,30 @@ impl Detector {
     /// Looks at when a frame of each member was last heard, by rank.
     pub fn look(&mut self, now: Instant, heard_at: &[Instant]) {
         self.watch_myself(now);
+        let mut looks_at = now.plus_ns(self.tuning.suspect_after_ns / LOOKS);
         for (rank, &heard) in (0..).map(Rank).zip(heard_at) {
             if rank != self.me {
                 self.look_at(now, rank, heard);
+                // Just when the first patience ends, if nothing comes.
+                looks_at = self
+                    .members
+                    .get(rank.0 as usize)
+                    .map_or(looks_at, |member| looks_at.min(self.ends_at(member)));
             }
         }
-        self.looks_at = now.plus_ns(self.tuning.suspect_after_ns / LOOKS);
+        self.looks_at = looks_at.max(now.plus_ns(LEAST_STEP_NS));
+    }
+
+    /// When the silence of this member is too long.
+    fn ends_at(&self, member: &Member) -> Instant {
+        match member.is_suspected {
+            true => Instant(u64::MAX),
+            false => member.silent_since.plus_ns(self.patience_ns(member) + 1),
+        }
+    }
+
+    fn patience_ns(&self, member: &Member) -> u64 {
+        self.tuning.suspect_after_ns * (1 + self.late) * member.stretch()
     }
 
     /// A look that is late is my own pause.
@@ -202,7 +222,7 @@ impl Detector {
     }
 
     fn look_at(&mut self, now: Instant, rank: Rank, heard: Instant) {
-        let stretch = 1 + self.late;
+        let late = self.late;
         let Some(member) = self.members.get_mut(rank.0 as usize) else { return };
         if heard > member.heard_at {
             if member.heard_at > Instant::default() {
@@ -221,7 +241,7 @@ impl Detector {
         if member.flaps > 0 && now.since_ns(member.flapped_at) >= after * FORGET_AFTER {
             (member.flaps, member.flapped_at) = (member.flaps - 1, now);
         }
-        let stretch = stretch * member.stretch();
+        let stretch = (1 + late) * member.stretch();
         let silence_ns = now.since_ns(member.silent_since);
         let is_long = if mutated!(SuspectOnOneLoss) {
             silence_ns > self.tuning.heartbeat_ns() * 3 / 2

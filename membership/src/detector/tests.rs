@@ -94,7 +94,7 @@ fn one_lost_heartbeat_never_suspects() {
 #[test]
 fn the_dead_are_suspected_in_time() {
     for (suspicion, least, most) in
-        [(Suspicion::Heartbeat, AFTER, AFTER + AFTER / LOOKS), (PHI, 2 * AFTER / HEARTBEATS, AFTER)]
+        [(Suspicion::Heartbeat, AFTER, AFTER + MS), (PHI, 2 * AFTER / HEARTBEATS, AFTER)]
     {
         for seed in 0..100 {
             let mut world = World::new(suspicion, 0.01, seed);
