@@ -1,15 +1,13 @@
 //! Process groups at the speed of a datagram.
 //!
 //! A [`Node`] is an inline engine: it does its work when you call [`Node::poll`], on your thread, and hands you events by
-//! reference. Members of a group are a list that all of them are given; each learns of the others by a handshake, and the
-//! [view](View) is the first event of a group.
+//! reference. Members of a group come and go, and agree on each [view](View); the first one is the first event of a group.
 //!
 //! ```
 //! use sistrum::{Config, Event, JoinOptions, Node, Order};
 //!
 //! let mut node = Node::open(Config::loopback("prices"))?;
-//! let members = vec![node.endpoint()]; // and the endpoints of the others, in the same order everywhere
-//! let group = node.join("ticks", JoinOptions::members(members).unicast())?;
+//! let group = node.join("ticks", JoinOptions::peer().expected_members(1))?;
 //!
 //! let mut seen = false;
 //! while !seen {
