@@ -34,6 +34,8 @@ pub(crate) struct App {
     pub(crate) directs: Vec<Name>,
     syncs: Vec<(ViewMember, Vec<u8>)>,
     pub(crate) me: Option<ViewMember>,
+    /// The last event was refused: it is offered again.
+    pub(crate) was_refused: bool,
     longest: usize,
     refusals: f64,
     rng: Rng,
@@ -53,6 +55,7 @@ impl App {
             directs: Vec::new(),
             syncs: Vec::new(),
             me: None,
+            was_refused: false,
             longest,
             refusals,
             rng: Rng::with_seed(seed),
@@ -75,7 +78,8 @@ impl App {
     }
 
     pub(crate) fn handle(&mut self, caster: &mut Caster<'_>, event: Event<'_>) -> ControlFlow<()> {
-        if self.rng.f64() < self.refusals {
+        self.was_refused = self.rng.f64() < self.refusals;
+        if self.was_refused {
             return ControlFlow::Break(());
         }
         match event {

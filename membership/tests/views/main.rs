@@ -242,3 +242,26 @@ fn nothing_is_ever_told_of_one_alone_that_expects_others() {
     world.pass(5_000 * MS);
     assert!(world.processes[0].app.stays.is_empty() && world.processes[0].group.sender().is_err());
 }
+
+#[test]
+fn a_storm_of_joins_is_a_few_views() {
+    // A hundred, where that does not take minutes.
+    let joiners = if cfg!(debug_assertions) { 24 } else { 100 };
+    for unicast in [false, true] {
+        let plan = Plan { unicast, cast_every_ns: 20 * MS, block: 1400, most: 128, ..Plan::quiet(7) };
+        let mut world = formed(plan, 4);
+        (4..4 + joiners).for_each(|place| {
+            let at = world.start(place);
+            world.processes[at].casts = false;
+        });
+        let ns = world.until("all are in", 3_000 * MS, World::is_whole);
+        let views = world.processes[0].app.stays.len();
+        assert!(ns < 500 * MS && views < 30, "{} ms, {views} views", ns / MS);
+        world.pass(20 * MS);
+        world.judge();
+        assert!(
+            world.processes.iter().all(|process| process.app.excluded.is_empty()),
+            "nobody is lost on the way"
+        );
+    }
+}

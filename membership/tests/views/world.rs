@@ -17,7 +17,6 @@ use sistrum_transport::time::{Instant, ManualClock};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const MS: u64 = 1_000_000;
-const BLOCK: usize = 600;
 const WINDOW: usize = 16;
 
 /// What a run is drawn from.
@@ -33,6 +32,9 @@ pub(crate) struct Plan {
     pub(crate) longest: usize,
     pub(crate) orders: Vec<Order>,
     pub(crate) cast_every_ns: u64,
+    pub(crate) block: usize,
+    /// So many may be in it.
+    pub(crate) most: usize,
 }
 
 impl Plan {
@@ -49,6 +51,8 @@ impl Plan {
             longest: 400,
             orders: Order::ALL.to_vec(),
             cast_every_ns: 500_000,
+            block: 600,
+            most: 32,
         }
     }
 
@@ -75,6 +79,8 @@ impl Plan {
             longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
             orders: Order::ALL.to_vec(),
             cast_every_ns: rng.u64(20_000..5 * MS),
+            block: 600,
+            most: 32,
         }
     }
 }
@@ -91,6 +97,8 @@ pub(crate) struct Process {
     asleep_until: Instant,
     pub(crate) casts: bool,
     cast_at: Instant,
+    /// What its last turn did: after something, it has another.
+    did: usize,
 }
 
 /// See the module.
@@ -142,7 +150,7 @@ impl World {
             boot: BootId(self.boots),
             channel,
             index: 0,
-            block: BLOCK,
+            block: self.plan.block,
             limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
             receive_buffer: able.receive_buffer,
             coalesces: able.coalesces,
@@ -153,7 +161,7 @@ impl World {
             start: Seq(self.plan.seed % 3 * 0x3fff_ffff),
             seed: self.plan.seed ^ self.boots,
         };
-        let pool = PoolConfig { stride: BLOCK, strides: WINDOW * 64, slabs: 16 };
+        let pool = PoolConfig { stride: self.plan.block, strides: WINDOW * self.plan.most * 2, slabs: 16 };
         let cycle = Cycle::new(medium, self.clock.clone(), pool, Idle::Spin).expect("a pool");
         let app = App::new(self.plan.seed ^ self.boots, self.plan.longest, self.plan.refusals);
         let rng = Rng::with_seed(self.plan.seed ^ self.boots << 16);
@@ -167,6 +175,7 @@ impl World {
             asleep_until: Instant::default(),
             casts: true,
             cast_at: Instant::default(),
+            did: 1,
         });
         self.processes.len() - 1
     }
@@ -310,7 +319,12 @@ impl World {
         for process in
             self.processes.iter_mut().filter(|process| process.alive && process.asleep_until <= now)
         {
-            work += process.turn(&self.plan, now);
+            let wakes = [process.group.poll_timeout(), self.network.next_arrival_at(process.place)];
+            let is_due = wakes.into_iter().flatten().any(|wake| wake <= now) || process.is_eager(now);
+            if is_due {
+                process.did = process.turn(&self.plan, now);
+                work += process.did;
+            }
         }
         let now = self.clock.peek();
         let wakes = self.processes.iter().filter(|process| process.alive).flat_map(|process| {
@@ -415,6 +429,12 @@ impl World {
 }
 
 impl Process {
+    /// Whether it has something to do by itself.
+    fn is_eager(&self, now: Instant) -> bool {
+        let casts = self.casts && self.app.me.is_some() && self.cast_at <= now;
+        casts || self.did > 0 || self.app.was_refused
+    }
+
     fn turn(&mut self, plan: &Plan, now: Instant) -> usize {
         let mut work = 0;
         if self.casts && self.app.me.is_some() && self.cast_at <= now {
