@@ -4,6 +4,9 @@
 //! cores than members. It is measured at the application, on loopback sockets, as the longest gap between two casts that were taken,
 //! and between two deliveries, while the view changes. A turn of all members is the least that can be seen; it is told beside.
 
+mod simulated;
+mod steady;
+
 use crate::Failure;
 use serde::Serialize;
 use sistrum::{Config, Event, Group, Idle, JoinOptions, Node, Order, Refused};
@@ -22,6 +25,12 @@ pub(crate) struct Options {
     /// Silence after which a member is suspected.
     #[arg(long, value_name = "MS", default_value_t = 100)]
     suspect_after_ms: u64,
+    /// Repetitions of what views cost while nothing changes, beside a static list; 0 leaves it out.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    steady: usize,
+    /// Members of groups in virtual time, on a network of 100 us there and back.
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [16, 64, 256], value_parser = crowd)]
+    simulated: Vec<usize>,
     /// Writes the rows to PATH.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
@@ -30,6 +39,11 @@ pub(crate) struct Options {
 fn members(text: &str) -> Result<usize, String> {
     let count = text.parse().map_err(|_| format!("{text} is no number"))?;
     if (2..=15).contains(&count) { Ok(count) } else { Err("from 2 to 15 members".to_owned()) }
+}
+
+fn crowd(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if (4..=256).contains(&count) { Ok(count) } else { Err("from 4 to 256 members".to_owned()) }
 }
 
 /// What changes the view.
@@ -76,6 +90,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             }
         }
     }
+    if options.steady > 0 {
+        steady::run(options.steady)?;
+    }
+    simulated::run(&options.simulated)?;
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&rows)?)?;
     }
