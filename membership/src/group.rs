@@ -304,16 +304,13 @@ impl Group {
         self.running.as_ref()?.session.most_silent()
     }
 
-    /// What happened so far; blocks that came before the view count as foreign.
+    /// What happened so far, in all views; blocks that came before the view count as foreign.
     #[must_use]
     pub fn counters(&self) -> SessionCounters {
-        let counters = self.running.as_ref().map(|running| running.session.counters()).unwrap_or_default();
-        let pairs = self.running.as_ref().map_or(0, |running| running.incoming.malformed());
-        SessionCounters {
-            foreign: counters.foreign + self.early,
-            malformed_frames: counters.malformed_frames + pairs,
-            ..counters
-        }
+        let present = self.running.as_ref().map(Running::counters);
+        let before = self.views().map(Views::counters);
+        let counters: SessionCounters = present.into_iter().chain(before).sum();
+        SessionCounters { foreign: counters.foreign + self.early, ..counters }
     }
 
     /// Takes a block whose header was decoded already, and that is of this group.

@@ -10,7 +10,7 @@ use sistrum_ordering::{Endpoint, GroupId, Rank, View, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Protocol, Target, Transmit};
-use sistrum_transport::reliable::{self, Entry, Member, Message, SessionConfig};
+use sistrum_transport::reliable::{self, Entry, Member, Message, SessionConfig, SessionCounters};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
@@ -243,6 +243,15 @@ impl Running {
             events += 1;
         }
         events
+    }
+
+    /// What happened so far in its streams.
+    pub(crate) fn counters(&self) -> SessionCounters {
+        let counters = self.session.counters();
+        SessionCounters {
+            malformed_frames: counters.malformed_frames + self.incoming.malformed(),
+            ..counters
+        }
     }
 
     /// Gives back all that it holds.

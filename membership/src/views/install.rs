@@ -130,10 +130,10 @@ impl Views {
     /// Goes on in the next view: its streams are there from now on, and the old view is delivered to its end first.
     fn install(&mut self, hands: &mut Hands<'_>, installed: Installed) {
         let Installed { roster, me, value, gone } = installed;
-        let (Some(seat), Some(mut old)) = (&mut self.seat, hands.running.take()) else { return };
         if let Some(older) = self.old.take() {
-            self.memory = Some(older.retire(hands.pool));
+            self.retire(older, hands.pool);
         }
+        let (Some(seat), Some(mut old)) = (&mut self.seat, hands.running.take()) else { return };
         old.session.finish(&value.cut, hands.pool);
         let came = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
         let id = ViewId { number: roster.number, ..old.view.id() };

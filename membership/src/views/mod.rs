@@ -30,7 +30,7 @@ use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewMembe
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Route, Target, Transmit};
-use sistrum_transport::reliable::Refused;
+use sistrum_transport::reliable::{Refused, SessionCounters};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind};
 use std::collections::VecDeque;
@@ -89,6 +89,8 @@ pub(crate) struct Views {
     sync_number: u32,
     parked: Vec<(Endpoint, Header, RxBlock)>,
     memory: Option<LogMemory>,
+    /// What happened in views that are over.
+    past: SessionCounters,
     /// The others of the view, where the channel has not been told of them yet.
     others: Vec<Endpoint>,
     has_route: bool,
@@ -119,6 +121,7 @@ impl Views {
             sync_number: 0,
             parked: Vec::new(),
             memory: None,
+            past: SessionCounters::default(),
             others: Vec::new(),
             has_route: false,
             told_at: Instant::default(),
@@ -146,6 +149,17 @@ impl Views {
     /// The life of the group that I was in and look for.
     pub(crate) fn life_sought(&self) -> Option<GroupInstance> {
         self.seeking.as_ref()?.life
+    }
+
+    /// What happened in all views before the present one.
+    pub(crate) fn counters(&self) -> SessionCounters {
+        self.old.as_ref().map(Running::counters).into_iter().chain([self.past]).sum()
+    }
+
+    /// Gives back what a view that is over holds, but for the memory of its log.
+    fn retire(&mut self, over: Running, pool: &mut RxPool) {
+        self.past = [self.past, over.counters()].into_iter().sum();
+        self.memory = Some(over.retire(pool));
     }
 
     /// The streams of the view before, while they are there.

@@ -253,7 +253,7 @@ impl Views {
             && self.seat.as_ref().is_some_and(|seat| !seat.counts_heard)
             && let Some(old) = self.old.take()
         {
-            self.memory = Some(old.retire(hands.pool));
+            self.retire(old, hands.pool);
         }
     }
 
@@ -272,7 +272,7 @@ impl Views {
     pub(super) fn part(&mut self, hands: &mut Hands<'_>, without: Option<ViewNumber>) {
         let life = self.seat.take().map(|seat| seat.instance).filter(|_| without.is_some());
         for running in self.old.take().into_iter().chain(hands.running.take()) {
-            self.memory = Some(running.retire(hands.pool));
+            self.retire(running, hands.pool);
         }
         self.parked.drain(..).for_each(|(.., block)| hands.pool.release(block));
         (self.is_old_drained, self.has_route) = (false, false);

@@ -39,6 +39,8 @@ pub(super) enum Say {
     Settled { started_ns: u64 },
     /// The end of every stream that comes to me was delivered to me.
     Ended(Received),
+    /// It is time to kill me; I do nothing more.
+    Ripe,
     /// The last word, after [`Tell::Stop`].
     Counted(Counted),
     /// I cannot go on.
@@ -62,6 +64,8 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     /// How many members publish.
     pub(super) publishers: u16,
+    /// Who is silent for so long is dead.
+    pub(super) suspect_after: Duration,
     #[serde(with = "order_by_name")]
     pub(super) order: Order,
     pub(super) total: TotalBy,
@@ -75,7 +79,11 @@ pub(super) enum Role {
     /// The publisher of this rank.
     Publisher { rank: u16, source: Source, pace: Pace },
     /// Hashes what is delivered, and may be told to cheat.
-    Subscriber { fault: Option<DeliveryFault> },
+    Subscriber {
+        fault: Option<DeliveryFault>,
+        /// It is killed when so many messages were delivered to it.
+        dies_at: Option<u64>,
+    },
 }
 
 /// How far a member is.
@@ -164,6 +172,7 @@ mod tests {
     fn a_line_comes_back_as_it_was_said() {
         let source = Source { path: Some("a b".into()), turn: 1, of: 3, lead_ns: 7 };
         let plan = Plan {
+            suspect_after: Duration::from_secs(1),
             medium: Medium::Auto,
             interface: IpAddr::from([127, 0, 0, 1]),
             group: SocketAddrV4::new([239, 255, 1, 2].into(), 7_000),

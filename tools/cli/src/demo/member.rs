@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::api::{
     Clock, Config, Endpoint, Event, Faults, Group, Idle, Instant, JoinOptions, MediumChoice, MonotonicClock,
-    Node,
+    Node, View,
 };
 use super::lines::{Counted, Plan, Progress, Role, Say, Tell};
 use super::options::Medium;
@@ -59,19 +59,29 @@ fn play(link: &Link) -> Result<(), Stopped> {
     let mut node = Node::open(config(&plan))?;
     link.say(&Say::Opened { endpoint: node.endpoint().0, medium: node.medium().to_owned() })?;
     let members = match link.next()? {
-        Tell::Join { members } => members.into_iter().map(Endpoint).collect(),
+        Tell::Join { members } => members.into_iter().map(Endpoint).collect::<Vec<_>>(),
         other => return Err(Stopped::unexpected(&other)),
     };
-    let options = JoinOptions::members(members).multicast(plan.group.into()).total(plan.total.into());
+    let options = JoinOptions::peer()
+        .multicast(plan.group.into())
+        .total(plan.total.into())
+        .expected_members(members.len())
+        .max_members(members.len())
+        .suspect_after(plan.suspect_after);
     let group = node.join(GROUP, options)?;
     let mut seat = Seat::new(node, group, link);
-    seat.wait_for_view()?;
-    let tally = |me, fault| Tally::new(plan.order, usize::from(plan.publishers), me, fault);
+    let view = seat.wait_for_view()?;
+    let tally = |me, fault| {
+        Tally::new(plan.order, usize::from(plan.publishers), me, fault)
+            .map(|tally| tally.among(members, &view))
+    };
     match &plan.role {
         Role::Publisher { rank, source, pace } => {
             publisher::publish(&mut seat, source, *pace, plan.order, tally(Some(*rank), None)?)
         }
-        Role::Subscriber { fault } => subscriber::subscribe(&mut seat, tally(None, *fault)?),
+        Role::Subscriber { fault, dies_at } => {
+            subscriber::subscribe(&mut seat, tally(None, *fault)?, *dies_at)
+        }
     }
 }
 
@@ -141,18 +151,23 @@ impl<'a> Seat<'a> {
         }))
     }
 
-    fn wait_for_view(&mut self) -> Result<(), Stopped> {
-        let mut viewed = false;
-        while !viewed {
+    fn wait_for_view(&mut self) -> Result<View, Stopped> {
+        let mut viewed = None;
+        loop {
             self.node.poll_for(WAIT, |_, event| {
-                viewed |= matches!(event, Event::View(_));
+                if let Event::View(view) = event {
+                    viewed = Some(view.clone());
+                }
                 Ok(())
             })?;
             if let Some(tell) = self.told()? {
                 return Err(Stopped::unexpected(&tell));
             }
+            if let Some(view) = viewed {
+                self.say(&Say::Ready)?;
+                return Ok(view);
+            }
         }
-        self.say(&Say::Ready)
     }
 }
 

@@ -48,6 +48,9 @@ use verdict::Promise;
 /// When it cannot start: then nothing was left behind.
 pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
     let setup = Setup::check(options)?;
+    if options.kill.is_some() && options.members < 2 {
+        return Err(Refusal::new("--kill wants two subscribers at least: who is left has to be a majority"));
+    }
     let (sources, truth): (Vec<_>, Vec<_>) = Source::all(options)?.into_iter().unzip();
     let promise = Promise { order: options.order, truth };
     let json = options.json.as_deref().map(JsonFile::prepare).transpose()?;

@@ -58,6 +58,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) fault: Option<FaultName>,
 
+    /// Kills the last subscriber in mid-feed, and goes on without it: the others must have everything all the same.
+    #[arg(long, value_name = "subscriber", value_enum)]
+    pub(super) kill: Option<Victim>,
+
     /// Writes the report to PATH as JSON, too.
     #[arg(long, value_name = "PATH")]
     pub(super) json: Option<PathBuf>,
@@ -97,6 +101,13 @@ pub(crate) enum Medium {
     Udp,
     /// Sockets that are received from by io_uring.
     Uring,
+}
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Victim {
+    /// The last subscriber, when it has half of the messages.
+    Subscriber,
 }
 
 /// How a total order is found, by the names that the library knows.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::api::Order;
 use super::fault::DeliveryFault;
 use super::lines::{Counted, Progress, Received, Role, Say, Tell};
-use super::options::Options;
+use super::options::{Options, Victim};
 use super::process::{Heard, Process};
 use super::setup::Setup;
 use super::show::Show;
@@ -32,7 +32,10 @@ pub(super) struct Parent {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) publishers: Vec<Evidence>,
+    /// Those that were not killed on purpose.
     pub(super) subscribers: Vec<Evidence>,
+    /// The names of those that were.
+    pub(super) killed: Vec<String>,
     /// From the first cast to the last subscriber's end of the stream.
     pub(super) seconds: f64,
     /// What broke the run off.
@@ -67,6 +70,16 @@ struct Member {
     last: Progress,
     settled_from_ns: Option<u64>,
     gone: bool,
+    /// It was killed on purpose.
+    killed: bool,
+}
+
+impl Member {
+    /// Kills it, as was asked for.
+    fn kill(&mut self) -> std::io::Result<()> {
+        self.killed = true;
+        self.process.kill()
+    }
 }
 
 impl Parent {
@@ -109,7 +122,7 @@ impl Parent {
             .map_err(|error| Refusal::new(format_args!("{name} cannot be started: {error}")))?;
         self.show.note(|| format!("member {name} pid {}", process.pid()));
         let evidence = Evidence { name, ..Evidence::default() };
-        let (endpoint, ready, last, settled_from_ns, gone) = Default::default();
+        let (endpoint, ready, last, settled_from_ns, gone, killed) = Default::default();
         let is_publisher = rank < self.publishers;
         self.members.push(Member {
             is_publisher,
@@ -120,6 +133,7 @@ impl Parent {
             last,
             settled_from_ns,
             gone,
+            killed,
         });
         self.members[rank].process.tell(open).map_err(Refusal::new)
     }
@@ -141,9 +155,11 @@ impl Parent {
         self.show.finish();
         let seconds = self.seconds().unwrap_or_else(|| from.elapsed().as_secs_f64());
         // Dropping a process kills it, so from here on nobody is left.
-        let mut evidence = self.members.into_iter().map(|member| member.evidence);
+        let (killed, members): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|member| member.killed);
+        let mut evidence = members.into_iter().map(|member| member.evidence);
         let publishers = evidence.by_ref().take(self.publishers).collect();
-        Outcome { publishers, subscribers: evidence.collect(), seconds, trouble }
+        let killed = killed.into_iter().map(|member| member.evidence.name).collect();
+        Outcome { publishers, subscribers: evidence.collect(), killed, seconds, trouble }
     }
 
     fn play(&mut self) -> Result<(), Trouble> {
@@ -166,7 +182,7 @@ impl Parent {
 
     /// Listens until every member is `done`.
     fn wait_for(&mut self, done: impl Fn(&Member) -> bool) -> Result<(), Trouble> {
-        while !self.members.iter().all(&done) {
+        while !self.members.iter().all(|member| member.killed || done(member)) {
             match self.heard.recv_timeout(TICK) {
                 Ok((rank, heard)) => self.handle(rank, heard)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -213,6 +229,9 @@ impl Parent {
                 member.evidence.delivered = received.delivered;
                 member.evidence.received = Some(received);
             }
+            Say::Ripe => member
+                .kill()
+                .map_err(|error| Trouble::Broken(format!("a member cannot be killed: {error}")))?,
             Say::Counted(counted) => member.evidence.counted = Some(counted),
             Say::Failed { .. } | Say::Progress(_) => unreachable!("handled above"),
         }
@@ -244,6 +263,9 @@ impl Parent {
         let member = &mut self.members[rank];
         let status = member.process.reap();
         member.gone = true;
+        if member.killed {
+            return Ok(());
+        }
         if member.evidence.counted.is_some() && status.is_ok_and(|status| status.success()) {
             self.moved_at = Instant::now();
             return Ok(());
@@ -258,7 +280,7 @@ impl Parent {
         let cast: u64 = publishers.iter().map(|member| member.last.cast).sum();
         let own = |member: &Member| if self.is_total { 0 } else { member.last.cast };
         publishers.iter().all(|member| member.last.ahead && member.last.delivered + own(member) == cast)
-            && subscribers.iter().all(|member| member.last.delivered == cast)
+            && subscribers.iter().all(|member| member.killed || member.last.delivered == cast)
     }
 
     fn stalled(&self, done: impl Fn(&Member) -> bool) -> Trouble {
@@ -269,7 +291,7 @@ impl Parent {
                 format!("a publisher is held by {} for {:.1} s", self.name(held.rank), held.age.as_secs_f64())
             }
             _ => {
-                let waited_for = self.members.iter().filter(|member| !done(member));
+                let waited_for = self.members.iter().filter(|member| !member.killed && !done(member));
                 let names: Vec<_> = waited_for.map(|member| member.evidence.name.as_str()).collect();
                 format!("waiting for {}", names.join(", "))
             }
@@ -285,7 +307,10 @@ impl Parent {
         let (publishers, subscribers) = self.members.split_at(self.publishers);
         let starts = publishers.iter().map(|member| member.settled_from_ns);
         let from = starts.collect::<Option<Vec<_>>>()?.into_iter().min()?;
-        let ends = subscribers.iter().map(|member| member.evidence.received.as_ref().map(|r| r.ended_ns));
+        let ends = subscribers
+            .iter()
+            .filter(|member| !member.killed)
+            .map(|member| member.evidence.received.as_ref().map(|r| r.ended_ns));
         let last = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
         Some(last.saturating_sub(from) as f64 / 1e9)
     }
@@ -296,8 +321,10 @@ fn roles(options: &Options, sources: Vec<Source>, messages: u64) -> impl Iterato
     let (pace, fault) = (options.pace, options.fault);
     let publishers =
         sources.into_iter().zip(0..).map(move |(source, rank)| Role::Publisher { rank, source, pace });
+    let victim = options.kill.map(|Victim::Subscriber| options.members - 1);
     let subscribers = (0..options.members).map(move |at| Role::Subscriber {
         fault: fault.filter(|_| at == 0).map(|name| DeliveryFault { name, at: messages / 2 }),
+        dies_at: (victim == Some(at)).then_some(messages / 2),
     });
     publishers.chain(subscribers)
 }

@@ -53,6 +53,11 @@ impl Process {
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(|error| error.to_string())
     }
 
+    /// Kills it.
+    pub(super) fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()
+    }
+
     /// The status of a member whose output has ended; one that only closed its output is killed.
     pub(super) fn reap(&mut self) -> std::io::Result<ExitStatus> {
         let until = Instant::now() + REAP_WITHIN;

@@ -22,6 +22,9 @@ pub(super) struct Report {
     order: &'static str,
     publishers: usize,
     members: Vec<Row>,
+    /// Subscribers that were killed on purpose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    killed: Vec<String>,
     #[serde(skip)]
     reasons: Vec<String>,
     /// Messages that depend on other publishers'.
@@ -65,6 +68,7 @@ impl Report {
             order: promise.order.name(),
             publishers: promise.truth.len(),
             members,
+            killed: outcome.killed.clone(),
             dependent: verdict::dependent(promise, outcome),
             reasons,
         }
@@ -79,7 +83,9 @@ impl Report {
     pub(super) fn to_text(&self, options: &Options) -> String {
         let latency = if options.pace == Pace::Max { "queueing" } else { "latency" };
         let (table, verdict, medium) = (self.table(latency), self.verdict(), &self.medium);
-        format!("{table}{verdict}\nmedium {medium}; {:.1} segments per send", self.segments_per_send)
+        let killed: String =
+            self.killed.iter().map(|name| format!("{name} was killed in mid-feed\n")).collect();
+        format!("{table}{killed}{verdict}\nmedium {medium}; {:.1} segments per send", self.segments_per_send)
     }
 
     fn table(&self, latency: &str) -> String {
@@ -241,6 +247,7 @@ mod tests {
             publishers: 1,
             dependent: 0,
             members,
+            killed: Vec::new(),
             reasons: Vec::new(),
         }
     }

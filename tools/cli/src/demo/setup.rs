@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::Duration;
 
 use super::api::Interface;
 use super::lines::{Plan, Role};
@@ -43,6 +44,8 @@ impl Setup {
             // Every member draws its own losses.
             seed: self.seed.wrapping_add(u64::from(rank)),
             publishers: options.publishers() as u16,
+            // A member that only waits for a core is not to be taken for dead.
+            suspect_after: if options.kill.is_some() { SOON } else { LATE },
             order: options.order,
             total: options.total,
             role,
@@ -128,6 +131,10 @@ const IP_AND_UDP: usize = 28;
 const LARGEST_PACKET: usize = 65_535;
 /// Interfaces that carry less than Ethernet does need a block size of their own.
 const USUAL_MTU: usize = 1_500;
+
+/// Silence after which a member is suspected: where one is killed, and where none is.
+const SOON: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::api::{Clock, Event, MonotonicClock, Order};
+use super::api::{Clock, Endpoint, Event, MonotonicClock, Order, View};
 use super::fault::{Cheat, DeliveryFault, Taken};
 use super::frame::Frame;
 use super::lines::{Latency, Received};
@@ -35,6 +35,9 @@ pub(super) struct Tally {
     violations: u64,
     violation: Option<String>,
     trouble: Option<String>,
+    /// All members by their places, and places by rank in the present view.
+    members: Vec<Endpoint>,
+    places: Vec<u16>,
 }
 
 impl Tally {
@@ -69,14 +72,41 @@ impl Tally {
             violations: 0,
             violation: None,
             trouble: None,
+            members: Vec::new(),
+            places: Vec::new(),
         })
     }
 
     /// Takes what `poll` hands over.
     pub(super) fn handle(&mut self, event: &Event<'_>) {
-        if let Event::Deliver(message) = event {
-            self.deliver(message.from().0, message.bytes(), MonotonicClock.now().0);
+        match event {
+            Event::Deliver(message) => {
+                let from = self.place(message.from().0);
+                self.deliver(from, message.bytes(), MonotonicClock.now().0);
+            }
+            Event::View(view) => self.rank(view),
+            Event::Excluded(view) => self.trouble = Some(format!("the others went on without me, to {view}")),
+            _ => {}
         }
+    }
+
+    /// Ranks are those of this view from now on; `members` are all, by their places.
+    pub(super) fn among(self, members: Vec<Endpoint>, view: &View) -> Self {
+        let mut tally = Self { members, ..self };
+        tally.rank(view);
+        tally
+    }
+
+    fn rank(&mut self, view: &View) {
+        let place = |endpoint| self.members.iter().position(|member| *member == endpoint);
+        let places =
+            view.members().iter().map(|member| place(member.endpoint).map_or(u16::MAX, |at| at as u16));
+        self.places = places.collect();
+    }
+
+    /// The place of who has this rank: publishers come first.
+    pub(super) fn place(&self, rank: u16) -> u16 {
+        self.places.get(usize::from(rank)).copied().unwrap_or(rank)
     }
 
     /// I have cast a message of my own; in total order it counts when it comes back.

@@ -200,7 +200,13 @@ mod tests {
     }
 
     fn outcome(subscribers: Vec<Evidence>) -> Outcome {
-        Outcome { publishers: vec![Evidence::default()], subscribers, seconds: 1.0, trouble: None }
+        Outcome {
+            publishers: vec![Evidence::default()],
+            subscribers,
+            killed: Vec::new(),
+            seconds: 1.0,
+            trouble: None,
+        }
     }
 
     /// Two publishers and a subscriber, each with what `change` makes of what it got.
