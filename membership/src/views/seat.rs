@@ -271,7 +271,9 @@ impl Views {
     /// I am in no view any more: by my own will, or because the others went on `without` me, to this view.
     pub(super) fn part(&mut self, hands: &mut Hands<'_>, without: Option<ViewNumber>) {
         let life = self.seat.take().map(|seat| seat.instance).filter(|_| without.is_some());
+        let mut was_told = false;
         for running in self.old.take().into_iter().chain(hands.running.take()) {
+            was_told |= running.told;
             self.retire(running, hands.pool);
         }
         self.parked.drain(..).for_each(|(.., block)| hands.pool.release(block));
@@ -280,7 +282,8 @@ impl Views {
         self.syncs.clear();
         self.my_syncs.clear();
         self.asks.clear();
-        if let Some(number) = without {
+        // Who was told of no view misses none.
+        if let Some(number) = without.filter(|_| was_told) {
             self.notices.push_back(Notice::Excluded(number));
         }
         let stays_out = !self.peers.rejoins || mutated!(NeverSeekAgain);

@@ -389,9 +389,10 @@ impl Stream {
         self.ack_due
     }
 
-    /// How far I have come.
+    /// How far I have come. Where the view is about to end, no further than I have reported for that: what comes later may be dropped, and its
+    /// sender must not call it stable.
     pub(super) fn status(&self) -> StatusEntry {
-        let received = if mutated!(AckBeyondHeld) { self.highest } else { self.window.next() };
+        let received = if mutated!(AckBeyondHeld) { self.highest } else { self.shown() };
         StatusEntry { rank: self.origin, received, delivered: self.cursor.seq }
     }
 

@@ -26,7 +26,8 @@ pub(super) struct App {
     number: ViewNumber,
     is_changing: bool,
     has_cut: bool,
-    flushes: u32,
+    /// Those that are not over.
+    pub(super) flushes: u32,
     rng: Rng,
 }
 

@@ -147,7 +147,9 @@ impl Node {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.group.is_settled() && self.group.before().is_none() && self.cycle.pool().is_idle(0)
+        let is_changing = self.group.agreement().is_some_and(|agreement| agreement.is_changing());
+        let is_over = !is_changing && self.group.before().is_none() && self.app.flushes == 0;
+        is_over && self.group.is_settled() && self.cycle.pool().is_idle(0)
     }
 
     pub(super) fn ending(&self) -> Ending {
