@@ -12,6 +12,7 @@ use sistrum::{
 };
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -34,12 +35,18 @@ pub(crate) struct Options {
     suspect_after_ms: u64,
     #[arg(long, value_delimiter = ',')]
     seeds: Vec<String>,
+    /// Its address in a network of its own.
+    #[arg(long)]
+    interface: Option<IpAddr>,
 }
 
 /// Lives until it is told to end.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let config =
+    let mut config =
         Config { port: options.port, receive_buffer: 2 << 20, pool_blocks: 8192, ..Config::loopback("lab") };
+    if let Some(interface) = options.interface {
+        (config.interface, config.insecure, config.ttl) = (interface, true, 1);
+    }
     let mut node = Node::open(config)?;
     let mut join = JoinOptions::peer().suspect_after(Duration::from_millis(options.suspect_after_ms));
     if !options.seeds.is_empty() {
@@ -53,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         view: None,
         number: ViewNumber(0),
         has_cut: false,
+        is_out: false,
         casts: 0,
         syncs: 0,
         rng: Rng::with_seed(me.boot.0),
@@ -110,6 +118,8 @@ struct Member {
     /// Of the view that it is in: not each is told.
     number: ViewNumber,
     has_cut: bool,
+    /// It was told that the others went on without it.
+    is_out: bool,
     casts: u32,
     syncs: u32,
     rng: Rng,
@@ -201,7 +211,7 @@ impl Member {
             Event::Wedged(_) => self.log.say(Said::Wedged),
             Event::Resumed => self.log.say(Said::Resumed),
             Event::Excluded(number) => {
-                self.view = None;
+                (self.view, self.is_out) = (None, true);
                 self.log.show(ViewNumber(0), 0)?;
                 self.log.say(Said::Excluded(number.0))
             }
@@ -251,6 +261,10 @@ impl Member {
     fn come_back(&mut self, node: &Node, group: &Group) -> Result<()> {
         match node.member(group) {
             Some(me) if me != self.log.me && self.view.is_none() => {
+                // Who never came in may be somebody new without having been told.
+                if !std::mem::take(&mut self.is_out) {
+                    self.log.say(Said::Excluded(0))?;
+                }
                 self.log.me = me;
                 (self.casts, self.syncs, self.number) = (0, 0, ViewNumber(0));
                 self.log.say(Said::Starts)?;

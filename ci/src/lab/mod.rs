@@ -1,15 +1,18 @@
-//! `cargo ci lab`: members as real processes on loopback, killed, stopped and restarted; what they write down goes through the
-//! checkers of the simulator.
+//! `cargo ci lab`: members as real processes, killed, stopped and restarted, and in namespaces cut off from each other; what they
+//! write down goes through the checkers of the simulator.
 
 pub(crate) mod member;
+mod network;
 
 use crate::sim::checker::judge;
 use crate::sim::history::lines;
 use crate::step::{self, Report};
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
+use network::Network;
 use std::fs;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -39,32 +42,53 @@ pub(crate) struct Options {
     /// Casts go to each member by itself, which is found by seeds.
     #[arg(long)]
     unicast: bool,
+    /// In network namespaces on a bridge, where links are cut too; as root.
+    #[arg(long)]
+    namespaces: bool,
     /// Keeps the histories in this folder.
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
 }
 
+/// A round each way, and one in a network of its own.
+pub(crate) fn short(report: &mut Report) -> Result<()> {
+    let options = Options { rounds: 2, seed: 0, unicast: false, namespaces: false, keep: None };
+    run(report, &options)?;
+    run(report, &Options { rounds: 1, namespaces: true, ..options })
+}
+
 /// Builds the members, and lives through all rounds.
 pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
-    report.step("lab", |_| {
+    let name = if options.namespaces { "lab in namespaces" } else { "lab" };
+    report.step(name, |report| {
+        if options.namespaces
+            && let Some(why) = network::lacking()
+        {
+            return report.optional(name, &why);
+        }
         let program = step::built_as("sistrum-ci", "sistrum-ci", &["--release"])?;
         (0..options.rounds).try_for_each(|round| {
             let seed = options.seed + round;
             // Both ways in turn, unless one is asked for.
             let unicast = options.unicast || seed % 2 == 1;
-            round_of(&program, seed, unicast, options.keep.as_deref())
-                .with_context(|| format!("run it again: cargo ci lab --seed {seed} --rounds 1"))
+            let again = if options.namespaces { " --namespaces" } else { "" };
+            round_of(&program, seed, unicast, options)
+                .with_context(|| format!("run it again: cargo ci lab --seed {seed} --rounds 1{again}"))
         })
     })
 }
 
-fn round_of(program: &Path, seed: u64, unicast: bool, keep: Option<&Path>) -> Result<()> {
+fn round_of(program: &Path, seed: u64, unicast: bool, options: &Options) -> Result<()> {
+    let keep = options.keep.as_deref();
     let folder = match keep {
         Some(keep) => keep.join(seed.to_string()),
         None => std::env::temp_dir().join(format!("sistrum-lab-{}-{seed}", std::process::id())),
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut lab = Lab::new(program, &folder, seed, unicast);
+    if options.namespaces {
+        lab.network = Some(Network::new(MOST, seed)?);
+    }
     let lived = lab.live();
     lab.end();
     lived.and_then(|()| lab.judge())?;
@@ -80,6 +104,8 @@ struct Lab<'a> {
     folder: &'a Path,
     seed: u64,
     unicast: bool,
+    /// Where links can be cut; on loopback they cannot.
+    network: Option<Network>,
     members: Vec<Member>,
     files: Vec<PathBuf>,
     rng: Rng,
@@ -90,7 +116,7 @@ struct Lab<'a> {
 struct Member {
     child: Child,
     file: PathBuf,
-    port: u16,
+    place: usize,
     is_stopped: bool,
     is_leaving: bool,
 }
@@ -127,22 +153,39 @@ impl Member {
 impl<'a> Lab<'a> {
     fn new(program: &'a Path, folder: &'a Path, seed: u64, unicast: bool) -> Self {
         let (members, files, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { program, folder, seed, unicast, members, files, rng: Rng::with_seed(seed), told }
+        Self {
+            program,
+            folder,
+            seed,
+            unicast,
+            network: None,
+            members,
+            files,
+            rng: Rng::with_seed(seed),
+            told,
+        }
     }
 
-    fn start(&mut self, port: u16) -> Result<()> {
+    fn start(&mut self, place: usize) -> Result<()> {
         let file = self.folder.join(format!("{}.lines", self.files.len()));
-        let mut command = Command::new(self.program);
+        let mut command = match &self.network {
+            Some(network) => network.command(place, self.program),
+            None => Command::new(self.program),
+        };
         command.arg("lab-member").arg("--group").arg(format!("lab {} {}", std::process::id(), self.seed));
-        command.arg("--file").arg(&file).args(["--port", &port.to_string()]);
+        command.arg("--file").arg(&file).args(["--port", &self.port(place).to_string()]);
+        if self.network.is_some() {
+            command.args(["--interface", &network::address(place).to_string()]);
+        }
         command.args(["--suspect-after-ms", &SUSPECT_AFTER_MS.to_string()]);
         if self.unicast {
-            let seeds: Vec<String> = (0..3).map(|at| format!("127.0.0.1:{}", self.port(at))).collect();
+            let seeds: Vec<String> =
+                (0..3).map(|at| format!("{}:{}", self.host(at), self.port(at))).collect();
             command.args(["--seeds", &seeds.join(",")]);
         }
         let child = command.stdin(Stdio::piped()).spawn().context("a member does not start")?;
         self.files.push(file.clone());
-        self.members.push(Member { child, file, port, is_stopped: false, is_leaving: false });
+        self.members.push(Member { child, file, place, is_stopped: false, is_leaving: false });
         Ok(())
     }
 
@@ -152,13 +195,17 @@ impl<'a> Lab<'a> {
         20_000 + ((base + self.seed * 16) % 10_000) as u16 + at as u16
     }
 
-    fn free_port(&self) -> Option<u16> {
-        (0..MOST).map(|at| self.port(at)).find(|port| self.members.iter().all(|member| member.port != *port))
+    fn host(&self, place: usize) -> Ipv4Addr {
+        if self.network.is_some() { network::address(place) } else { Ipv4Addr::LOCALHOST }
+    }
+
+    fn free_place(&self) -> Option<usize> {
+        (0..MOST).find(|place| self.members.iter().all(|member| member.place != *place))
     }
 
     fn live(&mut self) -> Result<()> {
         for at in 0..FIRST {
-            self.start(self.port(at))?;
+            self.start(at)?;
         }
         self.until_together()?;
         for _ in 0..BLOWS {
@@ -186,12 +233,14 @@ impl<'a> Lab<'a> {
         let running = self.members.iter().filter(|member| !member.is_stopped && !member.is_leaving).count();
         // A majority of each view stays: else it is wedged for good.
         let spare = running >= 4;
-        match self.rng.u8(..6) {
+        let kinds = if self.network.is_some() { 8 } else { 6 };
+        match self.rng.u8(..kinds) {
+            6.. => self.split()?,
             0 if spare => self.kill(at)?,
             1 if spare => {
-                let port = self.members[at].port;
+                let place = self.members[at].place;
                 self.kill(at)?;
-                self.start(port)?;
+                self.start(place)?;
                 self.tell("restarted");
             }
             2 if spare && !self.members[at].is_stopped => {
@@ -211,14 +260,26 @@ impl<'a> Lab<'a> {
                 self.tell("sync cast");
             }
             _ => {
-                if let Some(port) = self.free_port() {
-                    self.start(port)?;
+                if let Some(place) = self.free_place() {
+                    self.start(place)?;
                     self.tell("started");
                 }
             }
         }
         self.reap()?;
         self.until_together()
+    }
+
+    /// Cuts the network in two for a while.
+    fn split(&mut self) -> Result<()> {
+        let (border, cut) = (self.rng.usize(1..MOST), self.rng.u64(STOPS_MS));
+        if let Some(network) = &mut self.network {
+            network.cut(|from, to| (from < border) != (to < border))?;
+            sleep(Duration::from_millis(cut));
+            network.heal()?;
+        }
+        self.tell(&format!("cut before place {border} for {cut} ms"));
+        Ok(())
     }
 
     fn tell(&mut self, what: &str) {

@@ -72,7 +72,8 @@ impl Views {
             Message::Excluded { .. } => {
                 seeking.saw_group(hands.now);
                 // I was in the group, and it has gone on: somebody new may come.
-                if from != hands.config.local && !mutated!(ReuseIncarnation) {
+                let is_answer = from != hands.config.local && seeking.has_asked(hands.now);
+                if is_answer && !mutated!(ReuseIncarnation) {
                     // Whoever was here before may have had a clock that was far ahead.
                     self.mine.member.boot.0 += 1 << self.refusals.min(60);
                     self.refusals += 1;

@@ -22,6 +22,8 @@ const MAX_WAIT_NS: u64 = 100_000_000;
 const SETTLE_NS: u64 = 200_000_000;
 /// What was seen of a group, or heard of a candidate, counts for this time.
 const FRESH_NS: u64 = 1_000_000_000;
+/// Answers to what I said before I began to ask come within this time.
+const LATE_NS: u64 = 20_000_000;
 /// A candidate is answered again after this time.
 const ANSWER_EVERY_NS: u64 = 20_000_000;
 /// Candidates that are kept.
@@ -123,6 +125,11 @@ impl Seeking {
         self.next_at = now.plus_ns(self.wait_ns);
         self.wait_ns = (self.wait_ns * 2).min(MAX_WAIT_NS);
         true
+    }
+
+    /// Whether I have asked for long enough that what comes is an answer to that, and not to what I said before.
+    pub(crate) fn has_asked(&self, now: Instant) -> bool {
+        self.began.is_some_and(|began| now.since_ns(began) >= LATE_NS)
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
