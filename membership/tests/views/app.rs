@@ -29,7 +29,8 @@ pub(crate) struct App {
     pub(crate) resumed: u32,
     pub(crate) excluded: Vec<ViewNumber>,
     pub(crate) conflicts: u32,
-    pub(crate) refused: u64,
+    /// Casts that were refused because the view changed.
+    pub(crate) changing: u64,
     pub(crate) flushed: u64,
     pub(crate) directs: Vec<Name>,
     syncs: Vec<(ViewMember, Vec<u8>)>,
@@ -50,7 +51,7 @@ impl App {
             resumed: 0,
             excluded: Vec::new(),
             conflicts: 0,
-            refused: 0,
+            changing: 0,
             flushed: 0,
             directs: Vec::new(),
             syncs: Vec::new(),
@@ -91,7 +92,8 @@ impl App {
                     let text = self.message(promise);
                     match caster.cast(promise, &text) {
                         Ok(()) => self.sent(),
-                        Err(Refused::Full { .. } | Refused::ViewChanging) => self.refused += 1,
+                        Err(Refused::ViewChanging) => self.changing += 1,
+                        Err(Refused::Full { .. }) => {}
                         Err(refused) => panic!("{refused}"),
                     }
                 }

@@ -55,34 +55,6 @@ impl Plan {
             most: 32,
         }
     }
-
-    pub(crate) fn drawn(seed: u64) -> Self {
-        let rng = &mut Rng::with_seed(seed ^ 0x91a2);
-        let delay = rng.u64(1_000..200_000);
-        let network = SimOptions {
-            loss: if rng.bool() { rng.f64() * 0.1 } else { 0.0 },
-            duplicate: rng.f64() * 0.05,
-            delay_ns: delay / 2..delay * 2,
-            tail: 0.01,
-            tail_ns: rng.u64(..3 * MS),
-            coalesce: rng.bool(),
-            ..SimOptions::default()
-        };
-        Self {
-            seed,
-            network,
-            unicast: rng.bool(),
-            rotating: rng.u8(..4) == 0,
-            expected: rng.usize(1..4),
-            held_casts: if rng.bool() { 8_000 } else { 0 },
-            refusals: if rng.bool() { 0.05 } else { 0.0 },
-            longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
-            orders: Order::ALL.to_vec(),
-            cast_every_ns: rng.u64(20_000..5 * MS),
-            block: 600,
-            most: 32,
-        }
-    }
 }
 
 /// One process.
@@ -93,8 +65,6 @@ pub(crate) struct Process {
     pub(crate) app: App,
     cycle: Cycle<Sim, ManualClock>,
     rng: Rng,
-    /// It does not run before then.
-    asleep_until: Instant,
     pub(crate) casts: bool,
     cast_at: Instant,
     /// What its last turn did: after something, it has another.
@@ -172,7 +142,6 @@ impl World {
             app,
             cycle,
             rng,
-            asleep_until: Instant::default(),
             casts: true,
             cast_at: Instant::default(),
             did: 1,
@@ -183,12 +152,6 @@ impl World {
     pub(crate) fn kill(&mut self, at: usize) {
         self.processes[at].alive = false;
         self.count("killed", 1);
-    }
-
-    /// Does not run for so long.
-    pub(crate) fn stop(&mut self, at: usize, ns: u64) {
-        self.processes[at].asleep_until = self.clock.peek().plus_ns(ns);
-        self.count("stopped", 1);
     }
 
     /// Nothing goes between the processes of different parts.
@@ -227,49 +190,6 @@ impl World {
         });
         let Some(Some(first)) = views.next() else { return living.is_empty() };
         first.1.len() == living.len() && views.all(|view| view.as_ref() == Some(&first))
-    }
-
-    /// Whether not all can come together any more: the majority of a life is gone, or processes that did not see one have begun another.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.is_stuck() || self.is_orphaned() || self.is_double()
-    }
-
-    /// Whether there are two lives of the group, begun where neither saw the other.
-    pub(crate) fn is_double(&self) -> bool {
-        let living = self.living();
-        let views = living.iter().filter_map(|at| self.processes[*at].group.view());
-        views.map(|view| view.id().instance.0).collect::<BTreeSet<_>>().len() > 1
-    }
-
-    /// Whether some wait for a life of the group in which nobody is left.
-    pub(crate) fn is_orphaned(&self) -> bool {
-        let living = self.living();
-        let groups = || living.iter().map(|at| &self.processes[*at].group);
-        let lives: BTreeSet<u32> =
-            groups().filter_map(Group::view).map(|view| view.id().instance.0).collect();
-        groups().filter_map(Group::life_sought).any(|life| !lives.contains(&life.0))
-    }
-
-    /// Whether some wait for members of their view who will never come back: too few of it are left.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let living = self.living();
-        let view_of = |at: usize| self.processes[at].group.view();
-        living
-            .iter()
-            .filter_map(|at| self.processes[*at].group.agreement().map(|agreement| (*at, agreement)))
-            .any(|(at, agreement)| {
-                let id = view_of(at).map(sistrum_ordering::View::id);
-                let is_there = |rank: Rank| {
-                    let member = agreement.roster().members[rank.0 as usize].member;
-                    let is_it = |at: &usize| {
-                        view_of(*at).is_some_and(|view| {
-                            Some(view.id()) == id && view.members()[view.me().0 as usize] == member
-                        })
-                    };
-                    living.iter().any(is_it)
-                };
-                agreement.is_wedged() && !agreement.roster().is_quorum(is_there)
-            })
     }
 
     /// Everybody has been handed what was cast.
@@ -316,9 +236,7 @@ impl World {
 
     fn round(&mut self, end: Instant) {
         let (mut work, now) = (0, self.clock.peek());
-        for process in
-            self.processes.iter_mut().filter(|process| process.alive && process.asleep_until <= now)
-        {
+        for process in self.processes.iter_mut().filter(|process| process.alive) {
             let wakes = [process.group.poll_timeout(), self.network.next_arrival_at(process.place)];
             let is_due = wakes.into_iter().flatten().any(|wake| wake <= now) || process.is_eager(now);
             if is_due {
@@ -329,7 +247,7 @@ impl World {
         let now = self.clock.peek();
         let wakes = self.processes.iter().filter(|process| process.alive).flat_map(|process| {
             let wakes = [process.group.poll_timeout(), self.network.next_arrival_at(process.place)];
-            wakes.into_iter().flatten().min().map(|wake| wake.max(process.asleep_until))
+            wakes.into_iter().flatten().min()
         });
         let next = wakes.min().unwrap_or(end);
         let casting = self.processes.iter().any(|process| process.alive && process.casts);
@@ -393,15 +311,13 @@ impl World {
         self.count("pairs", pairs);
     }
 
-    /// One order of totals for all who go from one view to the next together, and for those who live in the last one. Where a view ends for
-    /// want of members, who is cut off may have come to another end of it.
+    /// One order of totals for all who go from one view to the next together, and for those who live in the last one.
     fn judge_totals(&self) {
         let mut orders: BTreeMap<_, (&[Name], bool)> = BTreeMap::new();
         for process in &self.processes {
             let stays = &process.app.stays;
             for (at, stay) in stays.iter().enumerate() {
-                let is_last =
-                    !self.is_lost() && process.alive && process.app.me.is_some() && at + 1 == stays.len();
+                let is_last = process.alive && process.app.me.is_some() && at + 1 == stays.len();
                 let to = if stay.is_over {
                     stays[at + 1].view.id().number.0
                 } else if is_last {
@@ -463,10 +379,11 @@ impl Process {
                 self.app.sent();
                 true
             }
-            Err(Refused::Full { .. } | Refused::ViewChanging | Refused::NoView | Refused::Paced { .. }) => {
-                self.app.refused += 1;
+            Err(Refused::ViewChanging) => {
+                self.app.changing += 1;
                 false
             }
+            Err(Refused::Full { .. } | Refused::NoView) => false,
             Err(refused) => panic!("{refused}"),
         }
     }
