@@ -103,7 +103,8 @@ fn wedged_is_not_dead() {
 fn casts_are_held_over_a_change_or_refused() {
     // As much as a window of so few blocks may hold.
     let [plain, held] = [0, 8_000].map(|held_casts| {
-        let mut world = formed(Plan { held_casts, cast_every_ns: 150_000, longest: 60, ..Plan::quiet(11) }, 3);
+        let mut world =
+            formed(Plan { held_casts, cast_every_ns: 150_000, longest: 60, ..Plan::quiet(11) }, 3);
         for _ in 0..3 {
             let late = world.start(3);
             world.until("it comes in", 500 * MS, World::is_whole);
