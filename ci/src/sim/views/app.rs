@@ -5,7 +5,7 @@ use crate::sim::history::{History, Message, Process, What};
 use crate::sim::names::{NAME, Names};
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
-use sistrum_ordering::{GroupInstance, Promise, Rank, Seq, View, ViewMember, ViewNumber};
+use sistrum_ordering::{GroupInstance, Order, Promise, Rank, Seq, View, ViewMember, ViewNumber};
 use sistrum_transport::reliable::{self, Refused};
 use sistrum_transport::time::Instant;
 use std::ops::ControlFlow;
@@ -28,6 +28,8 @@ pub(super) struct App {
     has_cut: bool,
     /// Those that are not over.
     pub(super) flushes: u32,
+    /// Total casts of mine that have not come back.
+    pub(super) own_totals: u32,
     rng: Rng,
 }
 
@@ -51,6 +53,7 @@ impl App {
             is_changing: false,
             has_cut: false,
             flushes: 0,
+            own_totals: 0,
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
     }
@@ -102,6 +105,7 @@ impl App {
         match cast(promise, self.names.compose(history.next_message(), len)) {
             Ok(Seq(block)) => {
                 history.cast(now.0, self.process, promise, len, (number, block));
+                self.own_totals += u32::from(order == Order::Total);
                 true
             }
             Err(
@@ -218,7 +222,7 @@ impl App {
             }
             (self.process, self.me) = (history.start_as(now.0, self.place, me), me);
             history.push(now.0, self.process, What::Joining);
-            (self.is_changing, self.has_cut, self.flushes) = (false, false, 0);
+            (self.is_changing, self.has_cut, self.flushes, self.own_totals) = (false, false, 0, 0);
         }
     }
 
@@ -227,6 +231,8 @@ impl App {
         let (from, len) = (message.from(), message.len());
         let member = self.view.as_ref().and_then(|view| view.member(from)).copied();
         let named = member.and_then(|member| self.named(member, message.bytes(), history));
+        let is_mine = named.is_some_and(|named| history.cast_of(named).by == self.process);
+        self.own_totals -= u32::from(is_mine);
         named.map_or(What::Alien { from, len }, What::Deliver)
     }
 

@@ -148,7 +148,8 @@ impl Node {
 
     pub(super) fn is_settled(&self) -> bool {
         let is_changing = self.group.agreement().is_some_and(|agreement| agreement.is_changing());
-        let is_over = !is_changing && self.group.before().is_none() && self.app.flushes == 0;
+        let app = &self.app;
+        let is_over = !is_changing && self.group.before().is_none() && app.flushes + app.own_totals == 0;
         is_over && self.group.is_settled() && self.cycle.pool().is_idle(0)
     }
 
