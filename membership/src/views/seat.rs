@@ -286,9 +286,11 @@ impl Views {
         if let Some(number) = without.filter(|_| was_told) {
             self.notices.push_back(Notice::Excluded(number));
         }
-        let stays_out = !self.peers.rejoins || mutated!(NeverSeekAgain);
-        if self.is_leaving || (without.is_some() && stays_out) {
+        if self.is_leaving || (without.is_some() && !self.peers.rejoins) {
             self.has_left = true;
+            return;
+        }
+        if without.is_some() && mutated!(NeverSeekAgain) {
             return;
         }
         if !mutated!(ReuseIncarnation) {
