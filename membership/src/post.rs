@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 const MAX_WAITING: usize = 2048;
 /// Messages that are put together at the same time; what is beyond takes the place of the oldest.
 const MAX_PARTIAL: usize = 64;
+/// Chunks of one message, at most: blocks are not smaller than some 200 bytes.
+const MAX_CHUNKS: usize = MAX_MESSAGE_LEN / 128;
 /// Bytes of them, at most.
 const MAX_PARTIAL_BYTES: usize = 2 * MAX_MESSAGE_LEN;
 
@@ -127,7 +129,9 @@ impl Post {
         if chunk.count == 1 {
             return self.read(chunk.id, chunk.bytes);
         }
-        let is_bounded = usize::from(chunk.count) * chunk.bytes.len() < 2 * MAX_MESSAGE_LEN;
+        // All chunks but the last are as long as a block lets them be: their number is bounded too.
+        let count = usize::from(chunk.count);
+        let is_bounded = count * chunk.bytes.len() < 2 * MAX_MESSAGE_LEN && count <= MAX_CHUNKS;
         if !is_known || !is_bounded {
             return None;
         }

@@ -71,7 +71,7 @@ impl Agreement {
     /// A member has not come as far as I.
     pub(super) fn on_behind(&mut self, from: Endpoint, number: ViewNumber) {
         match self.roster.rank_of(from) {
-            Some(rank) if number.0 + 1 == self.roster.number.0 => self.tell_last(rank),
+            Some(rank) if self.roster.number.0.checked_sub(1) == Some(number.0) => self.tell_last(rank),
             Some(_) => {}
             None => self.send(Destination::One(from), Message::Excluded { number: self.roster.number }),
         }

@@ -385,7 +385,9 @@ impl Agreement {
     /// Whether `value` can be one of this view at all.
     fn is_sound(&self, value: &Value) -> bool {
         let count = self.roster.members.len();
-        value.cut.len() == count && value.removed.iter().all(|(rank, _)| (rank.0 as usize) < count)
+        let is_shaped =
+            value.cut.len() == count && value.removed.iter().all(|(rank, _)| (rank.0 as usize) < count);
+        is_shaped && self.roster.after(value).is_sound()
     }
 
     pub(super) fn see_attempt(&mut self, ballot: Ballot) {

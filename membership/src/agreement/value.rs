@@ -128,6 +128,14 @@ impl Roster {
         Self { number: ViewNumber(self.number.0 + 1), members }
     }
 
+    /// Whether it can be one at all: each place has one member, and there is a number behind its own.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let mut places: Vec<_> = self.members.iter().map(|known| known.member.endpoint).collect();
+        places.sort_unstable();
+        places.windows(2).all(|two| two[0] != two[1]) && self.number.0 < u32::MAX
+    }
+
     /// Whether `ranks` may decide for this view: more than half, or half of it with the oldest.
     #[must_use]
     pub fn is_quorum(&self, mut has: impl FnMut(Rank) -> bool) -> bool {
@@ -171,6 +179,15 @@ mod tests {
                 assert!(is_quorum(set) || is_quorum(rest), "{set:b} of {count}");
             }
         }
+    }
+
+    #[test]
+    fn a_place_has_one_member() {
+        let mut roster = roster(4);
+        assert!(roster.is_sound());
+        roster.members.push(introduction(2));
+        assert!(!roster.is_sound());
+        assert!(!Roster { number: ViewNumber(u32::MAX), members: Vec::new() }.is_sound());
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl Views {
             Message::Welcome { instance, roster, gone, formed } => {
                 seeking.saw_group(hands.now);
                 let mine = seeking.mine.member;
-                let is_sound = roster.members.iter().all(|known| hands.config.conflict_with(known).is_none());
+                let fits = roster.members.iter().all(|known| hands.config.conflict_with(known).is_none());
+                let is_sound = fits && roster.is_sound();
                 if let Some(me) = roster.rank_of_member(mine).filter(|_| is_sound) {
                     reached(Step::WelcomeReceived);
                     self.enter(hands, instance, roster, me, gone, formed);

@@ -323,6 +323,18 @@ impl Views {
             }
             return;
         }
+        // Whoever let somebody in whom I cannot be with, does not speak of a view of mine.
+        let value = match &message {
+            Message::Propose { proposal, .. } => Some(&proposal.value),
+            Message::Commit { value, .. } => Some(value),
+            _ => None,
+        };
+        if value
+            .is_some_and(|value| value.joined.iter().any(|known| hands.config.conflict_with(known).is_some()))
+        {
+            *hands.early += 1;
+            return;
+        }
         if self.seeking.is_some() {
             return self.handle_while_seeking(hands, from, header, message);
         }
