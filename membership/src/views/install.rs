@@ -76,7 +76,8 @@ impl Views {
                 let is_answer = from != hands.config.local && seeking.has_asked(hands.now);
                 if is_answer && !mutated!(ReuseIncarnation) {
                     // Whoever was here before may have had a clock that was far ahead.
-                    self.mine.member.boot.0 += 1 << self.refusals.min(60);
+                    let boot = &mut self.mine.member.boot.0;
+                    *boot = boot.saturating_add(1 << self.refusals.min(60));
                     self.refusals += 1;
                     let (life, others) = (seeking.life, std::mem::take(&mut seeking.others));
                     self.seeking = Some(Seeking::new(self.mine, life, others));

@@ -294,7 +294,7 @@ impl Views {
             return;
         }
         if !mutated!(ReuseIncarnation) {
-            self.mine.member.boot.0 += 1;
+            self.mine.member.boot.0 = self.mine.member.boot.0.saturating_add(1);
         }
         let others = std::mem::take(&mut self.others);
         let known = others.into_iter().filter(|other| !self.peers.seeds.contains(other) && life.is_some());
