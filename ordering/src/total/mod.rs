@@ -115,6 +115,7 @@ impl<C: CausalOrder> Total<C> {
     }
 
     /// Whose total block is next, if that is known.
+    #[inline]
     fn head(&self) -> Option<(Rank, Seq)> {
         match &self.sequencer {
             Sequencer::Token(token) => token.head(),

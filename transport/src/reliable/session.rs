@@ -334,6 +334,7 @@ impl<L: Layer> Session<L> {
         }
     }
 
+    #[inline]
     fn handle_control(&mut self, now: Instant, header: &Header, trailer: &[u8]) {
         let mut frames = ControlFrames::new(trailer);
         loop {
