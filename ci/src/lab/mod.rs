@@ -137,8 +137,10 @@ impl Member {
 
     /// Stops it, or lets it go on.
     fn signal(&mut self, signal: &str) -> Result<()> {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        ensure!(status.context("there is no `kill`")?.success(), "a member cannot be sent {signal}");
+        // The shell has it built in, where there is no program of that name.
+        let kill = format!("kill {signal} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().context("there is no shell")?;
+        ensure!(status.success(), "a member cannot be sent {signal}");
         Ok(())
     }
 
