@@ -263,9 +263,13 @@ impl Flow {
     }
 
     fn recompute(&mut self, now: Instant, sent: Seq) -> bool {
-        let stable = self.gating_acks().map(|(_, ack)| ack.received).min().unwrap_or(sent);
-        let slowest = self.gating_acks().map(|(rank, ack)| (ack.delivered, rank)).min();
-        let (delivered, slowest) = slowest.unwrap_or((sent, self.me));
+        let (mut stable, mut delivered, mut slowest) = (sent, sent, self.me);
+        for (rank, ack) in self.gating_acks() {
+            stable = stable.min(ack.received);
+            if slowest == self.me || ack.delivered < delivered {
+                (delivered, slowest) = (ack.delivered, rank);
+            }
+        }
         let moved = stable > self.stable || delivered > self.delivered;
         if delivered > self.delivered {
             self.moved_at = now;

@@ -199,14 +199,18 @@ impl<'a> ControlFrames<'a> {
     ///
     /// # Errors
     /// When it does not fit, or is of an unknown type or length.
+    #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Control<'a>>, Malformed> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
+        if self.rest.is_empty() { Ok(None) } else { self.frame().map(Some) }
+    }
+
+    /// Out of line, so that the look for a next one, which mostly finds none, is in line.
+    #[inline(never)]
+    fn frame(&mut self) -> Result<Control<'a>, Malformed> {
         let (head, rest) = self.rest.split_first_chunk::<HEAD>().ok_or(Malformed::Frame)?;
         let (body, rest) = rest.split_at_checked(u16_at(head, 1) as usize).ok_or(Malformed::Frame)?;
         self.rest = rest;
-        decode(head[0], body).map(Some)
+        decode(head[0], body)
     }
 }
 
