@@ -18,7 +18,7 @@ use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{LogMemory, RxBlock, RxPool};
 use crate::medium::true_size;
 use crate::mutated;
-use crate::protocol::{Payload, Protocol, Transmit};
+use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
 use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
 use flush::Flush;
@@ -391,6 +391,13 @@ impl<L: Layer> Session<L> {
         self.reported(written, None);
     }
 
+    /// What goes to `to` in the name of this session.
+    #[inline]
+    fn transmit(&self, to: Target, payload: Payload) -> Transmit {
+        let SessionConfig { index: group, view, lane, .. } = self.config;
+        Transmit { to, group, view, lane, payload }
+    }
+
     fn arm(&mut self, timer: Timer, at: Option<Instant>) {
         let entry = &mut self.timers[timer as usize];
         if let Some(at) = at {
@@ -491,9 +498,8 @@ impl<L: Layer> Protocol for Session<L> {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let SessionConfig { index: group, view, lane, .. } = self.config;
         if let Some((to, slot)) = self.control.take() {
-            return Some(Transmit { to, group, view, lane, payload: Payload::Control { slot } });
+            return Some(self.transmit(to, Payload::Control { slot }));
         }
         if self.flush.is_on()
             && let Some(fetched) = self.next_fetched()
@@ -507,7 +513,7 @@ impl<L: Layer> Protocol for Session<L> {
             Some(run)
         });
         let (first, count) = run?;
-        Some(Transmit { to: self.config.to, group, view, lane, payload: Payload::Log { first, count } })
+        Some(self.transmit(self.config.to, Payload::Log { first, count }))
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {

@@ -299,13 +299,8 @@ impl<L: Layer> Session<L> {
                 self.flush.asked.push_front((asker, origin, seq.plus(1), to));
             }
             self.counters.repairs_lent += u64::from(origin != self.config.me);
-            return Some(Transmit {
-                to: Target::One(self.config.members[asker.0 as usize].endpoint),
-                group: self.config.index,
-                view: self.config.view,
-                lane: self.config.lane,
-                payload: Payload::Held { origin, seq },
-            });
+            let to = Target::One(self.config.members[asker.0 as usize].endpoint);
+            return Some(self.transmit(to, Payload::Held { origin, seq }));
         }
         None
     }
