@@ -110,12 +110,11 @@ impl Group {
     /// been handed and have cast, and what I cast or send later comes behind it.
     ///
     /// # Errors
-    /// As a cast, and [`Refused::NoMember`].
+    /// As a cast, and [`Refused::NoMember`]; [`Refused::ViewChanging`] until the next view was told.
     pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
         let running = self.running.as_mut().filter(|running| running.is_open).ok_or(Refused::NoView)?;
         // Who a rank is, the application knows from the view that it was told of.
-        let is_changing = matches!(&self.entry, Way::Views(views) if !running.told || views.stops_sends());
-        if is_changing {
+        if !running.told && matches!(self.entry, Way::Views(_)) {
             return Err(Refused::ViewChanging);
         }
         running.outgoing.send(running.session.sender(), to, message)

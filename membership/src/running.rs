@@ -75,6 +75,18 @@ impl Running {
         })
     }
 
+    /// What this member sends does not count, and nothing waits for it.
+    pub(crate) fn suspect(&mut self, rank: Rank) {
+        self.session.suspect(rank);
+        self.outgoing.suspect(rank, true);
+    }
+
+    /// It counts again.
+    pub(crate) fn trust(&mut self, now: Instant, rank: Rank) {
+        self.session.trust(now, rank);
+        self.outgoing.suspect(rank, false);
+    }
+
     /// Casts into it.
     pub(crate) fn caster(&mut self) -> Caster<'_> {
         Caster::new(self.view.id().number, self.session.sender(), &mut self.outgoing)

@@ -171,6 +171,10 @@ mod present {
         TrustWithoutData,
         /// A view is told before the one before it has been handed over to its end.
         DeliverOldAfterInstall,
+        /// What is sent to one alone is taken while the view changes.
+        SendDuringFlush,
+        /// A change does not wait until what was sent to one alone has come there.
+        ChangeBeforeSends,
         /// Sync casts are told behind the view that they lead to.
         ViewBeforeSyncs,
         /// Sync casts that were decided are not told.

@@ -1,7 +1,7 @@
 //! The application of one process: it casts in bursts, refuses, stalls, replies, and writes down what it is handed.
 
 use super::faults::{Counts, Fault};
-use super::history::{History, Message, Process, Sent, What};
+use super::history::{History, Message, Process, Send, What};
 use super::names::{NAME, Names};
 use super::options::Scenario;
 use fastrand::Rng;
@@ -12,8 +12,6 @@ use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{HEADER_LEN, MAX_FRAME_OVERHEAD};
 use std::ops::ControlFlow;
 
-/// What the name of a message has that is sent to one member alone.
-const SENT: u32 = 1 << 31;
 /// Longer messages cost time and try nothing new.
 const LARGE: usize = 32_000;
 
@@ -235,8 +233,7 @@ impl App {
         let mut to = Rank(self.rng.u16(0..self.members - 1));
         to.0 += u16::from(to >= self.me);
         let len = self.rng.usize(NAME..self.block);
-        let name = Message(SENT | history.next_send().0);
-        match send(Speech::Send(to), self.names.compose(name, len)) {
+        match send(Speech::Send(to), self.names.compose_sent(history.next_send(), len)) {
             Ok(_) => {
                 self.left -= 1;
                 self.counts.add(Fault::Send, 1);
@@ -256,19 +253,10 @@ impl App {
     fn identify_send(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
         let (from, len) = (message.from(), message.len());
         let alien = What::Alien { from, len };
-        let Some(name) = message.bytes().first_chunk::<NAME>() else { return alien };
-        let name = u32::from_le_bytes(*name);
-        let sent = Sent(name & !SENT);
-        let is_known = history.sends.get(sent.0 as usize).is_some_and(|send| {
-            send.len == len
-                && history.who(send.by).rank == from
-                && send.life == history.who(self.process).life
-        });
-        let is_it = self.names.compose(Message(name), len) == message.bytes();
-        if name & SENT == 0 || !is_known || !is_it {
-            return alien;
-        }
-        What::Receive(sent)
+        let life = history.who(self.process).life;
+        let is_so = |send: &Send| history.who(send.by).rank == from && send.life == life;
+        let sent = self.names.identify_sent(message.bytes(), history, is_so);
+        sent.map_or(alien, What::Receive)
     }
 
     /// Lengths that lie where it hurts.

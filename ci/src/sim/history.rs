@@ -186,6 +186,8 @@ impl Kept {
 pub(crate) struct History {
     /// Views change. Else each life of the group has one list of members.
     pub(crate) is_dynamic: bool,
+    /// Some that live are suspected. Then what is sent to one alone who comes back may come behind its effects; it comes all the same.
+    pub(crate) suspects_wrongly: bool,
     /// Its processes have told it themselves: what they hold is not known.
     pub(crate) is_told_by_members: bool,
     pub(crate) processes: Vec<Who>,
@@ -206,8 +208,8 @@ pub(crate) struct History {
 
 impl History {
     /// Of a group whose views change.
-    pub(crate) fn of_views() -> Self {
-        Self { is_dynamic: true, ..Self::default() }
+    pub(crate) fn of_views(suspects_wrongly: bool) -> Self {
+        Self { is_dynamic: true, suspects_wrongly, ..Self::default() }
     }
 
     /// A process begins.

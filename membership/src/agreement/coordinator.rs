@@ -56,6 +56,13 @@ impl Lead {
         }
     }
 
+    /// Tries again at this time, and not before.
+    fn put_off(&mut self, at: Instant) {
+        if let Self::Inviting { again_at, .. } | Self::Proposing { again_at, .. } = self {
+            *again_at = Some(at);
+        }
+    }
+
     fn ballot(&self) -> Option<Ballot> {
         match self {
             Self::None => None,
@@ -67,7 +74,8 @@ impl Lead {
 impl Agreement {
     /// Begins a ballot of my own, above all that I know of.
     pub(super) fn begin(&mut self, now: Instant, streams: &mut impl Streams) {
-        if !self.part.is_frozen() && !self.may_change(streams) {
+        if !self.may_change(streams) {
+            self.lead.put_off(now.plus_ns(self.tuning.retry_ns / 2));
             return;
         }
         let ballot = self.next_ballot();
@@ -206,6 +214,10 @@ impl Agreement {
         let counts = |rank: Rank| has_answered(rank) && !self.is_suspected(rank);
         if !self.roster.is_quorum(counts) && !mutated!(WedgedGoesOn) {
             return self.wedge(now);
+        }
+        // Somebody may count again whom I suspected when I stopped.
+        if !self.may_change(streams) {
+            return self.lead.put_off(now.plus_ns(self.tuning.retry_ns / 2));
         }
         let answered: Vec<bool> = self.roster.ranks().map(counts).collect();
         let answers: Vec<Option<Answer>> = answers

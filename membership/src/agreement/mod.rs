@@ -44,7 +44,7 @@ use std::collections::VecDeque;
 
 /// What agreement needs of the streams.
 pub trait Streams {
-    /// Whether the view may be left: the application was told of it.
+    /// Whether the view may be left: the application was told of it, and nothing is under way that would come too late for one who goes on.
     fn may_change(&self) -> bool;
 
     /// Seals what is open and stops casts; the first call of a view limits delivery to what it returns: by rank, what is held without a

@@ -151,9 +151,10 @@ impl Agreement {
         self.retry_soon(now);
     }
 
-    /// Stops for the next view, and answers; where the present view was not told yet, later.
+    /// Stops for the next view, and answers; where that may not be yet, later. One who has stopped may have to wait again: for somebody
+    /// whom it suspected when it stopped, and does no more.
     fn answer(&mut self, now: Instant, ballot: Ballot, streams: &mut impl Streams) {
-        if !self.part.is_frozen() && !self.may_change(streams) {
+        if !self.may_change(streams) {
             self.part.parked = Some(ballot);
             return;
         }

@@ -22,6 +22,10 @@ pub(crate) struct Outgoing {
     /// My casts that wait for what I sent before them.
     holds: Holds,
     gone: Vec<bool>,
+    /// Who may never say that it holds anything: what is sent to others does not wait for those.
+    suspected: Vec<bool>,
+    /// The view is about to be left: what is sent now may come to nobody.
+    is_stopped: bool,
     /// Where I stand in each stream of the view, and the message that is being composed.
     vector: Vec<Seq>,
     scratch: Vec<u8>,
@@ -61,6 +65,8 @@ impl Outgoing {
             streams: (0..members).map(|_| None).collect(),
             holds: Holds::default(),
             gone: vec![false; members],
+            suspected: vec![false; members],
+            is_stopped: false,
             vector: Vec::with_capacity(members),
             scratch: Vec::new(),
         }
@@ -71,6 +77,9 @@ impl Outgoing {
         let is_gone = self.gone.get(to.0 as usize).copied().unwrap_or(true);
         if to == self.view.me || is_gone {
             return Err(Refused::NoMember(to));
+        }
+        if self.is_stopped && !mutated!(SendDuringFlush) {
+            return Err(Refused::ViewChanging);
         }
         // Two blocks that name each other would wait for ever.
         let mine = if mutated!(SendWithoutSealing) { casts.open() } else { casts.seal_now() };
@@ -112,8 +121,9 @@ impl Outgoing {
     fn unheld(&self, to: Rank) -> impl Iterator<Item = Hold> + '_ {
         self.streams.iter().enumerate().filter_map(move |(at, stream)| {
             let (whom, sender) = (vector::rank_of(at), stream.as_ref()?.session.stream());
+            let is_waited = whom != to && !self.suspected[at];
             let until = sender.cast_up_to();
-            let waits = whom != to && sender.stable() < until && !mutated!(NeverHold);
+            let waits = is_waited && sender.stable() < until && !mutated!(NeverHold);
             waits.then_some(Hold { from: Seq(0), whom, until })
         })
     }
@@ -129,12 +139,14 @@ impl Outgoing {
         };
         self.vector.clear();
         self.vector.extend(self.streams.iter().map(held_by));
-        let held = &self.vector;
+        let (held, suspected) = (&self.vector, &self.suspected);
         let waits = |hold: &Hold| held[hold.whom.0 as usize] < hold.until;
+        // Casts need not be let go for one who is suspected: the view ends, and then all get them.
         self.holds.0.retain(waits);
         casts.hold_from(self.holds.from());
+        // What was sent to others has to come there before it ends.
         for stream in self.streams.iter_mut().flatten() {
-            stream.holds.0.retain(waits);
+            stream.holds.0.retain(|hold| waits(hold) && !suspected[hold.whom.0 as usize]);
             stream.apply_holds();
         }
     }
@@ -203,12 +215,21 @@ impl Outgoing {
         self.streams.iter().flatten().all(|stream| stream.session.stream().is_settled())
     }
 
-    /// Whether everything that I sent has come, where nobody is to be left `out` of it.
-    pub(crate) fn is_held(&self, out: impl Fn(Rank) -> bool) -> bool {
-        let all = self.streams.iter().enumerate();
-        let mut waited =
-            all.filter(|(at, _)| !out(vector::rank_of(*at))).filter_map(|(_, stream)| stream.as_ref());
-        waited.all(|stream| stream.session.stream().stable() >= stream.session.stream().cast_up_to())
+    /// Takes nothing more, or again.
+    pub(crate) fn stop(&mut self, is_stopped: bool) {
+        self.is_stopped = is_stopped;
+    }
+
+    /// What is sent to others does not wait for this member any more, or does again.
+    pub(crate) fn suspect(&mut self, rank: Rank, is_suspected: bool) {
+        self.suspected.iter_mut().skip(rank.0 as usize).take(1).for_each(|known| *known = is_suspected);
+    }
+
+    /// Whether everything that I sent has come, but to those who are suspected.
+    pub(crate) fn is_held(&self) -> bool {
+        let waited = self.streams.iter().zip(&self.suspected).filter(|(_, suspected)| !**suspected);
+        let mut streams = waited.filter_map(|(stream, _)| Some(stream.as_ref()?.session.stream()));
+        streams.all(|stream| stream.stable() >= stream.cast_up_to())
     }
 
     fn sessions(&mut self) -> impl Iterator<Item = &mut Session> {

@@ -9,16 +9,13 @@ use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::cell::Cell;
 
-/// A change waits so long for what was sent to one alone, at most. What is not held then may be lost, and what came behind it is not.
-const WAIT_FOR_SENDS_NS: u64 = 50_000_000;
-
 /// See the module.
 pub(crate) struct Flow<'a> {
     now: Instant,
     running: &'a mut Running,
     detector: &'a mut Detector,
-    /// Since when the change waits for what I sent to one alone.
-    stopping_since: Cell<Option<Instant>>,
+    /// A change waits until what I sent to one alone has come there.
+    waits: Cell<bool>,
     pool: &'a mut RxPool,
 }
 
@@ -27,14 +24,14 @@ impl<'a> Flow<'a> {
         now: Instant,
         running: &'a mut Running,
         detector: &'a mut Detector,
-        stopping_since: Option<Instant>,
         pool: &'a mut RxPool,
     ) -> Self {
-        Self { now, running, detector, stopping_since: Cell::new(stopping_since), pool }
+        Self { now, running, detector, waits: Cell::new(false), pool }
     }
 
-    pub(crate) fn stopping_since(&self) -> Option<Instant> {
-        self.stopping_since.get()
+    /// Whether a change was wanted, and has to wait until what I sent to one alone has come there, or its receiver is suspected.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.get()
     }
 }
 
@@ -44,12 +41,10 @@ impl Streams for Flow<'_> {
         if !self.running.told && self.running.is_open {
             return false;
         }
-        if self.running.outgoing.is_held(|rank| self.detector.is_suspected(rank)) {
-            return true;
-        }
-        let since = self.stopping_since.get().unwrap_or(self.now);
-        self.stopping_since.set(Some(since));
-        self.now.since_ns(since) >= WAIT_FOR_SENDS_NS
+        // What I cast behind it is delivered by all: by its receiver too, who must have it by then.
+        let is_held = self.running.outgoing.is_held();
+        self.waits.set(!is_held);
+        is_held || mutated!(ChangeBeforeSends)
     }
 
     fn freeze(&mut self) -> Vec<Seq> {
@@ -65,13 +60,13 @@ impl Streams for Flow<'_> {
     }
 
     fn suspect(&mut self, rank: Rank) {
-        self.running.session.suspect(rank);
+        self.running.suspect(rank);
         self.detector.suspect(self.now, rank);
     }
 
     fn trust(&mut self, rank: Rank) {
         if !mutated!(TrustWithoutData) {
-            self.running.session.trust(self.now, rank);
+            self.running.trust(self.now, rank);
         }
         self.detector.trust(self.now, rank);
     }

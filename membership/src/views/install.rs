@@ -159,12 +159,12 @@ impl Views {
                 detector.carry(rank, &seat.detector, was);
             }
             if seat.agreement.is_suspected(rank) {
-                next.session.suspect(rank);
+                next.suspect(rank);
                 detector.suspect(hands.now, rank);
             }
         }
         seat.detector = detector;
-        (seat.installed_at, seat.stopping_since, seat.is_to_look) = (hands.now, None, true);
+        (seat.installed_at, seat.stops_sends, seat.is_to_look) = (hands.now, false, true);
         seat.counts_heard = seat.agreement.has_laggards();
         seat.look_soon();
         next.session.sender().hold_casts(self.peers.held_casts);

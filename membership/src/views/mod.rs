@@ -356,9 +356,10 @@ impl Views {
     /// Lets agreement act on the streams, and does what has become of it.
     fn agree(&mut self, hands: &mut Hands<'_>, act: impl FnOnce(&mut Agreement, Instant, &mut Flow<'_>)) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_mut()) else { return };
-        let mut flow = Flow::new(hands.now, running, &mut seat.detector, seat.stopping_since, hands.pool);
+        let mut flow = Flow::new(hands.now, running, &mut seat.detector, hands.pool);
         act(&mut seat.agreement, hands.now, &mut flow);
-        seat.stopping_since = flow.stopping_since();
+        seat.stops_sends |= flow.waits();
+        running.outgoing.stop(seat.stops_sends || seat.agreement.is_changing());
         self.settle(hands);
     }
 
@@ -433,11 +434,6 @@ impl Views {
             return Some(Transmit { to, group, view, lane: 0, payload });
         }
         self.old.as_mut()?.session.poll_transmit(now)
-    }
-
-    /// Whether nothing more is sent to one alone: the view is about to be left.
-    pub(crate) fn stops_sends(&self) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.stopping_since.is_some() || seat.left_at.is_some())
     }
 
     /// Whether the streams have to wait with what they send.

@@ -32,8 +32,8 @@ pub(crate) struct Seat {
     pub(super) counts_heard: bool,
     /// The application was told of the view, or blocks have come that agreement waits for.
     pub(super) is_to_look: bool,
-    /// Since when the change waits for what I sent to one alone.
-    pub(super) stopping_since: Option<Instant>,
+    /// A change waits until what I sent to one alone has come there: nothing more is sent.
+    pub(super) stops_sends: bool,
     /// I have left, and answer for a while: since when, and when I was last asked.
     pub(super) left_at: Option<Instant>,
     pub(super) asked_at: Instant,
@@ -59,7 +59,7 @@ impl Seat {
             installed_at: now,
             counts_heard,
             is_to_look: true,
-            stopping_since: None,
+            stops_sends: false,
             left_at: None,
             asked_at: now,
             has_asked_to_leave: false,
@@ -94,7 +94,7 @@ impl Views {
     pub(super) fn look_after(&mut self, hands: &mut Hands<'_>) {
         let Some(seat) = &self.seat else { return };
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= hands.now);
-        let is_changing = seat.agreement.is_changing() || seat.stopping_since.is_some();
+        let is_changing = seat.agreement.is_changing() || seat.stops_sends;
         if seat.is_to_look || is_changing || is_due(seat.poll_timeout()) || !self.asks.is_empty() {
             self.look(hands);
         }
@@ -115,6 +115,8 @@ impl Views {
             self.ask(hands, ask);
         }
         self.watch(hands);
+        // Whoever still wants a change says so here.
+        self.seat.iter_mut().for_each(|seat| seat.stops_sends = false);
         self.agree(hands, |agreement, now, flow| agreement.handle_timeout(now, flow));
         if due {
             self.tidy(hands);

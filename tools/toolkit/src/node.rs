@@ -239,7 +239,8 @@ impl Node {
     /// later part waits here until the member holds the message, about a round trip. The first message to a member takes memory.
     ///
     /// # Errors
-    /// As [`cast`](Self::cast), with a window of its own for each member; and [`Refused::NoMember`] when it is me, or nobody.
+    /// As [`cast`](Self::cast), with a window of its own for each member; [`Refused::NoMember`] when it is me, or nobody; and
+    /// [`Refused::ViewChanging`] from the beginning of a change until the next view was told, which says anew who a rank is.
     #[inline]
     pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
         self.groups.get_mut(group).ok_or(Refused::NoView)?.send(to, message)

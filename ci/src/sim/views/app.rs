@@ -1,7 +1,7 @@
 //! The application of one process, through all its incarnations: what it does and is handed is written down.
 
 use super::plan::Plan;
-use crate::sim::history::{History, Message, Process, What};
+use crate::sim::history::{History, Message, Process, Send, What};
 use crate::sim::names::{NAME, Names};
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
@@ -82,6 +82,9 @@ impl App {
                 self.cast(plan, now, number, cast, history)
             })
             .count();
+        if plan.sends > 0.0 && self.rng.f64() < plan.sends {
+            self.send(now, group, history);
+        }
         if self.rng.u8(..8) == 0
             && let Ok(id) = group.flush()
         {
@@ -115,6 +118,17 @@ impl App {
         }
     }
 
+    /// Sends something to one other member of the view that it was told of.
+    fn send(&mut self, now: Instant, group: &mut Group, history: &mut History) {
+        let Some(view) = &self.view else { return };
+        let (to, len) = (Rank(self.rng.u16(..view.members().len() as u16)), self.rng.usize(NAME..400));
+        match group.send(to, self.names.compose_sent(history.next_send(), len)) {
+            Ok(()) => _ = history.send(now.0, self.process, to, len),
+            Err(Refused::Full { .. } | Refused::ViewChanging | Refused::NoView | Refused::NoMember(_)) => {}
+            Err(other) => panic!("{len} bytes to {to}: {other}"),
+        }
+    }
+
     /// Casts something between two views.
     pub(super) fn sync(&mut self, now: Instant, group: &mut Group, history: &mut History) -> bool {
         let len = self.rng.usize(NAME..100);
@@ -135,7 +149,9 @@ impl App {
         event: &Event<'_>,
         (history, lives): (&mut History, &mut Lives),
     ) -> ControlFlow<()> {
-        if plan.refusals > 0.0 && self.rng.f64() < plan.refusals {
+        // What was sent to one alone gives its place away where it is refused: that is asked for, and nothing to be judged.
+        let is_direct = matches!(event, Event::Direct(_));
+        if plan.refusals > 0.0 && self.rng.f64() < plan.refusals && !is_direct {
             return ControlFlow::Break(());
         }
         self.note_place(now, caster, event, history);
@@ -146,9 +162,8 @@ impl App {
             }
             Event::Deliver(message) => self.identify(message, history),
             Event::Sync { from, bytes, .. } => self.identify_sync(*from, bytes, history),
-            Event::Direct(_) | Event::Left(_) => {
-                unreachable!("nobody sends to one, or says goodbye: {event:?}")
-            }
+            Event::Direct(message) => self.identify_sent(message, history),
+            Event::Left(_) => unreachable!("nobody says goodbye: {event:?}"),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {
                 self.flushes = self.flushes.saturating_sub(1);
@@ -234,6 +249,14 @@ impl App {
         let is_mine = named.is_some_and(|named| history.cast_of(named).by == self.process);
         self.own_totals -= u32::from(is_mine);
         named.map_or(What::Alien { from, len }, What::Deliver)
+    }
+
+    fn identify_sent(&mut self, message: &reliable::Message<'_>, history: &History) -> What {
+        let (from, len) = (message.from(), message.len());
+        let member = self.view.as_ref().and_then(|view| view.member(from)).copied();
+        let is_so = |send: &Send| member.is_some() && history.who(send.by).member == member;
+        let sent = self.names.identify_sent(message.bytes(), history, is_so);
+        sent.map_or(What::Alien { from, len }, What::Receive)
     }
 
     fn identify_sync(&mut self, from: ViewMember, bytes: &[u8], history: &History) -> What {

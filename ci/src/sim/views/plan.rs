@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) refusals: f64,
     pub(super) safe: f64,
     pub(super) replies: f64,
+    /// How often it sends to one other alone, beside a burst of casts.
+    pub(super) sends: f64,
     pub(super) longest: usize,
     pub(super) cast_every_ns: u64,
     /// The first sequence of each stream.
@@ -105,6 +107,7 @@ impl Plan {
             refusals: if rng.bool() { 0.05 } else { 0.0 },
             safe: if rng.bool() { 0.2 } else { 0.0 },
             replies: if rng.bool() { 0.02 } else { 0.0 },
+            sends: if rng.u8(..3) == 0 { 0.3 } else { 0.0 },
             longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
             cast_every_ns: rng.u64(100_000..4 * MS),
             start: [0, 0x3fff_fff0, u64::from(u32::MAX) - 20][rng.usize(..3)],
@@ -116,6 +119,14 @@ impl Plan {
             }),
             blows,
         }
+    }
+
+    /// Whether some may be suspected that live.
+    pub(super) fn suspects_wrongly(&self) -> bool {
+        let is_so = |blow: &Blow| {
+            matches!(blow, Blow::Stop(..) | Blow::Suspect(..) | Blow::Split(..) | Blow::Deafen(..))
+        };
+        self.blows.iter().any(|(_, blow)| is_so(blow))
     }
 
     pub(super) fn order(&self, rng: &mut Rng) -> Order {

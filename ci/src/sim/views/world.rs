@@ -37,7 +37,7 @@ pub(super) type Counts = BTreeMap<&'static str, u64>;
 
 /// Runs `plan` and judges its history.
 pub(super) fn run(plan: &Plan) -> Outcome {
-    let history = RefCell::new(History::of_views());
+    let history = RefCell::new(History::of_views(plan.suspects_wrongly()));
     let (mut counts, mut took_ns, mut is_whole, mut ended_at) = (Counts::new(), 0, false, None);
     step::record(true);
     step::arm(None);
