@@ -58,6 +58,11 @@ impl App {
         }
     }
 
+    /// When it is time to cast.
+    pub(super) fn casts_at(&self) -> Option<Instant> {
+        (self.casts && self.view.is_some()).then_some(self.cast_at)
+    }
+
     /// Casts a few, when it is time.
     pub(super) fn begin_cycle(
         &mut self,
@@ -67,10 +72,13 @@ impl App {
         history: &mut History,
     ) -> usize {
         let is_mine = group.view().is_some_and(|view| view.member(view.me()) == Some(&self.me));
-        if !self.casts || self.view.is_none() || !is_mine || now < self.cast_at {
+        if self.casts_at().is_none_or(|at| now < at) {
             return 0;
         }
         self.cast_at = now.plus_ns(self.rng.u64(..2 * plan.cast_every_ns));
+        if !is_mine {
+            return 0;
+        }
         let burst = self.rng.u8(1..6);
         let casts = (0..burst)
             .take_while(|_| {

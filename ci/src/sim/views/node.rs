@@ -30,6 +30,8 @@ pub(super) struct Node {
     noted: Vec<Noted>,
     /// Its last cycle did something: it runs again at once.
     pub(super) again_at: Option<Instant>,
+    /// What the group's timers said behind its last cycle.
+    timer: Option<Instant>,
     spins: u32,
 }
 
@@ -66,13 +68,14 @@ impl Node {
             cycle: Cycle::new(medium, time.clone(), pool, Idle::Spin).expect("memory"),
             noted: Vec::new(),
             again_at: Some(time.peek()),
+            timer: None,
             spins: 0,
         }
     }
 
     /// When it has something to do.
     pub(super) fn wakes_at(&self, network: &Network) -> Instant {
-        let times = [self.group.poll_timeout(), self.again_at, network.next_arrival_at(self.place)];
+        let times = [self.timer, self.again_at, self.app.casts_at(), network.next_arrival_at(self.place)];
         times.into_iter().flatten().min().unwrap_or(Instant(u64::MAX)).max(self.stopped_until)
     }
 
@@ -92,7 +95,8 @@ impl Node {
             flow
         };
         let work = self.cycle.turn(&mut self.group, &mut handler).expect("the network is never broken");
-        let spins = work == 0 && !broke && self.group.poll_timeout().is_some_and(|due| due <= now);
+        self.timer = self.group.poll_timeout();
+        let spins = work == 0 && !broke && self.timer.is_some_and(|due| due <= now);
         self.spins = if spins { self.spins + 1 } else { 0 };
         assert!(self.spins < MAX_SPINS, "a timer is due that nothing is done about");
         self.again_at = (work + casts > 0 || broke).then(|| now.plus_ns(if broke { 5_000 } else { 0 }));

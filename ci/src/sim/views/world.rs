@@ -201,16 +201,18 @@ impl<'a> World<'a> {
                 self.count("stopped", 1);
             }
             Blow::Suspect(who, whom) => {
-                let group = &mut self.nodes[one(who)].group;
+                let Node { group, again_at, .. } = &mut self.nodes[one(who)];
                 let members = group.view().map_or(0, |view| view.members().len()) as u16;
                 if members > 0 {
                     group.suspect(Rank(whom % members));
+                    *again_at = Some(now);
                     self.count("suspected wrongly", 1);
                 }
             }
             Blow::Sync(who) => {
-                let Node { app, group, .. } = &mut self.nodes[one(who)];
+                let Node { app, group, again_at, .. } = &mut self.nodes[one(who)];
                 let is_taken = app.sync(now, group, &mut self.history.borrow_mut());
+                *again_at = Some(now);
                 self.count("sync casts", u64::from(is_taken));
             }
             Blow::Deafen(who, hears, ns) => {
@@ -325,8 +327,7 @@ impl<'a> World<'a> {
         let mut at = 0;
         while at < self.nodes.len() {
             let node = &mut self.nodes[at];
-            let is_casting = node.app.casts && node.app.view.is_some();
-            if node.wakes_at(&self.network) <= now || (is_casting && node.stopped_until <= now) {
+            if node.wakes_at(&self.network) <= now {
                 let steps = node.turn(self.plan, &self.time, (self.history, &mut self.lives));
                 let last = steps.last().copied();
                 if step::is_halted() {
@@ -349,8 +350,7 @@ impl<'a> World<'a> {
             at += 1;
         }
         let next = self.nodes.iter().map(|node| node.wakes_at(&self.network)).min().unwrap_or(end);
-        let is_casting = self.nodes.iter().any(|node| node.app.casts && node.app.view.is_some());
-        let most = end.since_ns(now).min(if is_casting { MS } else { 50 * MS });
+        let most = end.since_ns(now).min(50 * MS);
         let step_ns = next.since_ns(now).min(most).max(self.rng.u64(300..2_000));
         self.time.advance_ns(step_ns);
     }
