@@ -256,13 +256,13 @@ impl<'a> World<'a> {
 
     fn is_stuck(&self, node: &Node) -> bool {
         let (Some(view), Some(agreement)) = (node.group.view(), node.group.agreement()) else { return false };
-        let is_there = |member: ViewMember| {
-            self.nodes.iter().any(|other| {
-                other.group.me() == member
-                    && other.group.view().is_some_and(|theirs| theirs.id() == view.id())
-            })
-        };
+        let mine = view.id();
+        let ids = || self.nodes.iter().filter_map(|other| Some((other, other.group.view()?.id())));
+        let is_there = |member: ViewMember| ids().any(|(other, id)| other.group.me() == member && id == mine);
+        // Who has gone on tells it so.
+        let goes_on = ids().any(|(_, id)| id.instance == mine.instance && id.number > mine.number);
         agreement.is_wedged()
+            && !goes_on
             && !agreement.roster().is_quorum(|rank| is_there(view.members()[rank.0 as usize]))
     }
 
