@@ -158,6 +158,8 @@ mod present {
         SyncTwice,
         /// A suspicion is never withdrawn.
         NeverWithdraw,
+        /// An answer goes on to count though its sender did not wait for somebody who counts again.
+        KeepAnswers,
         /// A decision is told once.
         NeverRepeatCommit,
         /// Too few decide all the same.

@@ -56,6 +56,18 @@ impl Lead {
         }
     }
 
+    /// This member counts again: who has answered without waiting for it, is to answer once more, and has time for that.
+    pub(super) fn trust(&mut self, now: Instant, rank: Rank) {
+        if let Self::Inviting { answers, since, .. } = self
+            && !mutated!(KeepAnswers)
+        {
+            *since = now;
+            for answer in answers {
+                answer.take_if(|answer| answer.suspects.contains(&rank));
+            }
+        }
+    }
+
     /// Tries again at this time, and not before.
     fn put_off(&mut self, at: Instant) {
         if let Self::Inviting { again_at, .. } | Self::Proposing { again_at, .. } = self {
@@ -112,14 +124,12 @@ impl Agreement {
         self.send(to, Message::Invite { next, ballot, suspects, wedged });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(super) fn on_ok(
         &mut self,
         now: Instant,
         rank: Rank,
         ballot: Ballot,
         answer: Answer,
-        suspects: &[Rank],
         ops: Vec<Op>,
         streams: &mut impl Streams,
     ) {
@@ -132,11 +142,15 @@ impl Agreement {
         for op in ops {
             self.note(op);
         }
-        if let Lead::Inviting { answers, .. } = &mut self.lead {
-            answers[rank.0 as usize] = Some(answer);
-        }
         if !self.is_wedged {
-            self.adopt(now, suspects, streams);
+            self.adopt(now, &answer.suspects, streams);
+        }
+        // It has not waited for somebody who counts again: it will answer once more.
+        let is_late = answer.suspects.iter().any(|suspect| !self.is_suspected(*suspect));
+        if let Lead::Inviting { answers, .. } = &mut self.lead
+            && (!is_late || mutated!(KeepAnswers))
+        {
+            answers[rank.0 as usize] = Some(answer);
         }
         self.advance(now, streams);
     }
@@ -444,8 +458,12 @@ impl Agreement {
     fn lose_patience(&mut self, now: Instant, streams: &mut impl Streams) {
         let is_over = |since: Instant| now.since_ns(since) >= self.tuning.answer_ns;
         match &self.lead {
-            Lead::Inviting { since, answers, .. } if is_over(*since) && !self.is_wedged => {
+            Lead::Inviting { since, answers, .. } if is_over(*since) => {
                 let silent = |rank: &Rank| answers[rank.0 as usize].is_none();
+                // Too few have no patience to lose.
+                if self.is_wedged && !self.roster.is_quorum(|rank| !silent(&rank)) {
+                    return;
+                }
                 let silent: Vec<Rank> = self.roster.ranks().filter(silent).collect();
                 self.adopt(now, &silent, streams);
             }

@@ -310,7 +310,7 @@ impl Agreement {
             let is_stuck = matches!(message, Message::Invite { wedged: true, .. });
             let is_free = !self.lead.is_leading() && !self.part.is_led_by_other(self.me, &self.suspected);
             if is_stuck && is_free && !mutated!(NeverWithdraw) {
-                self.withdraw(rank, streams);
+                self.withdraw(now, rank, streams);
             }
         }
         if self.part.is_committed() && message.wants_decision() {
@@ -321,7 +321,7 @@ impl Agreement {
                 self.on_invite(now, ballot, &suspects, wedged, streams);
             }
             Message::Ok { ballot, closed, acked, suspects, ops, .. } => {
-                self.on_ok(now, rank, ballot, participant::Answer { closed, acked }, &suspects, ops, streams);
+                self.on_ok(now, rank, ballot, participant::Answer { closed, acked, suspects }, ops, streams);
             }
             Message::Refuse { promised, suspected, .. } => {
                 self.on_refuse(now, rank, promised, suspected, streams);
@@ -364,7 +364,7 @@ impl Agreement {
         if self.is_out || !withdraws || !self.is_suspected(rank) || self.part.is_committed() {
             return;
         }
-        self.withdraw(rank, streams);
+        self.withdraw(now, rank, streams);
         // Others will be heard as well: a moment for all of them.
         self.lead.begin_again(now.plus_ns(self.tuning.retry_ns / 2));
         self.retry_soon(now);
@@ -495,10 +495,11 @@ impl Agreement {
         }
     }
 
-    fn withdraw(&mut self, rank: Rank, streams: &mut impl Streams) {
+    fn withdraw(&mut self, now: Instant, rank: Rank, streams: &mut impl Streams) {
         if std::mem::take(&mut self.suspected[rank.0 as usize]) {
             reached(Step::Withdrawn);
             streams.trust(rank);
+            self.lead.trust(now, rank);
         }
     }
 

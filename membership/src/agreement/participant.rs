@@ -45,6 +45,8 @@ pub(super) struct Decision {
 pub(super) struct Answer {
     pub(super) closed: Vec<Seq>,
     pub(super) acked: Option<Proposal>,
+    /// For whom it did not wait.
+    pub(super) suspects: Vec<Rank>,
 }
 
 impl Part {
@@ -146,7 +148,7 @@ impl Agreement {
             return;
         }
         for rank in self.roster.ranks().filter(|rank| !suspects.contains(rank)) {
-            self.withdraw(rank, streams);
+            self.withdraw(now, rank, streams);
         }
         self.retry_soon(now);
     }
@@ -189,7 +191,8 @@ impl Agreement {
             _ if mutated!(ForgetAcked) => None,
             _ => self.part.acked.clone(),
         };
-        Answer { closed, acked }
+        // Whether I wait for anybody, is asked again before I propose.
+        Answer { closed, acked, suspects: Vec::new() }
     }
 
     /// Answers an invitation that had to wait.

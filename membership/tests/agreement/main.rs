@@ -30,6 +30,7 @@ fn draw(seed: u64) -> (Weather, u8) {
         storm_ns: rng.u64(50_000_000..600_000_000),
         pulls: [0.6, 2.0, 2.5][rng.usize(..3)],
         late: [0.02, 0.02, 0.3][rng.usize(..3)],
+        sends: if rng.u8(..4) == 0 { 0.3 } else { 0.0 },
         deadly: rng.bool().then(|| (Step::ALL[rng.usize(..Step::ALL.len())], rng.f64() * 0.5)),
     };
     (weather, rng.u8(1..=processes))

@@ -9,6 +9,7 @@ use sistrum_membership::agreement::{
 use sistrum_membership::step::{self, Step};
 use sistrum_ordering::{BootId, Endpoint, GroupInstance, Rank, Seq, ViewMember, ViewNumber};
 use sistrum_transport::time::Instant;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BinaryHeap};
 
 const MS: u64 = 1_000_000;
@@ -38,6 +39,8 @@ pub(crate) struct Weather {
     pub(crate) late: f64,
     /// How many others a process hears blocks from in a step, at most.
     pub(crate) pulls: f64,
+    /// How often what is cast is followed by something that is sent to one alone.
+    pub(crate) sends: f64,
     /// Whoever comes to this step dies there, with this probability.
     pub(crate) deadly: Option<(Step, f64)>,
 }
@@ -50,14 +53,18 @@ pub(crate) struct Counters {
     limit: Option<Vec<u64>>,
     wanted: Option<Vec<u64>>,
     suspected: Vec<bool>,
-    may_change_at: u64,
-    now: u64,
+    /// By rank: something was sent to it alone, and it may not hold it yet.
+    owes: Vec<bool>,
+    /// A change waits for that: nothing more is sent.
+    stops: Cell<bool>,
     trusted: Vec<Rank>,
 }
 
 impl Streams for Counters {
     fn may_change(&self) -> bool {
-        self.now >= self.may_change_at
+        let may = self.owes.iter().zip(&self.suspected).all(|(owes, suspected)| !owes || *suspected);
+        self.stops.set(self.stops.get() || !may);
+        may
     }
     fn freeze(&mut self) -> Vec<Seq> {
         if self.limit.is_none() {
@@ -228,20 +235,19 @@ impl World {
             ..AgreementTuning::default()
         };
         let seed = process.me.member.boot.0;
-        process.streams = self.fresh(&roster);
+        process.streams = Self::fresh(&roster);
         process.entered_at = self.now;
         process.installed.push(roster.clone());
         process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed).with_gone(gone));
     }
 
-    fn fresh(&mut self, roster: &Roster) -> Counters {
+    fn fresh(roster: &Roster) -> Counters {
         let count = roster.members.len();
         Counters {
             held: vec![0; count],
             delivered: vec![0; count],
             suspected: vec![false; count],
-            may_change_at: self.now + if self.rng.u8(0..4) == 0 { self.rng.u64(0..5 * MS) } else { 0 },
-            now: self.now,
+            owes: vec![false; count],
             ..Counters::default()
         }
     }
@@ -313,10 +319,25 @@ impl World {
                     .agreement
                     .as_ref()
                     .is_some_and(|agreement| agreement.roster().number.0 == *number);
-                process.me.member == member && !process.is_out && (in_it || !is_in_it)
+                let may_come = !is_in_it && self.finds_wanted(at);
+                process.me.member == member && !process.is_out && (in_it || may_come)
             })
         };
         roster.is_quorum(is_alive)
+    }
+
+    /// Whether what a process still wants of its view is held by anybody: those who held it may have left, and be gone.
+    fn finds_wanted(&self, at: usize) -> bool {
+        let (Some((number, _)), Some(process)) = (self.place(at), &self.processes[at]) else { return true };
+        let of_view = |(other, holder): (usize, &Process)| match self.place(other) {
+            Some((theirs, _)) if theirs == number => Some(holder.streams.held.clone()),
+            _ => Some(holder.old.1.clone()).filter(|_| holder.old.0 == number),
+        };
+        let all = self.processes.iter().enumerate();
+        let held: Vec<_> =
+            all.filter_map(|(at, holder)| Some((at, holder.as_ref()?))).filter_map(of_view).collect();
+        let wanted = process.streams.wanted.iter().flatten().enumerate();
+        wanted.into_iter().all(|(origin, wanted)| held.iter().any(|held| held[origin] >= *wanted))
     }
 
     pub(crate) fn has_converged(&self) -> bool {
@@ -399,7 +420,6 @@ impl World {
         let now = self.now;
         let Some(process) = self.processes[at].as_mut() else { return };
         let Some(agreement) = &mut process.agreement else { return };
-        process.streams.now = now;
         act(agreement, &mut process.streams, Instant(now), &mut self.rng);
         let steps = step::take();
         steps.iter().for_each(|step| *self.steps.entry(*step).or_default() += 1);
@@ -469,6 +489,9 @@ impl World {
         let process = self.processes[at].as_mut().expect("it has a place");
         if casts && process.streams.limit.is_none() {
             process.streams.held[me] += 1;
+            let to = self.rng.usize(..process.streams.owes.len());
+            process.streams.owes[to] |=
+                to != me && !process.streams.stops.get() && self.rng.f64() < self.weather.sends;
         }
         for _ in 0..pulls {
             let other = self.rng.usize(..self.processes.len());
@@ -500,7 +523,10 @@ impl World {
         if theirs != number {
             return;
         }
-        let held = self.processes[other].as_ref().expect("it has a place").streams.held.clone();
+        let (_, me) = self.place(at).expect("it has a place");
+        let theirs = &mut self.processes[other].as_mut().expect("it has a place").streams;
+        theirs.owes[me] &= self.rng.u8(0..16) > 0;
+        let held = theirs.held.clone();
         let process = self.processes[at].as_mut().expect("it has a place");
         process.heard_at[other] = self.now;
         if let Some(agreement) = &mut process.agreement {
@@ -698,13 +724,19 @@ impl World {
         assert_eq!(*cut, value.cut, "two cuts lead to view {number}");
         let syncs = self.sync_orders.entry(number).or_insert_with(|| value.syncs.clone());
         assert_eq!(*syncs, value.syncs, "two orders of syncs before view {number}");
-        let fresh = self.fresh(&roster);
+        let fresh = Self::fresh(&roster);
         let process = self.processes[at].as_mut().expect("it installs");
         let last = process.installed.last().expect("it had a view");
         assert_eq!(last.number.0 + 1, number, "views come one after the other");
         assert_eq!(roster.members.get(me.0 as usize), Some(&process.me), "a process is in its views");
         let streams = &process.streams;
         let limit = streams.limit.as_ref().expect("who installs has stopped");
+        for (known, _) in last.members.iter().zip(&streams.owes).filter(|(_, owes)| **owes) {
+            assert!(
+                !roster.members.contains(known),
+                "{at} installs view {number} with {known:?}, to which it has sent what is lost"
+            );
+        }
         for (origin, cut) in value.cut.iter().enumerate() {
             assert!(
                 streams.held[origin] >= cut.0,
