@@ -1,6 +1,6 @@
 //! One group: how its members find each other, then the present view with its reliable streams.
 
-use crate::agreement::{Agreement, Introduction};
+use crate::agreement::Agreement;
 use crate::config::{self, GroupConfig};
 use crate::conflicts::Conflicts;
 use crate::event::{Caster, Event};
@@ -10,18 +10,15 @@ use crate::pairs;
 use crate::running::Running;
 use crate::views::{Hands, Views};
 use sistrum_ordering::{
-    BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalMode, TotalStack, View,
-    ViewId, ViewMember, ViewNumber,
+    CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalStack, View, ViewMember,
+    ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
 use sistrum_transport::reliable::{self, Cause, Layer, Refused, SessionCounters};
 use sistrum_transport::time::Instant;
-use sistrum_transport::wire::{Header, Kind, Setup, SetupFlags};
+use sistrum_transport::wire::{Header, Kind};
 use std::ops::ControlFlow;
-
-/// A view number is never 0: that is what a handshake has.
-const FIRST_VIEW: ViewNumber = ViewNumber(1);
 
 /// Every order. In debug builds it is checked whether it keeps what it promises.
 #[cfg(debug_assertions)]
@@ -60,9 +57,7 @@ impl Group {
     pub fn new(mut config: GroupConfig) -> Self {
         let id = GroupId::of(&config.name);
         let entry = match config.entry.clone() {
-            config::Entry::List { members, me } => {
-                Way::List(Box::new(Handshake::new(id, members, me, setup_of(&config), config.max_window)))
-            }
+            config::Entry::List { members, me } => Way::List(Box::new(Handshake::of(&config, members, me))),
             config::Entry::Peers(peers) => {
                 // Silence is only known from the longest time between two signs of life.
                 let tuning = &mut config.tuning;
@@ -343,7 +338,7 @@ impl Group {
             };
             pool.release(block);
             if is_complete {
-                self.install();
+                self.running = Some(handshake.install(&self.config));
             }
             return;
         }
@@ -354,15 +349,6 @@ impl Group {
                 pool.release(block);
             }
         }
-    }
-
-    /// Builds the one view of a static list, from what all have said.
-    fn install(&mut self) {
-        let Way::List(handshake) = &self.entry else { return };
-        let id = ViewId { group: self.id, instance: handshake.instance(), number: FIRST_VIEW };
-        let members: Vec<Introduction> = handshake.introductions().collect();
-        let view = View::new(id, members.iter().map(|known| known.member).collect(), handshake.me());
-        self.running = Some(Running::new(&self.config, view, &members, None));
     }
 
     /// Tells of processes that cannot be in the group.
@@ -429,7 +415,7 @@ impl Protocol for Group {
                 handshake.on_timeout(now);
                 // Alone in the list, there is nobody to hear.
                 if handshake.is_complete() {
-                    self.install();
+                    self.running = Some(handshake.install(&self.config));
                 }
             }
         }
@@ -514,33 +500,4 @@ impl Protocol for Group {
             session.awaits_control() || outgoing.awaits_control() || incoming.awaits_control()
         })
     }
-}
-
-/// What I say of myself to those of my list.
-fn setup_of(config: &GroupConfig) -> Setup {
-    let members = match &config.entry {
-        config::Entry::List { members, .. } => &members[..],
-        config::Entry::Peers(_) => &[],
-    };
-    Setup {
-        boot: config.boot,
-        seen: BootId(0),
-        start: config.start,
-        receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
-        window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
-        block: config.block as u16,
-        members: members.len() as u16,
-        list: list_digest(members),
-        flags: SetupFlags {
-            complete: false,
-            coalesces: config.coalesces,
-            rotating: config.order.mode == TotalMode::Rotating,
-        },
-    }
-}
-
-/// The same for the same list in the same order.
-fn list_digest(members: &[Endpoint]) -> u32 {
-    let text: Vec<String> = members.iter().map(|member| member.unscoped().to_string()).collect();
-    GroupId::of(&text.join(" ")).0
 }

@@ -6,18 +6,24 @@
 //! it. An introduction alone proves nothing: it may be what an earlier incarnation sent, late.
 
 use crate::agreement::Introduction;
-use sistrum_ordering::{BootId, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
+use crate::config::GroupConfig;
+use crate::running::Running;
+use sistrum_ordering::{
+    BootId, Endpoint, GroupId, GroupInstance, Rank, TotalMode, View, ViewId, ViewMember, ViewNumber,
+};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::ControlQueue;
 use sistrum_transport::time::Instant;
-use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup};
+use sistrum_transport::wire::{Control, ControlFrames, Header, Kind, Setup, SetupFlags};
 use std::collections::VecDeque;
 
 /// The first introduction is repeated after this time, and then at doubled distances.
 const FIRST_WAIT_NS: u64 = 2_000_000;
 /// The longest distance between two introductions.
 const MAX_WAIT_NS: u64 = 50_000_000;
+/// A view number is never 0: that is what a handshake has.
+const FIRST_VIEW: ViewNumber = ViewNumber(1);
 
 /// Why a member's introduction was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +70,12 @@ pub enum Conflict {
 
 fn named(rotating: bool) -> &'static str {
     if rotating { "turns" } else { "a token" }
+}
+
+/// The same for the same list in the same order.
+fn list_digest(members: &[Endpoint]) -> u32 {
+    let text: Vec<String> = members.iter().map(|member| member.unscoped().to_string()).collect();
+    GroupId::of(&text.join(" ")).0
 }
 
 /// One member's introductions.
@@ -118,6 +130,26 @@ impl Handshake {
             next_due: Instant::default(),
             wait_ns: FIRST_WAIT_NS,
         }
+    }
+
+    /// Of a member with this configuration.
+    pub(crate) fn of(config: &GroupConfig, members: Vec<Endpoint>, me: Rank) -> Self {
+        let mine = Setup {
+            boot: config.boot,
+            seen: BootId(0),
+            start: config.start,
+            receive_buffer: u32::try_from(config.receive_buffer).unwrap_or(u32::MAX),
+            window: u32::try_from(config.tuning.window).unwrap_or(u32::MAX),
+            block: config.block as u16,
+            members: members.len() as u16,
+            list: list_digest(&members),
+            flags: SetupFlags {
+                complete: false,
+                coalesces: config.coalesces,
+                rotating: config.order.mode == TotalMode::Rotating,
+            },
+        };
+        Self::new(GroupId::of(&config.name), members, me, mine, config.max_window)
     }
 
     /// Takes a block that carries an introduction. Returns whether it completed the handshake.
@@ -227,23 +259,21 @@ impl Handshake {
         self.instance != GroupInstance::default() && self.knows_me.iter().all(|knows_me| *knows_me)
     }
 
-    /// The instance of the group, once the creator has been heard.
-    pub(crate) fn instance(&self) -> GroupInstance {
-        self.instance
-    }
-
     /// What a member has said of itself.
     pub(crate) fn heard(&self, rank: Rank) -> Option<&Setup> {
         self.heard.get(rank.0 as usize)?.as_ref()
     }
 
-    /// My rank.
-    pub(crate) fn me(&self) -> Rank {
-        self.me
+    /// Builds the one view, from what all have said, once the handshake is complete.
+    pub(crate) fn install(&self, config: &GroupConfig) -> Running {
+        let id = ViewId { group: GroupId::of(&config.name), instance: self.instance, number: FIRST_VIEW };
+        let members: Vec<Introduction> = self.introductions().collect();
+        let view = View::new(id, members.iter().map(|known| known.member).collect(), self.me);
+        Running::new(config, view, &members, None)
     }
 
-    /// What all have said of themselves, by rank, once the handshake is complete.
-    pub(crate) fn introductions(&self) -> impl Iterator<Item = Introduction> + '_ {
+    /// By rank.
+    fn introductions(&self) -> impl Iterator<Item = Introduction> + '_ {
         let heard = self.heard.iter().map(|setup| setup.as_ref().expect("all were heard"));
         self.members.iter().zip(heard).map(|(&endpoint, setup)| Introduction {
             member: ViewMember { endpoint, boot: setup.boot },
@@ -361,7 +391,7 @@ mod tests {
         completed.extend(exchange(&mut all, None));
         completed.sort_unstable();
         assert_eq!(completed, [0, 1, 2]);
-        assert!(all.iter().all(|handshake| handshake.instance() == BootId(100).instance()));
+        assert!(all.iter().all(|handshake| handshake.instance == BootId(100).instance()));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod coordinator;
 mod help;
 mod message;
 mod participant;
+mod pending;
 mod value;
 
 pub use codec::MAX_MESSAGE_LEN;
@@ -503,53 +504,6 @@ impl Agreement {
         }
     }
 
-    /// Whether this incarnation is or was a member, or is older than one: boot ids grow.
-    fn has_been_in(&self, new: ViewMember) -> bool {
-        let members = self.roster.members.iter().map(|known| known.member);
-        members
-            .chain(self.gone.iter().copied())
-            .any(|known| known.endpoint == new.endpoint && known.boot >= new.boot)
-    }
-
-    /// Notes what is asked for; `false` when it is known, or can no longer be done.
-    fn note(&mut self, op: Op) -> bool {
-        // A request may come late: after its sender has come in, and has gone.
-        if matches!(&op, Op::Join(new) if self.has_been_in(new.member)) {
-            return false;
-        }
-        let is_known = self.pending.iter().any(|known| match (known, &op) {
-            // A newer incarnation of a joiner takes the place of the one before it.
-            (Op::Join(known), Op::Join(new)) => {
-                known.member.endpoint == new.member.endpoint && known.member.boot >= new.member.boot
-            }
-            (known, op) => known == op,
-        });
-        if is_known {
-            return false;
-        }
-        if let Op::Join(new) = &op {
-            let endpoint = new.member.endpoint;
-            self.pending.retain(|known| !matches!(known, Op::Join(old) if old.member.endpoint == endpoint));
-        }
-        if !self.has_room_for(&op) {
-            return false;
-        }
-        self.pending.push(op);
-        true
-    }
-
-    /// Whether a change can hold it beside what is pending: what does not fit is not noted, and comes again.
-    fn has_room_for(&self, op: &Op) -> bool {
-        let joins = || self.pending.iter().filter(|op| matches!(op, Op::Join(_))).count();
-        let bytes = |op: &Op| if let Op::Sync(cast) = op { cast.bytes.len() } else { 0 };
-        let fits = match op {
-            Op::Join(_) => joins() < self.room(),
-            Op::Leave(_) => true,
-            Op::Sync(_) => self.pending.iter().map(bytes).sum::<usize>() + bytes(op) <= MAX_SYNC_BYTES,
-        };
-        fits && self.pending.len() < MAX_PENDING
-    }
-
     /// Begins a change where there is a reason for one, and I am the one to do it.
     fn consider(&mut self, now: Instant, streams: &mut impl Streams) {
         if self.is_out || self.part.is_committed() {
@@ -568,11 +522,6 @@ impl Agreement {
         }
     }
 
-    /// How many may join, those who leave not counted.
-    fn room(&self) -> usize {
-        self.tuning.max_members.min(MAX_MEMBERS).saturating_sub(self.roster.members.len())
-    }
-
     fn retry_soon(&mut self, now: Instant) {
         self.retry_ns = self.tuning.retry_ns;
         self.retry_at = Some(now.plus_ns(self.retry_ns));
@@ -589,5 +538,3 @@ impl Agreement {
 
 /// Incarnations that are remembered to be gone: the last ones.
 const MAX_GONE: usize = MAX_MEMBERS;
-/// Requests that wait for a change; more are not noted, and come again.
-const MAX_PENDING: usize = 1024;

@@ -2,7 +2,7 @@
 
 use super::coordinator::Lead;
 use super::help::Committed;
-use super::value::{Ballot, Introduction, Op, Proposal, Reason, Value};
+use super::value::{Ballot, Op, Proposal, Reason, Value};
 use super::{Agreement, Destination, Installed, Message, Outcome, Streams};
 use crate::step::{Step, reached};
 use sistrum_ordering::{Rank, Seq, ViewMember};
@@ -366,24 +366,6 @@ impl Agreement {
             // The view has to be told first.
             self.part.follow(ballot, me);
         }
-    }
-
-    /// What was asked for and is done.
-    fn forget_done(&mut self, value: &Value) {
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|op| match op {
-            Op::Join(Introduction { member, .. }) => !self.has_been_in(*member),
-            Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
-            // Nor does anybody hear of what the dead have cast.
-            Op::Sync(sync) => {
-                let is_done = value.syncs.contains(sync) && !mutated!(SyncTwice);
-                !is_done && self.roster.rank_of_member(sync.by).is_some()
-            }
-        });
-        // Joiners for whom there is no place any more ask again.
-        let mut joins = 0..self.room();
-        pending.retain(|op| !matches!(op, Op::Join(_)) || joins.next().is_some());
-        self.pending = pending;
     }
 
     /// Whether `value` can be one of this view at all.
