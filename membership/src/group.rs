@@ -149,9 +149,9 @@ impl Group {
     /// Whether every other member has delivered everything that I cast.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.session.stream().is_settled() && running.outgoing.is_settled())
+        let is_over =
+            |running: &Running| running.session.stream().is_settled() && running.outgoing.is_settled();
+        self.running.as_ref().is_some_and(is_over) && self.views().is_none_or(Views::has_no_syncs)
     }
 
     /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.

@@ -203,6 +203,8 @@ mod present {
         DropOldRepairs,
         /// What comes from a member itself counts although it is suspected.
         DeliverSuspectsData,
+        /// What is lacking of a view is not asked of those who are suspected, nor taken from them.
+        NeverAskSuspects,
         /// A member that has reported what it holds goes on to cast.
         CastDuringFlush,
         /// Total casts that nobody has ordered are left out at the end of a view.

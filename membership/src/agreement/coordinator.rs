@@ -387,7 +387,7 @@ impl Agreement {
                 self.send(Destination::One(joiner.member.endpoint), welcome);
             }
         }
-        self.decide(now, Decision { value, holders, then, is_mine: true }, streams);
+        self.decide(now, Decision { value, holders, then, is_mine: true, since: now }, streams);
     }
 
     /// What the decision tells of the change after it, where there is more to change and I am still the one to do it.

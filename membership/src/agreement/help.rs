@@ -12,9 +12,7 @@ use sistrum_transport::time::Instant;
 pub(super) struct Committed {
     value: Value,
     holders: Vec<Rank>,
-    /// By rank of the present view: who has not been heard in it.
-    unheard: Vec<bool>,
-    /// By rank likewise: who came with it.
+    /// By rank of the present view: who came with it.
     is_joiner: Vec<bool>,
     /// I see to it that all hear of it.
     is_mine: bool,
@@ -26,32 +24,11 @@ impl Committed {
         holders: Vec<Rank>,
         old: &Roster,
         roster: &Roster,
-        me: Rank,
         is_mine: bool,
     ) -> Self {
-        let unheard = roster.ranks().map(|rank| rank != me).collect();
         let is_joiner =
             roster.members.iter().map(|known| old.rank_of_member(known.member).is_none()).collect();
-        Self { value, holders, unheard, is_joiner, is_mine }
-    }
-
-    pub(super) fn heard(&mut self, rank: Rank) {
-        if let Some(unheard) = self.unheard.get_mut(rank.0 as usize) {
-            *unheard = false;
-        }
-    }
-
-    /// Whether I have to tell somebody of it again.
-    pub(super) fn is_to_be_told(&self) -> bool {
-        self.is_mine && self.has_laggards()
-    }
-
-    pub(super) fn has_laggards(&self) -> bool {
-        self.unheard.contains(&true)
-    }
-
-    pub(super) fn is_laggard(&self, rank: Rank) -> bool {
-        self.unheard.get(rank.0 as usize) == Some(&true)
+        Self { value, holders, is_joiner, is_mine }
     }
 }
 
@@ -175,13 +152,17 @@ impl Agreement {
         self.send_to(rank, message);
     }
 
+    /// Whether I have to tell somebody again what led to this view.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        self.has_laggards() && self.last.as_ref().is_some_and(|last| last.is_mine)
+    }
+
     /// Tells those again who were not heard in the view that I decided.
     pub(super) fn repeat_commit(&mut self) {
-        let Some(last) = self.last.as_ref().filter(|last| last.is_mine) else { return };
-        let unheard =
-            self.roster.ranks().filter(|rank| last.unheard[rank.0 as usize] && !self.is_suspected(*rank));
-        for rank in unheard.collect::<Vec<_>>() {
-            self.tell_last(rank);
+        if self.is_to_be_told() {
+            for rank in self.laggards().filter(|rank| !self.is_suspected(*rank)).collect::<Vec<_>>() {
+                self.tell_last(rank);
+            }
         }
     }
 }

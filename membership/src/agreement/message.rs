@@ -81,7 +81,7 @@ pub enum Message {
         instance: GroupInstance,
         /// The view.
         roster: Roster,
-        /// Who may not come in again: see [`Agreement::with_gone`](super::Agreement::with_gone).
+        /// Who may not come in again: see [`Agreement::welcomed`](super::Agreement::welcomed).
         gone: Vec<ViewMember>,
         /// The group has once had as many members as it is not told of without: see [`Agreement::forming`](super::Agreement::forming).
         formed: bool,

@@ -142,7 +142,9 @@ pub struct Agreement {
     part: Part,
     /// My own ballot.
     lead: Lead,
-    /// The change that led to this view, while somebody may not know of it.
+    /// By rank: who has not been heard in this view.
+    unheard: Vec<bool>,
+    /// The change that led to this view, where I know it: who was welcomed does not.
     last: Option<Committed>,
     /// Attempts up to this one have been seen.
     attempts_seen: Option<u32>,
@@ -179,6 +181,7 @@ impl Agreement {
             instance,
             me,
             suspected: vec![false; roster.members.len()],
+            unheard: vec![false; roster.members.len()],
             roster,
             gone: Vec::new(),
             pending: Vec::new(),
@@ -199,9 +202,11 @@ impl Agreement {
         }
     }
 
-    /// With what a welcome says of those who may not come in again: of each place that a member has gone from, its last incarnation.
+    /// Of one who was welcomed: with those who may not come in again, of each place that a member has gone from its last incarnation.
+    /// Nobody was heard in the view so far.
     #[must_use]
-    pub fn with_gone(self, gone: Vec<ViewMember>) -> Self {
+    pub fn welcomed(mut self, gone: Vec<ViewMember>) -> Self {
+        self.unheard = self.roster.ranks().map(|rank| rank != self.me).collect();
         Self { gone, ..self }
     }
 
@@ -255,12 +260,12 @@ impl Agreement {
     /// Whether `rank` may not have installed this view yet: the old one is kept for it.
     #[must_use]
     pub fn has_laggards(&self) -> bool {
-        self.last.as_ref().is_some_and(Committed::has_laggards)
+        self.unheard.contains(&true)
     }
 
     /// Who may not have installed this view yet.
     pub fn laggards(&self) -> impl Iterator<Item = Rank> + '_ {
-        self.roster.ranks().filter(|rank| self.last.as_ref().is_some_and(|last| last.is_laggard(*rank)))
+        self.roster.ranks().filter(|rank| self.unheard[rank.0 as usize])
     }
 
     /// Takes a message that came from `from`.
@@ -379,9 +384,7 @@ impl Agreement {
     /// A frame of the present view came from this member: it has installed it.
     #[inline]
     pub fn heard_in_view(&mut self, rank: Rank) {
-        if let Some(last) = &mut self.last {
-            last.heard(rank);
-        }
+        self.unheard.iter_mut().skip(rank.0 as usize).take(1).for_each(|unheard| *unheard = false);
     }
 
     /// A frame of an earlier view came from there: its sender does not know what has been decided. The driver sees to it that this is not
@@ -429,6 +432,7 @@ impl Agreement {
             self.pass_on();
         }
         self.repeat_commit();
+        self.lose_hope(now);
         self.retry_ns = (self.retry_ns * 2).min(self.tuning.retry_max_ns);
         self.retry_at = self.has_something_to_repeat().then(|| now.plus_ns(self.retry_ns));
         self.consider(now, streams);
@@ -532,7 +536,7 @@ impl Agreement {
             || self.part.is_frozen()
             || !self.pending.is_empty()
             || self.suspected.contains(&true)
-            || self.last.as_ref().is_some_and(Committed::is_to_be_told)
+            || self.is_to_be_told()
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Decision {
     pub(super) then: Option<Ballot>,
     /// Whether I decided it: I see to it that all hear of it.
     pub(super) is_mine: bool,
+    /// When I heard of it.
+    pub(super) since: Instant,
 }
 
 /// What a member answers to an invitation.
@@ -269,7 +271,7 @@ impl Agreement {
             return;
         }
         reached(Step::CommitReceived);
-        self.decide(now, Decision { value, holders, then, is_mine: false }, streams);
+        self.decide(now, Decision { value, holders, then, is_mine: false, since: now }, streams);
     }
 
     /// Tells a member what is decided, while I still fetch its blocks.
@@ -312,6 +314,17 @@ impl Agreement {
         self.try_install(now, streams);
     }
 
+    /// What I lack of this view may be held by nobody any more who lives: then I go on only when the others do so without me.
+    pub(super) fn lose_hope(&mut self, now: Instant) {
+        let is_over = |decision: &Decision| now.since_ns(decision.since) >= self.tuning.answer_ns;
+        if !self.is_wedged && self.part.committed.as_ref().is_some_and(is_over) {
+            reached(Step::Wedged);
+            self.is_wedged = true;
+            let heard = self.roster.ranks().filter(|&rank| !self.is_suspected(rank)).collect();
+            self.outcomes.push_back(Outcome::Wedged { heard });
+        }
+    }
+
     /// I am no member any more.
     pub(super) fn go_out(&mut self, outcome: Outcome) {
         reached(Step::Excluded);
@@ -331,7 +344,7 @@ impl Agreement {
 
     fn install(&mut self, now: Instant, decision: Decision) {
         reached(Step::Installed);
-        let Decision { value, holders, then, is_mine } = decision;
+        let Decision { value, holders, then, is_mine, .. } = decision;
         self.gone = self.gone_after(&value);
         let next = self.roster.after(&value);
         let old = std::mem::replace(&mut self.roster, next);
@@ -359,7 +372,8 @@ impl Agreement {
         self.suspected = self.roster.members.iter().map(|known| suspected.contains(&known.member)).collect();
         let installed = Installed { roster: self.roster.clone(), me, value: value.clone(), gone };
         self.outcomes.push_back(Outcome::Install(installed));
-        self.last = Some(Committed::new(value, holders, &old, &self.roster, me, is_mine));
+        self.last = Some(Committed::new(value, holders, &old, &self.roster, is_mine));
+        self.unheard = self.roster.ranks().map(|rank| rank != me).collect();
         self.retry_soon(now);
         self.is_installing = true;
         if let Some(ballot) = then.filter(|ballot| (ballot.rank.0 as usize) < self.suspected.len()) {

@@ -105,7 +105,7 @@ impl Views {
         running.session.sender().hold_casts(self.peers.held_casts);
         let detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
         let (tuning, seed) = (self.peers.agreement, hands.config.seed);
-        let agreement = Agreement::new(instance, roster, me, tuning, seed).with_gone(gone);
+        let agreement = Agreement::new(instance, roster, me, tuning, seed).welcomed(gone);
         let agreement = if is_formed { agreement } else { agreement.forming() };
         self.seat = Some(Seat::new(hands.now, agreement, detector, instance));
         self.begin(hands, running);

@@ -191,6 +191,11 @@ impl Views {
         self.asks.push_back(Ask::Suspect(view, rank));
     }
 
+    /// Whether all sync casts that I asked for were handed over.
+    pub(crate) fn has_no_syncs(&self) -> bool {
+        self.my_syncs.is_empty()
+    }
+
     /// Casts something between two views.
     pub(crate) fn cast_sync(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         if self.is_leaving {

@@ -238,7 +238,7 @@ impl World {
         process.streams = Self::fresh(&roster);
         process.entered_at = self.now;
         process.installed.push(roster.clone());
-        process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed).with_gone(gone));
+        process.agreement = Some(Agreement::new(GroupInstance(1), roster, me, tuning, seed).welcomed(gone));
     }
 
     fn fresh(roster: &Roster) -> Counters {

@@ -174,7 +174,7 @@ impl Process {
     fn enter(&mut self, roster: Roster, gone: Vec<ViewMember>) {
         let me = roster.rank_of_member(introduction(self.at).member).expect("it is in its view");
         self.streams = Held::new(roster.members.len(), !self.is_slow);
-        self.agreement = Some(Agreement::new(GroupInstance(1), roster, me, TUNING, 0).with_gone(gone));
+        self.agreement = Some(Agreement::new(GroupInstance(1), roster, me, TUNING, 0).welcomed(gone));
     }
 
     pub(crate) fn is_there(&self) -> bool {

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) cuts: bool,
     /// What is reported in the end is what is held then, not at first.
     pub(crate) reports_again: bool,
+    /// Who fetches comes to suspect others.
+    pub(crate) doubts: bool,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
             laggard: rng.bool(),
             cuts: rng.bool(),
             reports_again: rng.bool(),
+            doubts: rng.u8(..4) == 0,
         }
     }
 }

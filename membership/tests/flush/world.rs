@@ -199,6 +199,10 @@ impl<L: Kind> World<L> {
         let Node { sides, cycle, .. } = &mut self.nodes[id as usize];
         let lacks = sides.new.session.closed().iter().zip(cut).any(|(held, cut)| held < cut);
         sides.new.session.fetch(now, cut, &holders, cycle.pool_mut());
+        if self.plan.doubts {
+            let others = (0..self.ids.len() as u16).filter(|_| self.rng.u8(..4) > 0);
+            others.for_each(|rank| sides.new.session.suspect(Rank(rank)));
+        }
         self.count("fetches", u64::from(lacks));
     }
 
