@@ -31,8 +31,8 @@ pub enum Event<'a> {
     Left(Rank),
     /// Every member holds what this flush covers.
     Flushed(FlushId),
-    /// Only these of the view are heard, and they are too few to go on: nothing is delivered that is not safe from being undone, and casts
-    /// are refused, until [`Resumed`](Self::Resumed).
+    /// Only these of the view are heard, and they are too few to go on, or nobody among them holds what is lacking here of the view that
+    /// was decided: casts are refused, and nothing more is delivered than what was held by then, until [`Resumed`](Self::Resumed).
     Wedged(&'a [Rank]),
     /// There are enough again.
     Resumed,

@@ -53,7 +53,7 @@ pub(crate) struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    fn drop(&mut self, block: RxBlock) {
+    fn discard(&mut self, block: RxBlock) {
         *self.early += 1;
         self.pool.release(block);
     }
@@ -238,7 +238,7 @@ impl Views {
     #[cold]
     fn handle_unusual(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, block: RxBlock) {
         if from == hands.config.local {
-            return hands.drop(block);
+            return hands.discard(block);
         }
         if header.kind == Kind::Agreement {
             return self.handle_agreement(hands, from, header, block);
@@ -247,11 +247,11 @@ impl Views {
             if let Some(seeking) = self.seeking.as_mut().filter(|_| header.rank != Rank::READER) {
                 seeking.saw_group(hands.now);
             }
-            return hands.drop(block);
+            return hands.discard(block);
         };
         let id = running.view.id();
         if header.instance != id.instance || (header.rank == Rank::READER && header.view != id.number) {
-            return hands.drop(block);
+            return hands.discard(block);
         }
         if let Some(rank) = running.view.rank_of(from) {
             running.session.heard(rank, hands.now);
