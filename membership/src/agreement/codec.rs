@@ -311,6 +311,8 @@ enums!(Message {
     9 => Behind { number }
     10 => Waiting { next, promised, suspects }
     11 => Request { number, op }
+    12 => Lookup {}
+    13 => Found { instance, roster, wedged }
 });
 
 #[cfg(test)]
@@ -375,7 +377,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let (next, number) = (ViewNumber(rng.u32(..)), ViewNumber(rng.u32(..)));
-        match rng.u8(..11) {
+        match rng.u8(..13) {
             0 => Message::Invite { next, ballot: ballot(rng), suspects: list(rng, rank), wedged: rng.bool() },
             1 => Message::Ok {
                 next,
@@ -397,6 +399,11 @@ mod tests {
             7 => Message::Excluded { number },
             8 => Message::Behind { number },
             9 => Message::Waiting { next, promised: None, suspects: list(rng, rank) },
+            10 => Message::Lookup,
+            11 => {
+                let roster = Roster { number, members: list(rng, introduction) };
+                Message::Found { instance: GroupInstance(rng.u32(..)), roster, wedged: rng.bool() }
+            }
             _ => Message::Request { number, op: op(rng) },
         }
     }

@@ -112,6 +112,17 @@ pub enum Message {
         /// What to do.
         op: Op,
     },
+    /// Who is in the group? I am not, and do not ask to be.
+    Lookup,
+    /// The answer of each member.
+    Found {
+        /// The life of the group.
+        instance: GroupInstance,
+        /// My view.
+        roster: Roster,
+        /// I hear too few to go on.
+        wedged: bool,
+    },
 }
 
 impl Message {
@@ -126,9 +137,15 @@ impl Message {
             | Self::Ack { next, .. }
             | Self::Commit { next, .. }
             | Self::Waiting { next, .. } => Some(*next),
-            Self::Welcome { .. } | Self::Excluded { .. } | Self::Behind { .. } | Self::Request { .. } => None,
+            Self::Welcome { .. }
+            | Self::Excluded { .. }
+            | Self::Behind { .. }
+            | Self::Request { .. }
+            | Self::Lookup
+            | Self::Found { .. } => None,
         }
     }
+
     /// Whether its sender is told what is decided where that is known. A decision needs no answer; and an acknowledgement that comes
     /// when a quorum has acknowledged crosses the decision, which is repeated where it is lost.
     pub(super) fn wants_decision(&self) -> bool {

@@ -95,6 +95,8 @@ pub(crate) struct Views {
     others: Vec<Endpoint>,
     has_route: bool,
     told_at: Instant,
+    /// When an observer was answered last.
+    shown_at: Instant,
     /// How often I was told that my incarnation cannot come in.
     refusals: u32,
     is_leaving: bool,
@@ -125,6 +127,7 @@ impl Views {
             others: Vec::new(),
             has_route: false,
             told_at: Instant::default(),
+            shown_at: Instant::default(),
             refusals: 0,
             is_leaving: false,
             has_left: false,
@@ -317,6 +320,11 @@ impl Views {
     }
 
     fn handle_message(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, message: Message) {
+        match message {
+            Message::Lookup => return self.show(hands, from),
+            Message::Found { .. } => return,
+            _ => {}
+        }
         if let Message::Request { op: Op::Join(theirs), .. } = &message
             && let Some(conflict) = hands.config.conflict_with(theirs)
         {
@@ -405,6 +413,19 @@ impl Views {
         self.say(hands, Target::One(to), &message);
     }
 
+    /// Tells an observer who is in the group.
+    fn show(&mut self, hands: &Hands<'_>, to: Endpoint) {
+        let Some(seat) = self.seat.as_ref().filter(|seat| seat.left_at.is_none()) else { return };
+        let is_there = hands.running.as_ref().is_some_and(|running| running.is_open);
+        if !is_there || hands.now.since_ns(self.shown_at) < SHOW_EVERY_NS {
+            return;
+        }
+        self.shown_at = hands.now;
+        let (instance, roster) = (seat.instance, seat.agreement.roster().clone());
+        let message = Message::Found { instance, roster, wedged: seat.agreement.is_wedged() };
+        self.say(hands, Target::One(to), &message);
+    }
+
     pub(crate) fn handle_timeout(&mut self, hands: &mut Hands<'_>) {
         if self.seeking.is_some() {
             return self.seek(hands);
@@ -471,5 +492,7 @@ impl Views {
     }
 }
 
+/// Observers are answered so often at most, all together: whoever asks may say that he is another.
+const SHOW_EVERY_NS: u64 = 200_000;
 /// Sync casts of mine that wait.
 const MAX_SYNCS: usize = 64;

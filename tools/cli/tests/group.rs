@@ -77,10 +77,18 @@ impl Member {
 fn lines_go_to_all_and_views_are_told() {
     let name = format!("by hand {}", std::process::id());
     let join = ["join", &name, "--suspect-after", "300"];
+    let mut observer = Member::start(&["list", &name, "--watch"]);
     let mut members: Vec<Member> = (0..3).map(|_| Member::start(&join)).collect();
     for member in &mut members {
         member.until("three are together", |line| line.contains(" of 3: "));
     }
+    observer.until("three are seen", |line| line.contains(" of 3: "));
+    let list = ["list", &name, "nobody's"];
+    let listed =
+        Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(list).output().expect("it runs");
+    let text = String::from_utf8_lossy(&listed.stdout);
+    assert!(text.contains(" of 3: ") && text.ends_with("nobody's: nobody answers\n"), "{text}");
+    assert_eq!(listed.status.code(), Some(1));
     members[0].say("hello");
     for member in &mut members {
         let line = member.until("what was said", |line| line.ends_with(": hello"));
@@ -91,17 +99,36 @@ fn lines_go_to_all_and_views_are_told() {
     for member in &mut members {
         member.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
     }
+    observer.until("two are seen", |line| line.contains(" of 2: "));
     Member::start(&["cast", &name, "once", "--suspect-after", "300"]).ends();
     members[0].until("what was said once", |line| line.ends_with(": once"));
     let last = members.pop().expect("two are left");
     last.ends();
     members[0].until("one is left", |line| line.contains(" of 1: ") && line.ends_with(" left"));
+    drop(members);
+    observer.until("nobody is left", |line| line.ends_with(" answers"));
+}
+
+#[test]
+fn a_group_by_unicast_is_listed_at_its_seeds() {
+    let name = format!("by unicast {}", std::process::id());
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = socket.local_addr().expect("bound").port().to_string();
+    drop(socket);
+    let seeds = format!("127.0.0.1:{port}");
+    let mut alone = Member::start(&["join", &name, "--seeds", &seeds, "--port", &port, "--expected", "1"]);
+    alone.until("it is there", |line| line.contains(" of 1: "));
+    let mut observer = Member::start(&["list", &name, "--seeds", &seeds, "--within", "10000"]);
+    observer.until("it is seen", |line| line.contains(" of 1: "));
+    observer.ends();
+    alone.ends();
 }
 
 #[test]
 fn bad_input_is_one_line() {
     for (arguments, why) in [
         (&["join", "x", "--seeds", "nowhere"][..], "sistrum: seeds: nowhere has no port"),
+        (&["list", "x", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["join", "x", "--expected", "99"], "sistrum: expected_members: 99"),
         (&["watch", "x", "--suspect-after", "soon"], "sistrum: "),
     ] {

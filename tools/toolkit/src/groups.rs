@@ -2,8 +2,8 @@
 
 use crate::joined::Joined;
 use crate::{
-    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, View,
-    ViewMember, ViewNumber,
+    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, Sighting,
+    View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -60,6 +60,10 @@ pub enum Event<'a> {
     Left(Rank, Departure),
     /// Every member holds what this [flush](crate::Node::flush) covers.
     Flushed(FlushId),
+    /// As an observer I see who is in the group: at first, and whenever that has changed.
+    Seen(&'a Sighting),
+    /// As an observer I have had no answer for a while: nobody of this view is in sight any more.
+    Unseen(ViewId),
     /// As a reader I enter a member's stream at this block, with the next message that begins.
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.

@@ -1,6 +1,9 @@
 //! What a group is joined with: who is in it, and how a cast reaches them.
 
+use crate::seeds::Seeds;
 use crate::{DetectorTuning, Endpoint, Error, Family, GroupId, Result, Suspicion, TotalMode};
+use sistrum_membership::Peers;
+use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
 use sistrum_transport::medium::FanOut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -21,6 +24,8 @@ pub(crate) enum Who {
     Members(Vec<Endpoint>),
     /// As one of those who come and go.
     Peer(Peer),
+    /// Not at all: I only see who is in it.
+    Observer(Peer),
     /// As a reader, who is in no view; handed everything in causal order or not.
     Reader { is_causal: bool },
 }
@@ -35,6 +40,64 @@ pub(crate) struct Peer {
     pub(crate) detector: DetectorTuning,
     pub(crate) held_casts: usize,
     pub(crate) rejoins: bool,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            cluster: String::new(),
+            seeds: Vec::new(),
+            expected: 2,
+            most: 16,
+            detector: DetectorTuning::default(),
+            held_casts: 0,
+            rejoins: true,
+        }
+    }
+}
+
+impl Peer {
+    /// What a group is told of peers.
+    pub(crate) fn into_peers(self, is_multicast: bool, local: Endpoint) -> Result<Peers> {
+        let refuse = |key, why: String| Err(Error::Config { key, why });
+        if !(1..=MAX_MEMBERS).contains(&self.most) {
+            return refuse("max_members", format!("{} is not between 1 and {MAX_MEMBERS}", self.most));
+        }
+        if !(1..=self.most).contains(&self.expected) {
+            let why = format!("{} is not between 1 and max_members, {}", self.expected, self.most);
+            return refuse("expected_members", why);
+        }
+        self.check_seeds(is_multicast)?;
+        if let Err(why) = self.detector.check() {
+            return refuse("suspect_after", why.to_string());
+        }
+        let agreement = AgreementTuning { max_members: self.most, ..AgreementTuning::default() };
+        Ok(Peers {
+            seeds: Seeds::literal(&self.seeds, local),
+            is_multicast,
+            expected: self.expected,
+            detector: self.detector,
+            agreement,
+            held_casts: self.held_casts,
+            rejoins: self.rejoins,
+        })
+    }
+
+    /// Whether somebody may be found.
+    pub(crate) fn check_seeds(&self, is_multicast: bool) -> Result<()> {
+        let refuse = |why: String| Err(Error::Config { key: "seeds", why });
+        if self.seeds.is_empty() && !is_multicast {
+            return refuse("by unicast nobody is found without any".to_owned());
+        }
+        if let Some(seed) = self
+            .seeds
+            .iter()
+            .find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()))
+        {
+            return refuse(format!("{seed} has no port: write host:port"));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,16 +125,14 @@ impl JoinOptions {
     /// instead. A view is told once [two](Self::expected_members) are in it.
     #[must_use]
     pub fn peer() -> Self {
-        let peer = Peer {
-            cluster: String::new(),
-            seeds: Vec::new(),
-            expected: 2,
-            most: 16,
-            detector: DetectorTuning::default(),
-            held_casts: 0,
-            rejoins: true,
-        };
-        Self { fan_out: Reach::Named, ..Self::with(Who::Peer(peer)) }
+        Self { fan_out: Reach::Named, ..Self::with(Who::Peer(Peer::default())) }
+    }
+
+    /// In no view, and handed nothing that is cast: an observer sees who is in a group of [peers](Self::peer), and gates nobody. It asks ten
+    /// times a second; where to ask is said as for a peer.
+    #[must_use]
+    pub fn observer() -> Self {
+        Self { fan_out: Reach::Named, ..Self::with(Who::Observer(Peer::default())) }
     }
 
     /// A static list: each member's rank is its position, and all are given the same list. By default each cast is sent to
@@ -101,7 +162,7 @@ impl JoinOptions {
     }
 
     fn of_peer(mut self, change: impl FnOnce(&mut Peer)) -> Self {
-        if let Who::Peer(peer) = &mut self.who {
+        if let Who::Peer(peer) | Who::Observer(peer) = &mut self.who {
             change(peer);
         }
         self
@@ -198,7 +259,9 @@ impl JoinOptions {
     /// The name that the group has on the wire.
     pub(crate) fn full_name(&self, name: &str) -> String {
         match &self.who {
-            Who::Peer(Peer { cluster, .. }) if !cluster.is_empty() => format!("{cluster}/{name}"),
+            Who::Peer(Peer { cluster, .. }) | Who::Observer(Peer { cluster, .. }) if !cluster.is_empty() => {
+                format!("{cluster}/{name}")
+            }
             _ => name.to_owned(),
         }
     }
@@ -240,7 +303,7 @@ impl JoinOptions {
         }
         match (&self.sources, &self.who) {
             (Sources::All, _) => Ok(Vec::new()),
-            (_, Who::Peer(_)) => refuse("who comes is not known: it could not be heard"),
+            (_, Who::Peer(_) | Who::Observer(_)) => refuse("who comes is not known: it could not be heard"),
             (Sources::Members, Who::Members(members)) => {
                 Ok(members.iter().map(|member| member.0.ip()).collect())
             }

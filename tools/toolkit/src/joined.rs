@@ -1,10 +1,11 @@
-//! What a node has joined: a group as its member, or a group's streams as their reader.
+//! What a node has joined: a group as its member, a group's streams as their reader, or nothing but the sight of it.
 
 use crate::{
     CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, PeerLosses, Rank,
     Refused, SessionCounters, View, ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
+use sistrum_membership::ObserverEvent;
 use sistrum_ordering::Reading;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
@@ -19,6 +20,8 @@ pub(crate) enum Joined {
     Member(Box<membership::Group>),
     /// As a reader, who is in no view.
     Reader(GroupId, Box<Reader<Reading>>),
+    /// As an observer, who sees who is in it.
+    Observer(Box<membership::Observer>),
 }
 
 impl Joined {
@@ -26,6 +29,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.id(),
             Self::Reader(id, _) => *id,
+            Self::Observer(observer) => observer.id(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.owns(id),
             Self::Reader(own, _) => *own == id,
+            Self::Observer(observer) => observer.id() == id,
         }
     }
 
@@ -104,8 +109,10 @@ impl Joined {
     }
 
     pub(crate) fn set_seeds(&mut self, seeds: Vec<Endpoint>) {
-        if let Some(group) = self.member_mut() {
-            group.set_seeds(seeds);
+        match self {
+            Self::Member(group) => group.set_seeds(seeds),
+            Self::Observer(observer) => observer.set_seeds(seeds),
+            Self::Reader(..) => {}
         }
     }
 
@@ -125,6 +132,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.counters(),
             Self::Reader(_, reader) => reader.counters(),
+            Self::Observer(_) => SessionCounters::default(),
         }
     }
 
@@ -134,6 +142,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.session().is_some_and(membership::Session::is_unexplained),
             Self::Reader(_, reader) => reader.is_unexplained(),
+            Self::Observer(_) => false,
         }
     }
 
@@ -141,6 +150,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.explain(cause),
             Self::Reader(_, reader) => reader.explain(cause),
+            Self::Observer(_) => {}
         }
     }
 
@@ -150,6 +160,7 @@ impl Joined {
                 group.session().map(|session| session.gaps().collect()).unwrap_or_default()
             }
             Self::Reader(_, reader) => reader.gaps().collect(),
+            Self::Observer(_) => Vec::new(),
         }
     }
 
@@ -159,6 +170,7 @@ impl Joined {
                 group.session().map(|session| session.losses().collect()).unwrap_or_default()
             }
             Self::Reader(_, reader) => reader.losses().collect(),
+            Self::Observer(_) => Vec::new(),
         }
     }
 
@@ -179,13 +191,14 @@ impl Joined {
         match self {
             Self::Member(group) => group.handle_block(now, from, header, block, pool),
             Self::Reader(_, reader) => reader.handle_block(now, from, header, block, pool),
+            Self::Observer(observer) => observer.handle_block(from, header, block, pool),
         }
     }
 
     fn member(&self) -> Option<&membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) => None,
+            Self::Reader(..) | Self::Observer(_) => None,
         }
     }
 
@@ -193,7 +206,7 @@ impl Joined {
     fn member_mut(&mut self) -> Option<&mut membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) => None,
+            Self::Reader(..) | Self::Observer(_) => None,
         }
     }
 }
@@ -204,6 +217,7 @@ macro_rules! whichever {
         match $joined {
             Joined::Member($protocol) => $call,
             Joined::Reader(_, $protocol) => $call,
+            Joined::Observer($protocol) => $call,
         }
     };
 }
@@ -234,6 +248,14 @@ impl Protocol for Joined {
             Self::Reader(_, reader) => reader.poll_event(pool, &mut |(): &mut (), event: ReaderEvent<'_>| {
                 handler(&mut membership::Caster::default(), of_reader(event))
             }),
+            Self::Observer(observer) => observer.poll_event(
+                pool,
+                &mut |caster: &mut membership::Caster<'_>, event: ObserverEvent<'_>| match event {
+                    ObserverEvent::Seen(sighting) => handler(caster, Event::Seen(sighting)),
+                    ObserverEvent::Unseen(view) => handler(caster, Event::Unseen(view)),
+                    _ => ControlFlow::Continue(()),
+                },
+            ),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
 use crate::groups::Groups;
-use crate::join::{Peer, Who};
+use crate::join::Who;
 use crate::joined::Joined;
 use crate::seeds::Seeds;
 use crate::{
@@ -9,8 +9,7 @@ use crate::{
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
     Result, Seq, SessionCounters, TotalMode, View, ViewMember, ViewNumber,
 };
-use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
-use sistrum_membership::{Entry, GroupConfig, Peers};
+use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
@@ -130,8 +129,12 @@ impl Node {
             }
             Who::Peer(peer) => {
                 let (most, seeds) = (peer.most, peer.seeds.clone());
-                let entry = Entry::Peers(peers_of(peer, is_multicast, local)?);
+                let entry = Entry::Peers(peer.into_peers(is_multicast, local)?);
                 (self.join_as_member(name, entry, most, fan_out, options.total)?, seeds)
+            }
+            Who::Observer(peer) => {
+                peer.check_seeds(is_multicast)?;
+                (self.join_as_observer(name, &peer.seeds, fan_out)?, peer.seeds)
             }
             Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
         };
@@ -175,6 +178,17 @@ impl Node {
             seed: self.seed_of(name),
         };
         Ok(Joined::Member(Box::new(sistrum_membership::Group::new(config))))
+    }
+
+    fn join_as_observer(&mut self, name: &str, seeds: &[String], fan_out: FanOut) -> Result<Joined> {
+        let channel = match fan_out {
+            FanOut::Unicast(_) => None,
+            multicast => Some(self.cycle.medium_mut().open_channel(multicast)?),
+        };
+        let (local, index) = (self.endpoint(), self.groups.next_index());
+        let (name, seeds) = (name.to_owned(), Seeds::literal(seeds, local));
+        let config = ObserverConfig { name, local, seeds, channel, index, block: self.config.block_size };
+        Ok(Joined::Observer(Box::new(Observer::new(config))))
     }
 
     fn join_as_reader(&mut self, name: &str, fan_out: FanOut, is_causal: bool) -> Result<Joined> {
@@ -486,41 +500,6 @@ impl Node {
             session,
         }
     }
-}
-
-/// What a group is told of peers.
-fn peers_of(peer: Peer, is_multicast: bool, local: Endpoint) -> Result<Peers> {
-    let refuse = |key, why: String| Err(Error::Config { key, why });
-    if !(1..=MAX_MEMBERS).contains(&peer.most) {
-        return refuse("max_members", format!("{} is not between 1 and {MAX_MEMBERS}", peer.most));
-    }
-    if !(1..=peer.most).contains(&peer.expected) {
-        let why = format!("{} is not between 1 and max_members, {}", peer.expected, peer.most);
-        return refuse("expected_members", why);
-    }
-    if peer.seeds.is_empty() && !is_multicast {
-        return refuse("seeds", "by unicast nobody is found without any".to_owned());
-    }
-    if let Some(seed) = peer
-        .seeds
-        .iter()
-        .find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()))
-    {
-        return refuse("seeds", format!("{seed} has no port: write host:port"));
-    }
-    if let Err(why) = peer.detector.check() {
-        return refuse("suspect_after", why.to_string());
-    }
-    let agreement = AgreementTuning { max_members: peer.most, ..AgreementTuning::default() };
-    Ok(Peers {
-        seeds: Seeds::literal(&peer.seeds, local),
-        is_multicast,
-        expected: peer.expected,
-        detector: peer.detector,
-        agreement,
-        held_casts: peer.held_casts,
-        rejoins: peer.rejoins,
-    })
 }
 
 /// Greater for each later process at one place, as long as the clock is not set back.

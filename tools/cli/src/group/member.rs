@@ -41,16 +41,9 @@ impl Member {
     /// Joins the group; nothing waits for anybody yet.
     pub(super) fn open(common: &Common, voice: Voice) -> Result<Self, Refusal> {
         let config = Config { port: common.port, ..Config::loopback("group") };
-        let mut options = JoinOptions::peer()
-            .expected_members(common.expected)
-            .suspect_after(common.suspect_after)
-            .cluster(common.cluster.clone());
-        if !common.seeds.is_empty() {
-            options = options.seeds(common.seeds.clone());
-        }
-        if let Some(multicast) = common.multicast {
-            options = options.multicast(multicast);
-        }
+        let options =
+            JoinOptions::peer().expected_members(common.expected).suspect_after(common.suspect_after);
+        let options = common.place.apply(options);
         let mut node = Node::open(config).map_err(Refusal::new)?;
         let group = node.join(&common.name, options).map_err(Refusal::new)?;
         eprintln!("I am {}, and look for {}", node.endpoint(), common.name);

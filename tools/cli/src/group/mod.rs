@@ -5,6 +5,7 @@
 //! ```
 //! What is said of the group, views above all, goes to standard error; messages go to standard output.
 
+mod list;
 mod member;
 mod options;
 
@@ -21,6 +22,9 @@ use member::{Member, Voice};
 /// When it cannot start, or its input is bad.
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
     let (common, voice) = match command {
+        Command::List { names, place, within, watch } => {
+            return list::run(names, place, (!watch).then_some(*within));
+        }
         Command::Join { common, order } => (common, Voice::Lines(*order)),
         Command::Watch { common } => (common, Voice::Silent),
         Command::Cast { common, order, message } => (common, Voice::Once(*order, message.clone())),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sistrum::Order;
+use sistrum::{JoinOptions, Order};
 
 /// What `sistrum group` was asked to do.
 #[derive(Debug, clap::Subcommand)]
@@ -34,14 +34,28 @@ pub(crate) enum Command {
         #[arg(long, default_value = "total")]
         order: Order,
     },
+    /// Shows who is in groups, from outside: one line for each, or for each life of it. Exits with 1 when one is not there.
+    List {
+        /// The groups' names.
+        #[arg(required = true)]
+        names: Vec<String>,
+
+        #[command(flatten)]
+        place: Place,
+
+        /// It is looked so long; whoever has not answered by then is not there.
+        #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
+        within: Duration,
+
+        /// Goes on, and prints what changes, until it is stopped.
+        #[arg(long, conflicts_with = "within")]
+        watch: bool,
+    },
 }
 
-/// What all have.
+/// Where groups are.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Common {
-    /// The group's name. By default it also says where its members meet: a multicast address of this host.
-    pub(super) name: String,
-
+pub(crate) struct Place {
     /// Where somebody of the group may be, names or addresses: casts go by unicast then. Where there is no group, one of these makes it.
     #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', conflicts_with = "multicast")]
     pub(super) seeds: Vec<String>,
@@ -49,6 +63,32 @@ pub(crate) struct Common {
     /// Where casts go, instead of the address that follows from the name.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) multicast: Option<SocketAddr>,
+
+    /// Groups of one name in different clusters have nothing to do with each other.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(super) cluster: String,
+}
+
+impl Place {
+    /// To join there.
+    pub(super) fn apply(&self, options: JoinOptions) -> JoinOptions {
+        let options = options.cluster(self.cluster.clone());
+        match self.multicast {
+            Some(multicast) => options.multicast(multicast),
+            None if !self.seeds.is_empty() => options.seeds(self.seeds.clone()),
+            None => options,
+        }
+    }
+}
+
+/// What all members have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// The group's name. By default it also says where its members meet: a multicast address of this host.
+    pub(super) name: String,
+
+    #[command(flatten)]
+    pub(super) place: Place,
 
     /// My own UDP port; a seed has to have one that others know.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -61,10 +101,6 @@ pub(crate) struct Common {
     /// Who is silent for so long is suspected, and the others go on without it.
     #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
     pub(super) suspect_after: Duration,
-
-    /// Groups of one name in different clusters have nothing to do with each other.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    pub(super) cluster: String,
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
