@@ -34,7 +34,7 @@ pub enum Event<'a> {
     /// Only these of the view are heard, and they are too few to go on, or nobody among them holds what is lacking here of the view that
     /// was decided: casts are refused, and nothing more is delivered than what was held by then, until [`Resumed`](Self::Resumed).
     Wedged(&'a [Rank]),
-    /// There are enough again.
+    /// It goes on again.
     Resumed,
     /// The others have gone on without me, to this view: what I have cast since may be lost. There is no view here until the next one,
     /// to which I come as somebody new.

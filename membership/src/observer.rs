@@ -15,10 +15,10 @@ use sistrum_transport::wire::{Header, Kind};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
-/// It asks again after this time.
-const ASK_EVERY_NS: u64 = 100_000_000;
+/// It asks again after this time, or up to half as much more: members answer one observer at a time.
+const ASK_EVERY_NS: u64 = 80_000_000;
 /// A group that has not answered so many questions is out of sight.
-const MAX_UNANSWERED: u32 = 5;
+const MAX_UNANSWERED: u32 = 10;
 /// Lives of one group that are told apart; there is one, where nothing is wrong.
 const MAX_LIVES: usize = 16;
 
@@ -37,6 +37,8 @@ pub struct ObserverConfig {
     pub index: u16,
     /// Bytes of a block.
     pub block: usize,
+    /// Seed of the random delays.
+    pub seed: u64,
 }
 
 /// A group as it is seen from outside.
@@ -46,7 +48,7 @@ pub struct Sighting {
     pub view: ViewId,
     /// Who is in it, by rank.
     pub members: Vec<ViewMember>,
-    /// All who were heard say that they are too few to go on.
+    /// All who were heard say that they cannot go on: they are too few, or what they lack of the next view is held by nobody.
     pub is_wedged: bool,
 }
 
@@ -114,7 +116,10 @@ impl Observer {
         };
         pool.release(block);
         if let Some(Message::Found { instance, roster, wedged }) = message
+            && instance == header.instance
             && roster.is_sound()
+            // Whoever says who is in it, is in it.
+            && roster.rank_of(from).is_some()
         {
             self.take(instance, &roster, wedged);
         }
@@ -186,7 +191,8 @@ impl Protocol for Observer {
         if self.asks_at <= now {
             self.conclude();
             self.ask();
-            self.asks_at = now.plus_ns(ASK_EVERY_NS);
+            self.config.seed = self.config.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            self.asks_at = now.plus_ns(ASK_EVERY_NS + (self.config.seed >> 33) % (ASK_EVERY_NS / 2));
         }
     }
 
@@ -253,7 +259,15 @@ mod tests {
     fn observer() -> Observer {
         let local = Endpoint(([127, 0, 0, 1], 9).into());
         let (name, seeds) = ("ticks".to_owned(), Vec::new());
-        Observer::new(ObserverConfig { name, local, seeds, channel: Some(Channel(0)), index: 0, block: 700 })
+        Observer::new(ObserverConfig {
+            name,
+            local,
+            seeds,
+            channel: Some(Channel(0)),
+            index: 0,
+            block: 700,
+            seed: 1,
+        })
     }
 
     /// What is told after one more question, as life, number, members and whether it is wedged.

@@ -142,13 +142,15 @@ impl Agreement {
         for op in ops {
             self.note(op);
         }
-        if !self.is_wedged {
+        if !self.is_wedged || self.may_do_without(now, &answer.suspects) {
             self.adopt(now, &answer.suspects, streams);
         }
         // It has not waited for somebody who counts again: it will answer once more.
-        let is_late = answer.suspects.iter().any(|suspect| !self.is_suspected(*suspect));
-        if let Lead::Inviting { answers, .. } = &mut self.lead
-            && (!is_late || mutated!(KeepAnswers))
+        let is_early = answer.suspects.iter().any(|suspect| !self.is_suspected(*suspect));
+        // Whom I have come to suspect may have made this another ballot.
+        if let Lead::Inviting { ballot: mine, answers, .. } = &mut self.lead
+            && *mine == ballot
+            && (!is_early || mutated!(KeepAnswers))
         {
             answers[rank.0 as usize] = Some(answer);
         }
@@ -215,6 +217,13 @@ impl Agreement {
             }
             _ => {}
         }
+    }
+
+    /// Where too few were left, whom some suspect is waited for; not for ever, where there are enough without.
+    fn may_do_without(&self, now: Instant, suspects: &[Rank]) -> bool {
+        let Lead::Inviting { since, .. } = &self.lead else { return false };
+        let is_left = |rank: Rank| !self.is_suspected(rank) && !suspects.contains(&rank);
+        now.since_ns(*since) >= self.tuning.answer_ns && self.roster.is_quorum(is_left)
     }
 
     /// Proposes once all have answered whom I do not suspect, if they are enough.
@@ -387,7 +396,11 @@ impl Agreement {
                 self.send(Destination::One(joiner.member.endpoint), welcome);
             }
         }
-        self.decide(now, Decision { value, holders, then, is_mine: true, since: now }, streams);
+        self.decide(
+            now,
+            Decision { value, holders, then, is_mine: true, since: now, held: Vec::new() },
+            streams,
+        );
     }
 
     /// What the decision tells of the change after it, where there is more to change and I am still the one to do it.

@@ -120,7 +120,7 @@ pub enum Message {
         instance: GroupInstance,
         /// My view.
         roster: Roster,
-        /// I hear too few to go on.
+        /// I cannot go on.
         wedged: bool,
     },
 }

@@ -58,7 +58,7 @@ pub trait Streams {
     /// Whether everything up to `cut` is held.
     fn holds(&self, cut: &[Seq]) -> bool;
 
-    /// Data and acks that come from this member itself count no more.
+    /// Data and acks that come from this member itself count no more, but for data that is fetched.
     fn suspect(&mut self, rank: Rank);
 
     /// They count again, and its silence begins anew.
@@ -94,12 +94,13 @@ impl Default for AgreementTuning {
 pub enum Outcome {
     /// The next view is decided, and everything up to the cut is held.
     Install(Installed),
-    /// Too few of the view are left to change it: nothing goes on until more are heard again.
+    /// Too few of the view are left to change it, or nobody gives what I lack of the view that was decided: nothing goes on until that has
+    /// changed.
     Wedged {
         /// Who still answers.
         heard: Vec<Rank>,
     },
-    /// There are enough again.
+    /// It goes on again.
     Resumed,
     /// The group goes on without me, and not because I had asked for it, as far as is known here.
     Excluded {
@@ -245,7 +246,7 @@ impl Agreement {
         self.part.is_frozen()
     }
 
-    /// Whether too few members are left.
+    /// Whether nothing goes on: see [`Outcome::Wedged`].
     #[must_use]
     pub fn is_wedged(&self) -> bool {
         self.is_wedged
@@ -432,7 +433,7 @@ impl Agreement {
             self.pass_on();
         }
         self.repeat_commit();
-        self.lose_hope(now);
+        self.lose_hope(now, streams);
         self.retry_ns = (self.retry_ns * 2).min(self.tuning.retry_max_ns);
         self.retry_at = self.has_something_to_repeat().then(|| now.plus_ns(self.retry_ns));
         self.consider(now, streams);

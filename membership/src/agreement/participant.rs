@@ -38,8 +38,10 @@ pub(super) struct Decision {
     pub(super) then: Option<Ballot>,
     /// Whether I decided it: I see to it that all hear of it.
     pub(super) is_mine: bool,
-    /// When I heard of it.
+    /// When I heard of it, or more of its blocks came.
     pub(super) since: Instant,
+    /// What I held then.
+    pub(super) held: Vec<Seq>,
 }
 
 /// What a member answers to an invitation.
@@ -214,7 +216,7 @@ impl Agreement {
         let ballot = proposal.ballot;
         self.see_attempt(ballot);
         // Who has not stopped is not in it, and need not say anything of it.
-        if !self.part.is_frozen() || !self.is_sound(&proposal.value) {
+        if !self.part.is_frozen() || !self.is_sound(&proposal.value, &proposal.holders) {
             return;
         }
         let is_low = self.part.promised.is_some_and(|promised| promised > ballot);
@@ -267,11 +269,15 @@ impl Agreement {
         then: Option<Ballot>,
         streams: &mut impl Streams,
     ) {
-        if self.part.is_committed() || !self.is_sound(&value) {
+        if self.part.is_committed() || !self.is_sound(&value, &holders) {
             return;
         }
         reached(Step::CommitReceived);
-        self.decide(now, Decision { value, holders, then, is_mine: false, since: now }, streams);
+        self.decide(
+            now,
+            Decision { value, holders, then, is_mine: false, since: now, held: Vec::new() },
+            streams,
+        );
     }
 
     /// Tells a member what is decided, while I still fetch its blocks.
@@ -315,14 +321,22 @@ impl Agreement {
     }
 
     /// What I lack of this view may be held by nobody any more who lives: then I go on only when the others do so without me.
-    pub(super) fn lose_hope(&mut self, now: Instant) {
-        let is_over = |decision: &Decision| now.since_ns(decision.since) >= self.tuning.answer_ns;
-        if !self.is_wedged && self.part.committed.as_ref().is_some_and(is_over) {
-            reached(Step::Wedged);
-            self.is_wedged = true;
-            let heard = self.roster.ranks().filter(|&rank| !self.is_suspected(rank)).collect();
-            self.outcomes.push_back(Outcome::Wedged { heard });
+    pub(super) fn lose_hope(&mut self, now: Instant, streams: &mut impl Streams) {
+        let Some(decision) = self.part.committed.as_mut().filter(|_| !self.is_wedged && !self.is_out) else {
+            return;
+        };
+        if now.since_ns(decision.since) < self.tuning.answer_ns {
+            return;
         }
+        let held = streams.freeze();
+        if decision.held != held {
+            (decision.since, decision.held) = (now, held);
+            return;
+        }
+        reached(Step::Wedged);
+        self.is_wedged = true;
+        let heard = self.roster.ranks().filter(|&rank| !self.is_suspected(rank)).collect();
+        self.outcomes.push_back(Outcome::Wedged { heard });
     }
 
     /// I am no member any more.
@@ -382,11 +396,14 @@ impl Agreement {
         }
     }
 
-    /// Whether `value` can be one of this view at all.
-    fn is_sound(&self, value: &Value) -> bool {
+    /// Whether `value`, whose blocks these hold, can be one of this view at all.
+    fn is_sound(&self, value: &Value, holders: &[Rank]) -> bool {
         let count = self.roster.members.len();
-        let is_shaped =
-            value.cut.len() == count && value.removed.iter().all(|(rank, _)| (rank.0 as usize) < count);
+        let is_member = |rank: Rank| (rank.0 as usize) < count;
+        let is_shaped = value.cut.len() == count
+            && holders.len() == count
+            && holders.iter().all(|rank| is_member(*rank))
+            && value.removed.iter().all(|(rank, _)| is_member(*rank));
         is_shaped && self.roster.after(value).is_sound()
     }
 

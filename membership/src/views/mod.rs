@@ -417,7 +417,7 @@ impl Views {
     fn show(&mut self, hands: &Hands<'_>, to: Endpoint) {
         let Some(seat) = self.seat.as_ref().filter(|seat| seat.left_at.is_none()) else { return };
         let is_there = hands.running.as_ref().is_some_and(|running| running.is_open);
-        if !is_there || hands.now.since_ns(self.shown_at) < SHOW_EVERY_NS {
+        if !is_there || self.post.is_waiting() || hands.now.since_ns(self.shown_at) < OBSERVED_EVERY_NS {
             return;
         }
         self.shown_at = hands.now;
@@ -492,7 +492,7 @@ impl Views {
     }
 }
 
-/// Observers are answered so often at most, all together: whoever asks may say that he is another.
-const SHOW_EVERY_NS: u64 = 200_000;
+/// Observers are answered so often at most, all together: whoever asks may say that he is another, and the answer is the longer one.
+const OBSERVED_EVERY_NS: u64 = 2_000_000;
 /// Sync casts of mine that wait.
 const MAX_SYNCS: usize = 64;

@@ -1,10 +1,11 @@
 //! Agreement on views over a network that misbehaves: seeded runs, each judged as it goes. Beside them, what it costs where nothing
-//! goes wrong ([`counts`]), and how it treats those who are [`gone`].
+//! goes wrong ([`counts`]), how it treats those who are [`gone`], and [`links`] that stay cut.
 //!
 //! `SISTRUM_SEEDS=N` runs so many seeds, `SISTRUM_SEED=S` that one.
 
 mod counts;
 mod gone;
+mod links;
 mod quiet;
 mod world;
 

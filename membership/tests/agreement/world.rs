@@ -54,7 +54,7 @@ pub(crate) struct Counters {
     wanted: Option<Vec<u64>>,
     suspected: Vec<bool>,
     /// By rank: something was sent to it alone, and it may not hold it yet.
-    owes: Vec<bool>,
+    pub(crate) owes: Vec<bool>,
     /// A change waits for that: nothing more is sent.
     stops: Cell<bool>,
     trusted: Vec<Rank>,
@@ -145,6 +145,8 @@ pub(crate) struct World {
     boots: u64,
     /// By process: its side of a partition.
     side: Vec<u8>,
+    /// Pairs that do not hear each other, whatever their sides.
+    pub(crate) apart: Vec<(usize, usize)>,
     /// By view: its members and what led to it.
     pub(crate) views: BTreeMap<u32, Roster>,
     cuts: BTreeMap<u32, Vec<Seq>>,
@@ -173,6 +175,7 @@ impl World {
             posted: 0,
             boots: 0,
             side: vec![0; weather.processes.into()],
+            apart: Vec::new(),
             views: BTreeMap::new(),
             cuts: BTreeMap::new(),
             sync_orders: BTreeMap::new(),
@@ -262,7 +265,8 @@ impl World {
 
     /// Whether what one says now may reach the other.
     fn reaches(&self, from: usize, to: usize) -> bool {
-        self.side[from] == self.side[to]
+        let are_apart = self.apart.contains(&(from, to)) || self.apart.contains(&(to, from));
+        self.side[from] == self.side[to] && !are_apart
     }
 
     /// Runs the storm, then the calm; fails when a promise is broken.

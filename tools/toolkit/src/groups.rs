@@ -47,9 +47,10 @@ pub enum Event<'a> {
         /// What it says.
         bytes: &'a [u8],
     },
-    /// Only these of the view are heard, and they are too few to go on: casts are refused until [`Resumed`](Self::Resumed).
+    /// Only these of the view are heard, and they are too few to go on, or none of them has what is lacking here of the view that was
+    /// decided: casts are refused until [`Resumed`](Self::Resumed).
     Wedged(&'a [Rank]),
-    /// There are enough again.
+    /// It goes on again.
     Resumed,
     /// The others have gone on without me, to this view. There is no view here until the next one, to which I come as somebody new, unless
     /// I [stay out](crate::JoinOptions::stay_out).

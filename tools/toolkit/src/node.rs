@@ -187,7 +187,8 @@ impl Node {
         };
         let (local, index) = (self.endpoint(), self.groups.next_index());
         let (name, seeds) = (name.to_owned(), Seeds::literal(seeds, local));
-        let config = ObserverConfig { name, local, seeds, channel, index, block: self.config.block_size };
+        let (block, seed) = (self.config.block_size, self.seed_of(&name));
+        let config = ObserverConfig { name, local, seeds, channel, index, block, seed };
         Ok(Joined::Observer(Box::new(Observer::new(config))))
     }
 

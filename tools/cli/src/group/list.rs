@@ -10,6 +10,9 @@ use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
+/// Who has not answered so long after another did, is not there: there may be several lives of one group.
+const ANOTHER: Duration = Duration::from_millis(150);
+
 /// Looks for groups, for a while or until it is stopped.
 pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> Result<ExitCode, Refusal> {
     let config = Config { groups: names.len(), ..Config::loopback("list") };
@@ -23,17 +26,24 @@ pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> 
         at.map_or("?", |at| names[at].as_str())
     };
     let mut signals = Signals::listen()?;
-    let (began, mut seen) = (Instant::now(), vec![false; names.len()]);
+    let (began, mut last, mut seen) = (Instant::now(), Instant::now(), vec![false; names.len()]);
     while signals.take().is_none() {
-        let is_over = |within: Duration| began.elapsed() >= within || !seen.contains(&false);
+        let is_whole = !seen.contains(&false) && last.elapsed() >= ANOTHER;
+        let is_over = |within: Duration| began.elapsed() >= within || is_whole;
         if within.is_some_and(is_over) {
             break;
         }
+        let mut note = |view: ViewId, is_there| {
+            last = Instant::now();
+            seen.iter_mut()
+                .zip(&groups)
+                .filter(|(_, group)| group.id() == view.group)
+                .for_each(|(seen, _)| *seen = is_there);
+        };
         let heard = node.poll_for(Duration::from_millis(20), |_, event| {
             match event {
                 Event::Seen(sighting) => {
-                    let is_it = |group: &sistrum::Group| group.id() == sighting.view.group;
-                    seen.iter_mut().zip(&groups).for_each(|(seen, group)| *seen |= is_it(group));
+                    note(sighting.view, true);
                     print(&shown(name_of(sighting.view), sighting));
                 }
                 Event::Unseen(view) => {
@@ -54,7 +64,7 @@ pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> 
 /// A group as one line: its life, its view, and its members by age.
 fn shown(name: &str, sighting: &Sighting) -> String {
     let members: Vec<String> = sighting.members.iter().map(|member| member.endpoint.to_string()).collect();
-    let state = if sighting.is_wedged { ", too few to go on" } else { "" };
+    let state = if sighting.is_wedged { ", cannot go on" } else { "" };
     let ViewId { instance, number, .. } = sighting.view;
     format!("{name}: life {instance}, {number} of {}: {}{state}", members.len(), members.join(" "))
 }

@@ -137,9 +137,9 @@ fn tell(view: Option<&View>, event: &Event<'_>) {
         }
         Event::Wedged(heard) => {
             let heard: Vec<String> = heard.iter().copied().map(place).collect();
-            eprintln!("too few are heard to go on: {}", heard.join(", "));
+            eprintln!("cannot go on, hears only: {}", heard.join(", "));
         }
-        Event::Resumed => eprintln!("there are enough again"),
+        Event::Resumed => eprintln!("goes on again"),
         Event::Excluded(number) => eprintln!("the others went on without me, to {number}: I come back"),
         Event::Conflict(endpoint, why) => eprintln!("{endpoint}: {why}"),
         _ => {}

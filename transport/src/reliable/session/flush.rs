@@ -18,7 +18,7 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::protocol::{Payload, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Nak};
+use crate::wire::{Control, ControlFrames, Header, Kind, Nak};
 use std::collections::VecDeque;
 
 /// The most ranges that wait to be answered; what is beyond will be asked for again.
@@ -41,8 +41,8 @@ pub(super) struct Flush {
     /// Something is not as usual: it is frozen, or somebody is suspected.
     is_on: bool,
     suspected: Vec<bool>,
-    /// Of each stream, who is asked for what is missing up to the cut, once that is known.
-    holders: Vec<Rank>,
+    /// Of each stream, who is asked for what is missing up to the cut, once that is known, and how often somebody was.
+    holders: Vec<(Rank, u32)>,
     /// Blocks that were asked for: by whom, of which stream, from where to where.
     asked: VecDeque<(Rank, Rank, Seq, Seq)>,
     /// Blocks that each asker has been granted, and since when.
@@ -84,17 +84,22 @@ impl Flush {
 
     /// Whom to ask for what is missing of the stream of `origin`, for the `attempt`th time again; `None` outside of a fetch.
     pub(super) fn holder(&mut self, origin: Rank, attempt: u8, me: Rank) -> Option<Rank> {
-        let members = self.suspected.len() as u16;
-        let holder = *self.holders.get(origin.0 as usize)?;
-        // Nobody else may hold it than one who is suspected, and lives: now and then, those are asked too.
-        let is_last_hope = attempt % 4 == 3 && !mutated!(NeverAskSuspects);
-        let may_ask = |rank: Rank| is_last_hope || !self.suspected[rank.0 as usize];
+        let (holder, turn) = self.holders.get_mut(origin.0 as usize)?;
+        *turn += 1;
+        let others = || (0..self.suspected.len() as u16).map(Rank).filter(|rank| *rank != me);
+        let suspects = || others().filter(|rank| self.suspected[rank.0 as usize]);
         // Who did not answer is not asked again before the others were.
-        let first = u16::from(attempt > 0);
-        let next = (first..first + members).map(|at| Rank((holder.0 + at) % members));
-        let holder = next.filter(|rank| *rank != me).find(|rank| may_ask(*rank)).unwrap_or(holder);
-        self.holders[origin.0 as usize] = holder;
-        Some(holder)
+        let first = holder.0.saturating_add(u16::from(attempt > 0));
+        let trusted = || others().filter(|rank| !self.suspected[rank.0 as usize]);
+        let next = trusted().find(|rank| rank.0 >= first).or_else(|| trusted().next());
+        // Nobody else may hold it than one who is suspected, and lives: now and then, those are asked too, one after the other.
+        let count = suspects().count();
+        if count > 0 && (next.is_none() || turn.is_multiple_of(4)) && !mutated!(NeverAskSuspects) {
+            let at = if next.is_none() { *turn } else { *turn / 4 };
+            return suspects().nth(at as usize % count);
+        }
+        *holder = next?;
+        next
     }
 
     /// As many blocks of `wanted` as `asker` may be sent now, `budget` of them in each hold-off.
@@ -166,13 +171,13 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// Asks for what is missing up to `cut`, by rank: first of `holders`, who are said to hold it, then of the others that are not
-    /// suspected. Later blocks are not wanted any more.
+    /// Asks for what is missing up to `cut`, by rank: first of `holders`, who are said to hold it, then of the others, of those that are
+    /// suspected more seldom. Later blocks are not wanted any more.
     pub fn fetch(&mut self, now: Instant, cut: &[Seq], holders: &[Rank], pool: &mut RxPool) {
         if self.flush.is_finished() {
             return;
         }
-        self.flush.holders = holders.to_vec();
+        self.flush.holders = holders.iter().map(|holder| (*holder, 0)).collect();
         for rank in 0..self.streams.len() {
             let (Some(stream), Some(end)) = (&mut self.streams[rank], cut.get(rank)) else { continue };
             if rank != self.config.me.0 as usize {
@@ -223,8 +228,8 @@ impl<L: Layer> Session<L> {
         self.flush.is_finished() && self.streams.iter().flatten().all(Stream::is_drained)
     }
 
-    /// Whether a block with this trailer counts that came from `from`, now that not all is as usual. Nothing that a suspect sends does,
-    /// but it was heard; and a view that is over has answers, for all, and nothing else.
+    /// Whether a block with this trailer counts that came from `from`, now that not all is as usual. What a suspect sends does not, but for
+    /// data while some is fetched, and it was heard; and a view that is over has answers, for all, and nothing else.
     #[cold]
     pub(super) fn admits(&mut self, now: Instant, from: Endpoint, header: &Header, trailer: &[u8]) -> bool {
         let position = self.config.members.iter().position(|member| member.endpoint == from);
@@ -239,9 +244,16 @@ impl<L: Layer> Session<L> {
             }
             return false;
         }
-        // What is fetched, is the same from anybody.
+        if !self.flush.is_suspected(sender) || mutated!(DeliverSuspectsData) {
+            return true;
+        }
+        // Who goes on without it, or with it after all, is not known yet: it may be the one who lacks what only I hold.
+        if self.flush.phase == Phase::Frozen && sender == header.rank {
+            self.answer(now, sender, trailer);
+        }
+        // What is fetched is the same from anybody.
         let is_fetching = !self.flush.holders.is_empty() && !mutated!(NeverAskSuspects);
-        !self.flush.is_suspected(sender) || is_fetching || mutated!(DeliverSuspectsData)
+        is_fetching && header.kind == Kind::Data
     }
 
     fn answer(&mut self, now: Instant, asker: Rank, trailer: &[u8]) {
@@ -317,5 +329,37 @@ impl<L: Layer> Session<L> {
         }
         let stream = self.streams.get(origin.0 as usize).and_then(Option::as_ref);
         stream.and_then(|stream| stream.block(seq, pool)).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is asked in so many attempts.
+    fn asked(members: usize, suspects: &[u16], hint: u16, attempts: u8) -> Vec<Rank> {
+        let mut flush = Flush::new(members);
+        suspects.iter().for_each(|rank| flush.suspected[usize::from(*rank)] = true);
+        flush.holders = vec![(Rank(hint), 0); members];
+        (0..attempts).filter_map(|attempt| flush.holder(Rank(1), attempt, Rank(0))).collect()
+    }
+
+    #[test]
+    fn the_holder_is_asked_first_and_everybody_else_within_bounds() {
+        assert_eq!(asked(3, &[], 2, 3), [Rank(2), Rank(1), Rank(2)]);
+        for members in 2..8 {
+            let ranks = 1..members as u16;
+            for suspects in [vec![], vec![1], ranks.clone().skip(1).collect(), ranks.clone().collect()] {
+                for hint in 0..members as u16 {
+                    let attempts = 4 * members as u8 + 4;
+                    let asked = asked(members, &suspects, hint, attempts);
+                    assert_eq!(asked.len(), usize::from(attempts), "{members} {suspects:?} {hint}");
+                    assert!(!asked.contains(&Rank(0)), "it asks itself");
+                    let left = ranks.clone().find(|rank| !asked.contains(&Rank(*rank)));
+                    assert_eq!(left, None, "{members} {suspects:?} {hint}: {asked:?}");
+                }
+            }
+        }
+        assert_eq!(asked(1, &[], 0, 2), [], "alone");
     }
 }
