@@ -17,6 +17,7 @@ mod post;
 mod running;
 pub mod step;
 mod views;
+mod watch;
 
 pub use config::{Entry, GroupConfig, ListError, Peers, rank_in};
 pub use event::{Caster, Event};
@@ -24,3 +25,4 @@ pub use flush::FlushId;
 pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;
 pub use observer::{Observer, ObserverConfig, ObserverEvent, Sighting};
+pub use watch::{Fired, Until, WatchId, Watches};

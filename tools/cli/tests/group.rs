@@ -110,6 +110,30 @@ fn lines_go_to_all_and_views_are_told() {
 }
 
 #[test]
+fn it_is_waited_for_what_is_or_comes_to_be() {
+    let name = format!("awaited {}", std::process::id());
+    let join = ["join", &name, "--suspect-after", "300", "--expected", "1"];
+    let mut first = Member::start(&join);
+    let view = first.until("it is alone", |line| line.contains(" of 1: "));
+    let place = view.split_whitespace().nth(3).expect("a member").trim_end_matches(',').to_owned();
+    Member::start(&["wait", &name, "--members", "1"]).ends();
+    Member::start(&["wait", &name, "--in", &place]).ends();
+    Member::start(&["wait", &name, "--gone", "127.0.0.1:9"]).ends();
+    let two = Member::start(&["wait", &name, "--members", "2"]);
+    let gone = Member::start(&["wait", &name, "--gone", &place]);
+    let mut none = Member::start(&["wait", &name, "--ended", "--within", "300"]);
+    none.until("it is there", |line| line.ends_with("not so within 300 ms"));
+    let mut second = Member::start(&join);
+    second.until("both are together", |line| line.contains(" of 2: "));
+    two.ends();
+    // A leaver of two: the other goes on alone.
+    first.ends();
+    gone.ends();
+    second.ends();
+    Member::start(&["wait", &name, "--ended"]).ends();
+}
+
+#[test]
 fn a_group_by_unicast_is_listed_at_its_seeds() {
     let name = format!("by unicast {}", std::process::id());
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -128,6 +152,7 @@ fn a_group_by_unicast_is_listed_at_its_seeds() {
 fn bad_input_is_one_line() {
     for (arguments, why) in [
         (&["join", "x", "--seeds", "nowhere"][..], "sistrum: seeds: nowhere has no port"),
+        (&["wait", "x", "--ended", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["list", "x", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["join", "x", "--expected", "99"], "sistrum: expected_members: 99"),
         (&["watch", "x", "--suspect-after", "soon"], "sistrum: "),

@@ -43,7 +43,7 @@ pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
-pub use sistrum_membership::{Conflict, FlushId, ListError, Sighting};
+pub use sistrum_membership::{Conflict, Fired, FlushId, ListError, Sighting, Until, WatchId, Watches};
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Reason, Seq,
     TotalMode, View, ViewId, ViewMember, ViewNumber,

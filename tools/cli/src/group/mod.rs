@@ -8,6 +8,7 @@
 mod list;
 mod member;
 mod options;
+mod wait;
 
 pub(crate) use options::Command;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         Command::List { names, place, within, watch } => {
             return list::run(names, place, (!watch).then_some(*within));
         }
+        Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
         Command::Join { common, order } => (common, Voice::Lines(*order)),
         Command::Watch { common } => (common, Voice::Silent),
         Command::Cast { common, order, message } => (common, Voice::Once(*order, message.clone())),

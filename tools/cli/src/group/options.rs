@@ -51,6 +51,42 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "within")]
         watch: bool,
     },
+    /// Waits until something is so of a group, seen from outside. Exits with 1 when it is not so in time.
+    Wait {
+        /// The group's name.
+        name: String,
+
+        #[command(flatten)]
+        what: What,
+
+        #[command(flatten)]
+        place: Place,
+
+        /// It is waited so long.
+        #[arg(long, value_name = "MS", default_value = "60000", value_parser = milliseconds)]
+        within: Duration,
+    },
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct What {
+    /// So many members at least.
+    #[arg(long, value_name = "N")]
+    pub(super) members: Option<usize>,
+
+    /// Somebody at this place is a member.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) r#in: Option<SocketAddr>,
+
+    /// Whoever is a member at this place now is none any more.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) gone: Option<SocketAddr>,
+
+    /// Nobody answers.
+    #[arg(long)]
+    pub(super) ended: bool,
 }
 
 /// Where groups are.

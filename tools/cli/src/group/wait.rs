@@ -1,0 +1,81 @@
+//! Waits for something to be so of a group, as it is seen from outside: for scripts.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use sistrum::{Config, Endpoint, Event, JoinOptions, Node, Until, ViewMember, Watches};
+
+use super::options::{Place, What};
+use crate::print;
+use crate::refusal::Refusal;
+use crate::signals::Signals;
+
+/// A group that has not answered for so long is not there.
+const UNSEEN: Duration = Duration::from_secs(1);
+
+/// Waits; exits with 0 when it is so, and with 1 when the time is over, or it is stopped.
+pub(super) fn run(name: &str, place: &Place, what: &What, within: Duration) -> Result<ExitCode, Refusal> {
+    let mut node = Node::open(Config::loopback("wait")).map_err(Refusal::new)?;
+    node.join(name, place.apply(JoinOptions::observer())).map_err(Refusal::new)?;
+    let mut signals = Signals::listen()?;
+    let (began, mut wait) = (Instant::now(), Wait { what: *what, watches: Watches::new(), has_begun: false });
+    while signals.take().is_none() && began.elapsed() < within {
+        let mut so = (!wait.has_begun && began.elapsed() >= UNSEEN).then(|| wait.see(&[])).flatten();
+        let heard = node.poll_for(Duration::from_millis(20), |_, event| {
+            match event {
+                Event::Seen(sighting) => so = so.take().or_else(|| wait.see(&sighting.members)),
+                Event::Unseen(_) => so = so.take().or_else(|| wait.see(&[])),
+                _ => {}
+            }
+            Ok(())
+        });
+        heard.map_err(Refusal::new)?;
+        if let Some(so) = so {
+            print(&format!("{name}: {so}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    print(&format!("{name}: not so within {} ms", within.as_millis()));
+    Ok(ExitCode::FAILURE)
+}
+
+struct Wait {
+    what: What,
+    watches: Watches,
+    has_begun: bool,
+}
+
+impl Wait {
+    /// These are in the group; tells what has come about, if that was waited for.
+    fn see(&mut self, members: &[ViewMember]) -> Option<String> {
+        let fired = self.watches.see_members(members);
+        if self.what.ended {
+            return members.is_empty().then(|| "nobody answers".to_owned());
+        }
+        if std::mem::replace(&mut self.has_begun, true) {
+            return fired.first().and(Some(self.shown(members)));
+        }
+        let at =
+            |place: SocketAddr| members.iter().find(|member| member.endpoint == Endpoint(place)).copied();
+        let until = match self.what {
+            What { members: Some(count), .. } => Until::Members(count),
+            What { r#in: Some(place), .. } => Until::In(Endpoint(place)),
+            What { gone: Some(place), .. } => match at(place) {
+                Some(member) => Until::Gone(member),
+                None => return Some(self.shown(members)),
+            },
+            What { .. } => return None,
+        };
+        let (_, so) = self.watches.watch(until);
+        so.and(Some(self.shown(members)))
+    }
+
+    fn shown(&self, members: &[ViewMember]) -> String {
+        match self.what {
+            What { gone: Some(place), .. } => format!("{place} is gone"),
+            What { r#in: Some(place), .. } => format!("{place} is in"),
+            What { .. } => format!("{} members", members.len()),
+        }
+    }
+}
