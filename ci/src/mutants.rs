@@ -41,19 +41,20 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     })?;
     match &options.only {
         Some(_) => Ok(()),
-        None => {
-            report.step("mutants of agreement, of the detector, of readers and of the end of views", |_| {
+        None => report.step(
+            "mutants of agreement, of the detector, of readers, of calls and of the end of views",
+            |_| {
                 let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
                 let tests =
-                    ["--test", "agreement", "--test", "explore", "--test", "readers", "--test", "flush"];
-                step::run(step::cargo().args(package).args(tests).args([
+                    ["agreement", "explore", "readers", "calls", "flush"].map(|test| ["--test", test]);
+                step::run(step::cargo().args(package).args(tests.as_flattened()).args([
                     "every_mutation",
                     "--",
                     "--nocapture",
                 ]))?;
                 step::run(step::cargo().args(package).args(["--lib", "every_mutation"]))
-            })
-        }
+            },
+        ),
     }
 }
 

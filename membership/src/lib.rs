@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod call;
 mod config;
 mod conflicts;
 pub mod detector;
@@ -19,6 +20,7 @@ pub mod step;
 mod views;
 mod watch;
 
+pub use call::{CallEvent, CallId, Calls, NotOfCalls, Request, Status, Want};
 pub use config::{Entry, GroupConfig, ListError, Peers, rank_in};
 pub use event::{Caster, Event};
 pub use flush::FlushId;

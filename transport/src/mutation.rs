@@ -195,6 +195,21 @@ mod present {
         /// Who was suspected wrongly is suspected as soon again.
         NoFlapDamping,
         }
+        /// Those of calls, which their own seeded runs must catch, likewise.
+        CALLS {
+        /// Who is gone is waited for.
+        WaitForTheDead,
+        /// A null reply counts as a reply.
+        NullIsReply,
+        /// More replies are wanted than there are destinations.
+        WantUnclamped,
+        /// What was handed on to somebody who has not got it, and by whom, is not asked.
+        NeverAskAfter,
+        /// Who has handed a request on is waited for as well.
+        WaitForTheForwarder,
+        /// A call may be over before its request was delivered, and all destinations are known.
+        RepliesBeforeDelivery,
+        }
         /// Those of the end of a view in the streams, which their own seeded runs must catch, likewise.
         FLUSH {
         /// A member goes on to deliver what it has not reported.

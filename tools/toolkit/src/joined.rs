@@ -64,6 +64,14 @@ impl Joined {
         self.member()?.reached()
     }
 
+    /// Whether casts go into the view that was told, at once.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.member().is_some_and(|group| {
+            let is_changing = group.agreement().is_some_and(|agreement| agreement.is_changing());
+            group.reached() == group.view().map(|view| view.id().number) && !is_changing
+        })
+    }
+
     pub(crate) fn window(&self) -> Option<usize> {
         Some(self.member()?.session()?.stream().window())
     }

@@ -28,6 +28,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod calls;
 mod config;
 mod error;
 mod groups;
@@ -36,6 +37,7 @@ mod joined;
 mod node;
 mod seeds;
 
+pub use calls::Calls;
 pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
@@ -43,7 +45,10 @@ pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
-pub use sistrum_membership::{Conflict, Fired, FlushId, ListError, Sighting, Until, WatchId, Watches};
+pub use sistrum_membership::{
+    CallEvent, CallId, Conflict, Fired, FlushId, ListError, Request, Sighting, Status, Until, Want, WatchId,
+    Watches,
+};
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Reason, Seq,
     TotalMode, View, ViewId, ViewMember, ViewNumber,

@@ -213,6 +213,10 @@ impl Node {
         Tuning { window, check_payload, ..self.config.tuning }
     }
 
+    pub(crate) fn is_steady(&self, group: &Group) -> bool {
+        self.groups.get(group).is_some_and(Joined::is_steady)
+    }
+
     fn seed_of(&self, name: &str) -> u64 {
         self.seed ^ u64::from(GroupId::of(name).0)
     }

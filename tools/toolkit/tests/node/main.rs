@@ -1,5 +1,6 @@
 //! Nodes over real UDP on this host: several of them in one thread, polled in turn, and every wait bounded.
 
+mod calls;
 mod cluster;
 mod context;
 mod exchange;

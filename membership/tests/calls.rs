@@ -1,0 +1,354 @@
+//! Calls in groups whose members die, over a network that is virtually synchronous and otherwise does what it likes: who was a destination,
+//! what each has said, and when a call is over, is compared with what is known from outside.
+//!
+//! `SISTRUM_SEEDS=N` runs so many seeds, `SISTRUM_SEED=S` that one.
+
+use fastrand::Rng;
+use sistrum_membership::{CallEvent, CallId, Calls, Request, Status, Want};
+use sistrum_ordering::{
+    BootId, Change, Endpoint, GroupId, GroupInstance, Rank, Reason, View, ViewId, ViewMember, ViewNumber,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a member has said of a request, as it is known from outside.
+type Said = BTreeMap<(ViewMember, u8), Status>;
+
+struct Peer {
+    me: ViewMember,
+    calls: Calls,
+    /// Requests that wait for the application.
+    asked: Vec<Request>,
+}
+
+struct World {
+    rng: Rng,
+    number: u32,
+    /// Who is in the view; who has died since is still.
+    view: Vec<ViewMember>,
+    peers: Vec<Peer>,
+    /// Casts on their way, in one order, and how many of them each has been handed.
+    casts: Vec<(ViewMember, Vec<u8>)>,
+    handed: BTreeMap<ViewMember, usize>,
+    /// What was sent to one alone, in the order of its sender.
+    sent: BTreeMap<(ViewMember, ViewMember), VecDeque<Vec<u8>>>,
+    /// By the first byte of the request, which names it: who called, what is wanted, and in which view it was delivered to him.
+    called: BTreeMap<u8, (ViewMember, CallId, Want, Option<ViewMember>)>,
+    destinations: BTreeMap<u8, Vec<ViewMember>>,
+    said: Said,
+    done: BTreeMap<u8, usize>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+fn member(at: u16) -> ViewMember {
+    ViewMember { endpoint: Endpoint(([10, 0, 0, 1], 100 + at).into()), boot: BootId(1) }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let peers = (0..rng.u16(1..6))
+            .map(|at| Peer { me: member(at), calls: Calls::new(), asked: Vec::new() })
+            .collect();
+        let mut world = Self {
+            rng,
+            number: 0,
+            view: Vec::new(),
+            peers,
+            casts: Vec::new(),
+            handed: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            called: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+            said: Said::new(),
+            done: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        };
+        world.install(&[]);
+        world
+    }
+
+    fn members(&self) -> Vec<ViewMember> {
+        self.peers.iter().map(|peer| peer.me).collect()
+    }
+
+    fn install(&mut self, gone: &[ViewMember]) {
+        self.number += 1;
+        let members = self.members();
+        self.view.clone_from(&members);
+        let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(self.number) };
+        for (rank, peer) in (0..).map(Rank).zip(&mut self.peers) {
+            let gone = gone.iter().map(|member| (*member, Reason::Suspected)).collect();
+            let change = Change { came: Vec::new(), gone };
+            peer.calls.see(&View::changed(id, members.clone(), rank, change));
+        }
+        (0..self.peers.len()).for_each(|at| self.drain(at));
+    }
+
+    /// One dies: what the others have been cast is handed to all, and of what it sent some that is last is lost.
+    fn die(&mut self) {
+        let at = self.rng.usize(..self.peers.len());
+        let dead = self.peers.remove(at).me;
+        (0..self.peers.len()).for_each(|at| while self.hand(at) {});
+        for at in 0..self.peers.len() {
+            self.post(at);
+            let to = self.peers[at].me;
+            let keep = self.sent.get(&(dead, to)).map_or(0, |sent| self.rng.usize(..=sent.len()));
+            self.sent.entry((dead, to)).or_default().truncate(keep);
+        }
+        for at in 0..self.peers.len() {
+            for from in self.members().into_iter().chain([dead]) {
+                while self.bring(from, at) {}
+            }
+        }
+        self.sent.clear();
+        self.count("deaths");
+        self.install(&[dead]);
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Hands the next cast to one.
+    fn hand(&mut self, at: usize) -> bool {
+        let me = self.peers[at].me;
+        let handed = self.handed.entry(me).or_default();
+        let Some((from, bytes)) = self.casts.get(*handed).cloned() else { return false };
+        *handed += 1;
+        // What the dead of an earlier view have cast was handed to all in it.
+        let Some(rank) = self.view.iter().position(|member| *member == from) else { return true };
+        // The name of the request stands behind its tag and id.
+        if from == me {
+            self.destinations.insert(bytes[9], self.view.clone());
+        }
+        self.peers[at].calls.handle(Rank(rank as u16), &bytes).expect("it is of calls");
+        self.drain(at);
+        true
+    }
+
+    /// Brings what one has sent to another alone.
+    fn bring(&mut self, from: ViewMember, at: usize) -> bool {
+        let to = self.peers[at].me;
+        // It comes behind all casts that its sender had been handed; but for my own, which I know, handed or not.
+        let behind = self.handed.get(&from).copied().unwrap_or_default();
+        let handed = self.handed.get(&to).copied().unwrap_or_default();
+        if self.casts[handed.min(behind)..behind].iter().any(|(by, _)| *by != to) {
+            return false;
+        }
+        let Some(bytes) = self.sent.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let rank = self.view.iter().position(|member| *member == from).expect("it is in the view");
+        self.peers[at].calls.handle(Rank(rank as u16), &bytes).expect("it is of calls");
+        self.drain(at);
+        true
+    }
+
+    fn post(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        while let Some((rank, bytes)) = peer.calls.poll_send() {
+            let to = self.view[usize::from(rank.0)];
+            // What is sent to one waits until what was sent to others before is held there.
+            let is_held = |((from, other), sent): (&(ViewMember, ViewMember), &VecDeque<_>)| {
+                *from != peer.me || *other == to || sent.is_empty()
+            };
+            if !self.sent.iter().all(is_held) {
+                return;
+            }
+            self.sent.entry((peer.me, to)).or_default().push_back(bytes.to_vec());
+            peer.calls.sent();
+        }
+    }
+
+    fn drain(&mut self, at: usize) {
+        while let Some(event) = self.peers[at].calls.poll_event() {
+            match event {
+                CallEvent::Request(request) => self.peers[at].asked.push(request),
+                CallEvent::Plain { .. } => panic!("nobody says anything plain"),
+                CallEvent::Done { call, is_enough, replies } => {
+                    let me = self.peers[at].me;
+                    self.judge(me, call, is_enough, &replies);
+                }
+            }
+        }
+    }
+
+    /// The application of one answers, one way or another.
+    fn answer(&mut self, at: usize) {
+        let count = self.peers[at].asked.len();
+        if count == 0 {
+            return;
+        }
+        let request = self.peers[at].asked.swap_remove(self.rng.usize(..count));
+        let (me, name) = (self.peers[at].me, request.bytes()[0]);
+        if !request.is_awaited() {
+            return;
+        }
+        let to = self.members()[self.rng.usize(..self.peers.len())];
+        let calls = &mut self.peers[at].calls;
+        let (status, what) = match self.rng.u8(..12) {
+            0 => (Status::Null, "null replies"),
+            1 if self.number.is_multiple_of(3) => (Status::Aborted(name.to_string()), "aborts"),
+            2 | 3 if to != me => (Status::Forwarded(to), "forwards"),
+            _ => (Status::Replied(vec![name, me.endpoint.0.port() as u8]), "replies"),
+        };
+        // What it said first counts: it may have been handed the same request twice, by a forward.
+        self.said.entry((me, name)).or_insert_with(|| status.clone());
+        match &status {
+            Status::Null => calls.null_reply(request),
+            Status::Aborted(why) => calls.abort_reply(request, why),
+            Status::Forwarded(to) => calls.forward(request, *to),
+            Status::Replied(bytes) => calls.reply(request, bytes),
+            Status::Waiting | Status::Dead => unreachable!("nobody says that"),
+        }
+        self.drain(at);
+        self.count(what);
+    }
+
+    fn call(&mut self, at: usize, name: u8) {
+        let want = [Want::None, Want::N(1), Want::N(2), Want::N(99), Want::All, Want::Majority];
+        let want = want[self.rng.usize(..want.len())];
+        let to = self.rng.bool().then(|| self.members()[self.rng.usize(..self.peers.len())]);
+        let peer = &mut self.peers[at];
+        let me = peer.me;
+        let call = match to {
+            Some(to) => {
+                self.destinations.insert(name, vec![to]);
+                // What comes of it at once is looked for by its id.
+                let call = peer.calls.call_one(to, want, &[name]);
+                self.called.insert(name, (me, call, want, Some(to)));
+                call
+            }
+            None => {
+                let (call, bytes) = peer.calls.call_all(want, &[name]);
+                self.casts.push((me, bytes));
+                call
+            }
+        };
+        self.called.insert(name, (me, call, want, to));
+        self.drain(at);
+        self.count("calls");
+    }
+
+    /// Whether a call may be over, so.
+    fn judge(&mut self, by: ViewMember, call: CallId, is_enough: bool, replies: &[(ViewMember, Status)]) {
+        let found = self.called.iter().find(|(_, (caller, id, ..))| (*caller, *id) == (by, call));
+        let (&name, &(_, _, want, _)) = found.expect("it was called");
+        assert_eq!(*self.done.entry(name).or_default(), 0, "{name} is over twice");
+        self.done.insert(name, 1);
+        let is_aborted = replies.iter().any(|(_, status)| matches!(status, Status::Aborted(_)));
+        // One may have ended it before it was delivered to its caller.
+        let destinations = self.destinations.get(&name);
+        assert!(is_aborted || destinations.is_some(), "{name} is over before it was delivered");
+        let destinations = destinations.unwrap_or(&self.view);
+        let mut expected = destinations.clone();
+        for (who, status) in replies {
+            match status {
+                Status::Waiting => assert!(self.view.contains(who), "{name} waits for the dead"),
+                Status::Dead => {
+                    assert!(!self.view.contains(who), "{who:?} is taken for dead in {name}");
+                }
+                said => assert_eq!(self.said.get(&(*who, name)), Some(said), "{who:?} has not said that"),
+            }
+            if let Status::Forwarded(to) = status {
+                expected.push(*to);
+            }
+        }
+        let is_destination = |who: &ViewMember| replies.iter().any(|(known, _)| known == who);
+        assert!(is_aborted || destinations.iter().all(is_destination), "{name} was not asked of all");
+        assert!(replies.iter().all(|(who, _)| expected.contains(who)), "{name} was asked of others");
+        let count =
+            |is_such: fn(&Status) -> bool| replies.iter().filter(|(_, status)| is_such(status)).count();
+        let all = count(|status| !matches!(status, Status::Forwarded(_)));
+        let wanted = match want {
+            Want::None => 0,
+            Want::N(count) => count.min(all),
+            Want::All => all,
+            Want::Majority => all / 2 + 1,
+        };
+        let has_enough = count(|status| matches!(status, Status::Replied(_))) >= wanted;
+        assert_eq!(is_enough, has_enough && !is_aborted, "{name}: {want:?} of {replies:?}");
+        let nobody_left = count(|status| *status == Status::Waiting) == 0;
+        assert!(is_enough || is_aborted || nobody_left, "{name} is over too early: {replies:?}");
+        self.count(if is_enough { "enough" } else { "not enough" });
+    }
+
+    fn run(mut self) -> BTreeMap<&'static str, u64> {
+        for name in 0..self.rng.u8(10..60) {
+            for _ in 0..self.rng.u8(..12) {
+                let at = self.rng.usize(..self.peers.len());
+                match self.rng.u8(..6) {
+                    0 => _ = self.hand(at),
+                    1 => self.post(at),
+                    2 | 3 => {
+                        let from = self.members()[self.rng.usize(..self.peers.len())];
+                        self.bring(from, at);
+                    }
+                    _ => self.answer(at),
+                }
+            }
+            if self.peers.len() > 1 && self.rng.u8(..10) == 0 {
+                self.die();
+            }
+            let at = self.rng.usize(..self.peers.len());
+            self.call(at, name);
+        }
+        // All comes to its end, and then no call of the living is open.
+        for _ in 0..10_000 {
+            for at in 0..self.peers.len() {
+                while self.hand(at) {}
+                self.answer(at);
+                self.post(at);
+                for from in self.members() {
+                    while self.bring(from, at) {}
+                }
+            }
+            if self.peers.iter().all(|peer| peer.calls.open() == 0 && peer.asked.is_empty()) {
+                return self.counts;
+            }
+        }
+        panic!("calls that never end: {:?}", self.peers.iter().map(|peer| &peer.calls).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_call_is_over_when_enough_have_replied_or_nobody_is_left_who_could() {
+    let number_of = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    if let Some(seed) = number_of("SISTRUM_SEED") {
+        World::new(seed).run();
+        return;
+    }
+    let mut counts = BTreeMap::<_, u64>::new();
+    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(2_000) {
+        let ran = std::panic::catch_unwind(|| World::new(seed).run());
+        let ran = ran.unwrap_or_else(|_| {
+            panic!("again: SISTRUM_SEED={seed} cargo test -p sistrum-membership --test calls")
+        });
+        ran.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
+    }
+    println!("{counts:?}");
+    for what in ["calls", "deaths", "replies", "null replies", "aborts", "forwards", "enough", "not enough"] {
+        assert!(counts.get(what).is_some_and(|count| *count > 0), "{what} never came about: {counts:?}");
+    }
+}
+
+/// Each way in which calls can be broken is seen within a thousand seeds.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_is_caught() {
+    use sistrum_transport::mutation::{Mutation, set};
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut missed = Vec::new();
+    for (mutation, name, what) in Mutation::CALLS {
+        let caught = (0..1_000).find(|seed| {
+            set(Some(*mutation));
+            let ran = std::panic::catch_unwind(|| World::new(*seed).run());
+            set(None);
+            ran.is_err()
+        });
+        match caught {
+            Some(seed) => println!("{name:26} {:>5}  {what}", seed + 1),
+            None => missed.push(name),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not caught within 1000 seeds: {missed:?}");
+}

@@ -1,0 +1,164 @@
+//! Calls in a group of a node.
+
+use crate::{
+    CallEvent, CallId, Caster, Event, Group, Node, Order, Promise, Refused, Request, View, ViewMember, Want,
+};
+use sistrum_membership as membership;
+
+/// Requests to a group or to one member, and their replies. Every message of the group goes by it, at all members: what it is handed that is
+/// none of them is left to the application.
+///
+/// ```no_run
+/// use sistrum::{CallEvent, Calls, Config, JoinOptions, Node, Order, Want};
+///
+/// let mut node = Node::open(Config::loopback("prices"))?;
+/// let group = node.join("ticks", JoinOptions::peer().expected_members(1))?;
+/// let mut calls = Calls::new(group);
+/// loop {
+///     node.poll(|cx, event| {
+///         calls.handle(cx, &event);
+///         Ok(())
+///     })?;
+///     while let Some(event) = calls.poll(&mut node)? {
+///         match event {
+///             CallEvent::Request(request) => calls.reply(request, b"42"),
+///             CallEvent::Done { call, replies, .. } => println!("{call:?}: {replies:?}"),
+///             _ => {}
+///         }
+///     }
+/// }
+/// # Ok::<(), sistrum::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Calls {
+    group: Group,
+    calls: membership::Calls,
+}
+
+impl Calls {
+    /// In a group that was joined just now.
+    #[must_use]
+    pub fn new(group: Group) -> Self {
+        Self { group, calls: membership::Calls::new() }
+    }
+
+    /// Takes an event of the group. Returns whether it was a message of calls, with which there is nothing else to do.
+    pub fn handle(&mut self, caster: &Caster<'_>, event: &Event<'_>) -> bool {
+        if caster.group() != self.group {
+            return false;
+        }
+        match event {
+            Event::View(view) => self.calls.see(view),
+            Event::Excluded(_) => self.calls.excluded(),
+            Event::Deliver(message) | Event::Direct(message) => {
+                return self.calls.handle(message.from(), message.bytes()).is_ok();
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Sends what waits, and returns what there is to be told: to be called behind each poll, until it is `None`.
+    ///
+    /// # Errors
+    /// As [`Node::send`], where that is none of what passes: what cannot be sent at all ends its call.
+    pub fn poll(&mut self, node: &mut Node) -> Result<Option<CallEvent>, Refused> {
+        while let Some((to, bytes)) = self.calls.poll_send() {
+            match node.send(&self.group, to, bytes) {
+                Ok(()) => self.calls.sent(),
+                Err(refused @ Refused::TooLarge { .. }) => self.calls.refused(&refused.to_string()),
+                Err(
+                    Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
+                ) => break,
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(self.calls.poll_event())
+    }
+
+    /// Casts a message that is no call: a [`CallEvent::Plain`] at all.
+    ///
+    /// # Errors
+    /// As [`Node::cast`].
+    pub fn cast(
+        &mut self,
+        node: &mut Node,
+        promise: impl Into<Promise>,
+        message: &[u8],
+    ) -> Result<(), Refused> {
+        node.cast(&self.group, promise, &membership::Calls::plain(message))
+    }
+
+    /// Calls all members, myself among them: the request is cast so. [`CallEvent::Done`] tells what has become of it.
+    ///
+    /// # Errors
+    /// As [`Node::cast`], and there is no call. But for total order, [`Refused::ViewChanging`] where the cast would be held: who is called has
+    /// to be known.
+    pub fn call(
+        &mut self,
+        node: &mut Node,
+        promise: impl Into<Promise>,
+        want: Want,
+        request: &[u8],
+    ) -> Result<CallId, Refused> {
+        let promise = promise.into();
+        // Of my own casts only total ones are handed back to me; the others count as delivered here at once.
+        let me = match promise.order {
+            Order::Total => None,
+            _ if !node.is_steady(&self.group) => return Err(Refused::ViewChanging),
+            _ => node.view(&self.group).map(View::me),
+        };
+        let (call, bytes) = self.calls.call_all(want, request);
+        if let Err(refused) = node.cast(&self.group, promise, &bytes) {
+            self.calls.give_up(call);
+            return Err(refused);
+        }
+        if let Some(me) = me {
+            let is_mine = self.calls.handle(me, &bytes);
+            debug_assert!(is_mine.is_ok(), "I wrote it myself");
+        }
+        Ok(call)
+    }
+
+    /// Calls one member, myself or another; the request goes by the next [`poll`](Self::poll).
+    pub fn call_one(&mut self, to: ViewMember, want: Want, request: &[u8]) -> CallId {
+        self.calls.call_one(to, want, request)
+    }
+
+    /// The call is over for me. Returns whether it was not over.
+    pub fn give_up(&mut self, call: CallId) -> bool {
+        self.calls.give_up(call)
+    }
+
+    /// Answers a request.
+    pub fn reply(&mut self, request: Request, reply: &[u8]) {
+        self.calls.reply(request, reply);
+    }
+
+    /// Says that there will be no reply.
+    pub fn null_reply(&mut self, request: Request) {
+        self.calls.null_reply(request);
+    }
+
+    /// Ends the call, for a reason.
+    pub fn abort_reply(&mut self, request: Request, why: &str) {
+        self.calls.abort_reply(request, why);
+    }
+
+    /// Hands the request on to another member, which answers in my place: once, as all do.
+    pub fn forward(&mut self, request: Request, to: ViewMember) {
+        self.calls.forward(request, to);
+    }
+
+    /// Calls of mine that are not over.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.calls.open()
+    }
+
+    /// Replies that came when their call was over.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.calls.late()
+    }
+}
