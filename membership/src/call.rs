@@ -14,15 +14,18 @@
 //!
 //! After the group RPC of Isis (Birman and Joseph 1987): `reply`, `nullreply`, `abortreply`, `forward`.
 //!
+//! A member counts once in a call: its first reply, null or not; what it was asked again, by somebody who has handed the request on, adds nothing to that.
+//! Who stands for having handed it on may come to reply all the same. Members are trusted: what one says of a call is not proven.
+//!
 //! Nothing here sends: what is to go out is taken by [`poll_send`](Calls::poll_send), and tried again where it is refused. A group with calls
-//! says everything by them: a plain cast is [`wrapped`](Calls::plain).
+//! says everything by them: a plain cast is [`wrapped`](Calls::plain). What waits goes out in its order, whoever it is for.
 
 use sistrum_ordering::{BootId, Endpoint, Rank, View, ViewMember};
 use sistrum_transport::mutated;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How many real replies end a call. More than there are destinations is all of them.
+/// How many real replies end a call. More than there are destinations is all of them, and one at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// None: nobody replies, and the call is over when its request is delivered here.
@@ -35,11 +38,17 @@ pub enum Want {
     Majority,
 }
 
+impl Want {
+    fn tag(self) -> u8 {
+        if matches!(self, Self::None | Self::N(0)) { QUIET_REQUEST } else { REQUEST }
+    }
+}
+
 /// One of my calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(u64);
 
-/// A request that is to be answered, once: by [`Calls::reply`] or one of the others.
+/// A request that is to be answered, once: by [`Calls::reply`] or one of the others. Where it is dropped, its caller waits as long as I live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     caller: ViewMember,
@@ -117,6 +126,8 @@ pub struct NotOfCalls;
 #[derive(Debug, Default)]
 pub struct Calls {
     members: Vec<ViewMember>,
+    /// Members that have said goodbye.
+    gone: Vec<ViewMember>,
     me: Option<ViewMember>,
     next: u64,
     open: BTreeMap<u64, Open>,
@@ -132,54 +143,77 @@ struct Open {
     /// Whether the request was delivered here: all destinations are known.
     is_delivered: bool,
     status: Vec<(ViewMember, Status)>,
-    /// Who has handed it to whom, who was not asked himself and has not accepted it so far.
-    handed: Vec<(ViewMember, ViewMember)>,
+    /// Who was handed it, and has not accepted it so far.
+    handed: Vec<Handed>,
+}
+
+#[derive(Debug)]
+struct Handed {
+    from: ViewMember,
+    to: ViewMember,
+    /// What stood for `to` before: nothing, where it was not asked.
+    before: Option<Status>,
 }
 
 impl Open {
-    fn knows(&self, who: ViewMember) -> bool {
-        self.status.iter().any(|(known, _)| *known == who)
-    }
-
     /// One has handed it to another: it is waited for that one instead.
     fn hand(&mut self, from: ViewMember, to: ViewMember, is_there: bool) {
         if !self.set(from, Status::Forwarded(to)) {
             return;
         }
-        if !self.knows(to) {
-            self.status.push((to, if is_there { Status::Waiting } else { Status::Dead }));
-            self.handed.push((from, to));
-        } else if self.handed.iter().any(|(_, known)| *known == to) {
-            self.handed.push((from, to));
-        }
+        let waiting = if is_there { Status::Waiting } else { Status::Dead };
+        let before = match self.status.iter_mut().find(|(known, _)| *known == to) {
+            None => {
+                self.status.push((to, waiting));
+                None
+            }
+            // It has handed it on itself, and is asked again.
+            Some((_, status)) if matches!(status, Status::Forwarded(_)) && is_there => {
+                Some(std::mem::replace(status, waiting))
+            }
+            // It is waited for by reason of another.
+            Some(_) => match self.handed.iter().find(|handed| handed.to == to) {
+                Some(handed) => handed.before.clone(),
+                None => return,
+            },
+        };
+        self.handed.push(Handed { from, to, before });
     }
 
     /// It has the request, and will answer.
     fn accept(&mut self, who: ViewMember) {
-        self.handed.retain(|(_, to)| *to != who);
+        self.handed.retain(|handed| handed.to != who);
     }
 
     /// It has not got the request from those who are gone, and will not.
-    fn miss(&mut self, who: ViewMember, members: &[ViewMember]) {
-        let is_lost = |(from, to): &(ViewMember, ViewMember)| *to == who && !members.contains(from);
-        let lost: Vec<_> = self.handed.iter().filter(|handed| is_lost(handed)).copied().collect();
-        self.handed.retain(|handed| !is_lost(handed));
-        for (from, _) in &lost {
-            let status = self.status.iter_mut().find(|(known, _)| known == from);
+    fn miss(&mut self, who: ViewMember, is_there: impl Fn(ViewMember) -> bool) {
+        let is_lost = |handed: &mut Handed| handed.to == who && !is_there(handed.from);
+        let lost: Vec<Handed> = self.handed.extract_if(.., is_lost).collect();
+        for handed in &lost {
+            let status = self.status.iter_mut().find(|(known, _)| *known == handed.from);
             status.into_iter().for_each(|(_, status)| *status = Status::Dead);
         }
-        if !lost.is_empty() && !self.handed.iter().any(|(_, to)| *to == who) {
-            self.status.retain(|known| *known != (who, Status::Waiting));
+        let Some(Handed { before, .. }) = lost.into_iter().next() else { return };
+        if self.handed.iter().any(|handed| handed.to == who) {
+            return;
+        }
+        let at = self.status.iter().position(|known| *known == (who, Status::Waiting));
+        match (at, before) {
+            (Some(at), Some(before)) => self.status[at].1 = before,
+            (Some(at), None) => _ = self.status.remove(at),
+            (None, _) => {}
         }
     }
 
-    /// Notes what a destination has said: what it says first counts.
+    /// Notes what a destination has said: what it says first counts, but who has handed it on may come to answer.
     fn set(&mut self, who: ViewMember, said: Status) -> bool {
-        let is_abort = matches!(said, Status::Aborted(_));
         match self.status.iter_mut().find(|(known, _)| *known == who) {
             Some((_, status)) if *status == Status::Waiting => *status = said,
-            // It could not be handed on.
-            Some((_, status)) if is_abort && matches!(status, Status::Forwarded(_)) => *status = said,
+            Some((_, status @ Status::Forwarded(_)))
+                if matches!(said, Status::Replied(_) | Status::Aborted(_)) =>
+            {
+                *status = said;
+            }
             // The request was delivered there, and not here yet.
             None if !self.is_delivered => self.status.push((who, said)),
             Some(_) | None => return false,
@@ -206,8 +240,9 @@ impl Open {
         let wanted = match self.want {
             Want::None => 0,
             Want::N(count) if mutated!(WantUnclamped) => count,
-            Want::N(count) => count.min(all),
-            Want::All => all,
+            // Nobody is not enough.
+            Want::N(count) => count.min(all.max(1)),
+            Want::All => all.max(1),
             Want::Majority => all / 2 + 1,
         };
         let is_reply = |status: &Status| match status {
@@ -250,18 +285,17 @@ impl Calls {
     /// [`give_up`](Self::give_up).
     pub fn call_all(&mut self, want: Want, request: &[u8]) -> (CallId, Vec<u8>) {
         let id = self.open_call(want, false, Vec::new());
-        let tag = if want == Want::None { QUIET_REQUEST } else { REQUEST };
-        (CallId(id), envelope(tag, id, request))
+        (CallId(id), envelope(want.tag(), id, request))
     }
 
-    /// Calls one member, myself or another. One that is not in the view is [`Status::Dead`].
+    /// Calls one member, myself or another. One that is not in the view is [`Status::Dead`]. Where no reply is wanted, it is over at once: what
+    /// comes of it is not known.
     pub fn call_one(&mut self, to: ViewMember, want: Want, request: &[u8]) -> CallId {
-        let status = if self.members.contains(&to) { Status::Waiting } else { Status::Dead };
+        let status = if self.is_there(to) { Status::Waiting } else { Status::Dead };
         let is_there = status == Status::Waiting;
         let id = self.open_call(want, true, vec![(to, status)]);
-        let tag = if want == Want::None { QUIET_REQUEST } else { REQUEST };
         if is_there {
-            self.post(to, envelope(tag, id, request));
+            self.post(to, envelope(want.tag(), id, request));
         }
         self.conclude(id);
         CallId(id)
@@ -287,10 +321,14 @@ impl Calls {
         self.answer(&request, ABORT, why.as_bytes());
     }
 
-    /// Hands the request on to another member, which answers in my place.
+    /// Hands the request on to another member, which answers in my place. Where there is no such member, the call is ended.
     pub fn forward(&mut self, request: Request, to: ViewMember) {
-        if !request.is_awaited {
-            return self.hand_on(&request, to);
+        if Some(to) == self.me {
+            self.events.push_back(CallEvent::Request(request));
+            return;
+        }
+        if !self.is_there(to) {
+            return self.abort_reply(request, "it was handed on to somebody who is no member");
         }
         let mut named = Vec::new();
         write_member(&mut named, to);
@@ -310,7 +348,24 @@ impl Calls {
     pub fn see(&mut self, view: &View) {
         self.members = view.members().to_vec();
         self.me = view.member(view.me()).copied();
+        self.gone.clear();
         self.bury();
+    }
+
+    /// A member has said goodbye, and will not reply: the view of a static list stays as it is.
+    pub fn left(&mut self, rank: Rank) {
+        self.gone.extend(self.members.get(usize::from(rank.0)).copied());
+        self.bury();
+    }
+
+    /// Whether there is a view.
+    #[must_use]
+    pub fn has_view(&self) -> bool {
+        self.me.is_some()
+    }
+
+    fn is_there(&self, member: ViewMember) -> bool {
+        self.members.contains(&member) && !self.gone.contains(&member)
     }
 
     /// I am in no view any more: who has got my requests, and what they would have said, I shall not learn.
@@ -326,13 +381,12 @@ impl Calls {
     }
 
     fn bury(&mut self) {
-        let members = &self.members;
-        self.out.retain(|(to, _)| members.contains(to));
-        for open in self.open.values_mut() {
-            for (who, status) in &mut open.status {
-                if *status == Status::Waiting && !members.contains(who) && !mutated!(WaitForTheDead) {
-                    *status = Status::Dead;
-                }
+        let Self { members, gone, out, open, .. } = self;
+        let is_there = |member: &ViewMember| members.contains(member) && !gone.contains(member);
+        out.retain(|(to, _)| is_there(to));
+        for (who, status) in open.values_mut().flat_map(|open| &mut open.status) {
+            if *status == Status::Waiting && !is_there(who) && !mutated!(WaitForTheDead) {
+                *status = Status::Dead;
             }
         }
         for id in self.open.keys().copied().collect::<Vec<_>>() {
@@ -344,9 +398,9 @@ impl Calls {
     /// Who was handed a request by somebody who is gone may not have got it.
     fn ask_after(&mut self, id: u64) {
         let Some(open) = self.open.get(&id) else { return };
-        let is_lost =
-            |(from, _): &&(ViewMember, ViewMember)| !self.members.contains(from) && !mutated!(NeverAskAfter);
-        let mut unsure: Vec<ViewMember> = open.handed.iter().filter(is_lost).map(|(_, to)| *to).collect();
+        let is_lost = |handed: &&Handed| !self.is_there(handed.from) && !mutated!(NeverAskAfter);
+        let mut unsure: Vec<ViewMember> =
+            open.handed.iter().filter(is_lost).map(|handed| handed.to).collect();
         unsure.dedup();
         for to in unsure {
             self.post(to, envelope(ASKED, id, &[]));
@@ -392,12 +446,12 @@ impl Calls {
             ABORT => self.note(id, from, Status::Aborted(String::from_utf8_lossy(rest).into_owned())),
             FORWARDED => {
                 let (to, _) = self.read_member(rest).ok_or(NotOfCalls)?;
-                let is_there = self.members.contains(&to);
+                let is_there = self.is_there(to);
                 self.change(id, |open, _| open.hand(from, to, is_there));
             }
             ACCEPTED => self.change(id, |open, _| open.accept(from)),
             ASKED => self.post(from, envelope(NO, id, &[])),
-            NO => self.change(id, |open, members| open.miss(from, members)),
+            NO => self.change(id, |open, members| open.miss(from, |member| members.contains(&member))),
             _ => return Err(NotOfCalls),
         }
         Ok(())
@@ -428,7 +482,7 @@ impl Calls {
         let id = u64::from_le_bytes(*id);
         match bytes[0] {
             REQUEST | QUIET_REQUEST => self.note(id, to, Status::Aborted(why.to_owned())),
-            REPLY => self.post(to, envelope(ABORT, id, why.as_bytes())),
+            REPLY | ABORT => self.post(to, envelope(ABORT, id, why.as_bytes())),
             FORWARD => {
                 if let Some((caller, _)) = rest.get(1..).and_then(|rest| self.read_member(rest)) {
                     self.post(caller, envelope(ABORT, id, why.as_bytes()));
@@ -468,7 +522,7 @@ impl Calls {
         if Some(to) == self.me {
             let is_sound = self.take(to, &bytes);
             debug_assert!(is_sound.is_ok(), "I wrote it myself");
-        } else if self.members.contains(&to) {
+        } else if self.is_there(to) {
             self.out.push_back((to, bytes));
         }
     }
@@ -479,7 +533,7 @@ impl Calls {
         if let Some(open) = self.open.get_mut(&id).filter(|open| !open.is_delivered) {
             open.is_delivered = true;
             // They are asked themselves, whoever has handed it to them.
-            open.handed.retain(|(_, to)| !members.contains(to));
+            open.handed.retain(|handed| handed.before.is_some() || !members.contains(&handed.to));
             for member in members {
                 if !open.status.iter().any(|(known, _)| *known == member) {
                     open.status.push((member, Status::Waiting));
@@ -498,8 +552,10 @@ impl Calls {
     }
 
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Open, &[ViewMember])) {
+        let there: Vec<ViewMember> =
+            self.members.iter().copied().filter(|member| self.is_there(*member)).collect();
         if let Some(open) = self.open.get_mut(&id) {
-            change(open, &self.members);
+            change(open, &there);
         }
         self.conclude(id);
     }
@@ -646,6 +702,36 @@ mod tests {
         assert_eq!((calls.late(), calls.poll_event(), calls.poll_send()), (1, None, None));
         calls.handle(Rank(1), &Calls::plain(b"news")).unwrap();
         assert_eq!(calls.poll_event(), Some(CallEvent::Plain { from: member(1), bytes: b"news".to_vec() }));
+    }
+
+    #[test]
+    fn who_says_goodbye_will_not_reply_and_whoever_is_no_member_is_not_handed_anything() {
+        let mut all = [calls(0), calls(1), calls(2)];
+        let call = all[0].call_one(member(1), Want::All, b"who?");
+        all[0].left(Rank(1));
+        let lost = |call, status| Some(CallEvent::Done { call, is_enough: false, replies: vec![status] });
+        assert_eq!(all[0].poll_event(), lost(call, (member(1), Status::Dead)));
+        assert_eq!(all[0].poll_send(), None, "it is not sent any more");
+        let call = all[0].call_one(member(2), Want::N(0), b"no answer, please");
+        assert!(
+            matches!(all[0].poll_event(), Some(CallEvent::Done { call: done, is_enough: true, .. }) if done == call)
+        );
+        all[0].sent();
+        let call = all[0].call_one(member(2), Want::All, b"who?");
+        settle(&mut all);
+        let request = asked(&mut all[2]);
+        all[2].forward(request, member(9));
+        settle(&mut all);
+        let why = "it was handed on to somebody who is no member".to_owned();
+        assert_eq!(all[0].poll_event(), lost(call, (member(2), Status::Aborted(why))));
+        // To oneself, it is simply asked again.
+        let call = all[0].call_one(member(0), Want::All, b"me?");
+        let request = asked(&mut all[0]);
+        all[0].forward(request, member(0));
+        let request = asked(&mut all[0]);
+        all[0].reply(request, b"yes");
+        let replies = vec![(member(0), Status::Replied(b"yes".to_vec()))];
+        assert_eq!(all[0].poll_event(), Some(CallEvent::Done { call, is_enough: true, replies }));
     }
 
     #[test]

@@ -121,8 +121,8 @@ fn it_is_waited_for_what_is_or_comes_to_be() {
     Member::start(&["wait", &name, "--gone", "127.0.0.1:9"]).ends();
     let two = Member::start(&["wait", &name, "--members", "2"]);
     let gone = Member::start(&["wait", &name, "--gone", &place]);
-    let mut none = Member::start(&["wait", &name, "--ended", "--within", "300"]);
-    none.until("it is there", |line| line.ends_with("not so within 300 ms"));
+    let mut none = Member::start(&["wait", &name, "--ended", "--within", "2500"]);
+    none.until("it is there", |line| line.ends_with("not so within 2500 ms"));
     let mut second = Member::start(&join);
     second.until("both are together", |line| line.contains(" of 2: "));
     two.ends();

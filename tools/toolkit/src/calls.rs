@@ -36,7 +36,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// In a group that was joined just now.
+    /// In a group that was joined just now: it has to be handed all events from the first view on.
     #[must_use]
     pub fn new(group: Group) -> Self {
         Self { group, calls: membership::Calls::new() }
@@ -50,6 +50,7 @@ impl Calls {
         match event {
             Event::View(view) => self.calls.see(view),
             Event::Excluded(_) => self.calls.excluded(),
+            Event::Left(rank, _) => self.calls.left(*rank),
             Event::Deliver(message) | Event::Direct(message) => {
                 return self.calls.handle(message.from(), message.bytes()).is_ok();
             }
@@ -63,17 +64,27 @@ impl Calls {
     /// # Errors
     /// As [`Node::send`], where that is none of what passes: what cannot be sent at all ends its call.
     pub fn poll(&mut self, node: &mut Node) -> Result<Option<CallEvent>, Refused> {
+        let mut failed = None;
         while let Some((to, bytes)) = self.calls.poll_send() {
             match node.send(&self.group, to, bytes) {
                 Ok(()) => self.calls.sent(),
-                Err(refused @ Refused::TooLarge { .. }) => self.calls.refused(&refused.to_string()),
+                Err(refused @ (Refused::TooLarge { .. } | Refused::NoMember(_))) => {
+                    self.calls.refused(&refused.to_string());
+                }
                 Err(
                     Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
                 ) => break,
-                Err(refused) => return Err(refused),
+                Err(refused) => {
+                    failed = Some(refused);
+                    break;
+                }
             }
         }
-        Ok(self.calls.poll_event())
+        // What has come is told first.
+        match (self.calls.poll_event(), failed) {
+            (None, Some(refused)) => Err(refused),
+            (event, _) => Ok(event),
+        }
     }
 
     /// Casts a message that is no call: a [`CallEvent::Plain`] at all.
@@ -101,6 +112,9 @@ impl Calls {
         want: Want,
         request: &[u8],
     ) -> Result<CallId, Refused> {
+        if !self.calls.has_view() {
+            return Err(Refused::NoView);
+        }
         let promise = promise.into();
         // Of my own casts only total ones are handed back to me; the others count as delivered here at once.
         let me = match promise.order {
@@ -125,7 +139,7 @@ impl Calls {
         self.calls.call_one(to, want, request)
     }
 
-    /// The call is over for me. Returns whether it was not over.
+    /// The call is over for me: when I leave, none of mine comes to an end by itself. Returns whether it was not over.
     pub fn give_up(&mut self, call: CallId) -> bool {
         self.calls.give_up(call)
     }
@@ -145,7 +159,7 @@ impl Calls {
         self.calls.abort_reply(request, why);
     }
 
-    /// Hands the request on to another member, which answers in my place: once, as all do.
+    /// Hands the request on to another member, which answers in my place. Where there is no such member, the call is ended.
     pub fn forward(&mut self, request: Request, to: ViewMember) {
         self.calls.forward(request, to);
     }

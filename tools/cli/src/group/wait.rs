@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::signals::Signals;
 
 /// A group that has not answered for so long is not there.
-const UNSEEN: Duration = Duration::from_secs(1);
+const UNSEEN: Duration = Duration::from_secs(2);
 
 /// Waits; exits with 0 when it is so, and with 1 when the time is over, or it is stopped.
 pub(super) fn run(name: &str, place: &Place, what: &What, within: Duration) -> Result<ExitCode, Refusal> {
@@ -50,10 +50,11 @@ impl Wait {
     /// These are in the group; tells what has come about, if that was waited for.
     fn see(&mut self, members: &[ViewMember]) -> Option<String> {
         let fired = self.watches.see_members(members);
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
         if self.what.ended {
             return members.is_empty().then(|| "nobody answers".to_owned());
         }
-        if std::mem::replace(&mut self.has_begun, true) {
+        if has_begun {
             return fired.first().and(Some(self.shown(members)));
         }
         let at =

@@ -44,6 +44,7 @@ impl Clerk {
                     b"who?" => self.calls.reply(request, &[self.number]),
                     b"quiet" => self.calls.null_reply(request),
                     b"no" => self.calls.abort_reply(request, "no"),
+                    b"long no" => self.calls.abort_reply(request, &"no".repeat(1 << 20)),
                     b"large" => self.calls.reply(request, &vec![0; 1 << 20]),
                     [b'>', rank] => {
                         let view = self.node.view(&self.group).expect("a view");
@@ -117,10 +118,13 @@ fn a_call_has_its_replies_or_nobody_is_left_who_could_give_one() {
         let call = clerks[0].call(Order::Causal, Want::All, request);
         let (is_enough, all) = ended(&mut clerks, call);
         let is_aborted = |status: &Status| matches!(status, Status::Aborted(said) if said.contains(why));
-        assert!(!is_enough && count(&all, is_aborted) == 1, "{all:?}");
+        assert!(!is_enough && count(&all, is_aborted) == 1, "{request:?}");
     }
     // One alone, which hands it on.
     let (second, third) = (clerks[1].member(), clerks[2].member());
+    let call = clerks[0].calls.call_one(second, Want::All, b"long no");
+    let (is_enough, all) = ended(&mut clerks, call);
+    assert!(!is_enough && matches!(&all[0].1, Status::Aborted(why) if why.contains("exceeds the limit")));
     let rank = clerks[0].node.view(&clerks[0].group).expect("a view").members();
     let rank = rank.iter().position(|member| *member == third).expect("a member") as u8;
     let call = clerks[0].calls.call_one(second, Want::All, &[b'>', rank]);
