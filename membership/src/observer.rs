@@ -241,17 +241,14 @@ impl Protocol for Observer {
 mod tests {
     use super::*;
     use crate::agreement::Introduction;
-    use sistrum_ordering::{BootId, Seq};
+    use sistrum_ordering::BootId;
 
     fn roster(number: u32, ports: &[u16]) -> Roster {
-        let one = |port: &u16| Introduction {
-            member: ViewMember { endpoint: Endpoint(([127, 0, 0, 1], *port).into()), boot: BootId(1) },
-            start: Seq(0),
-            window: 8,
-            receive_buffer: 1 << 20,
-            coalesces: false,
-            block: 256,
-            rotating: false,
+        let one = |port: &u16| {
+            Introduction::of(ViewMember {
+                endpoint: Endpoint(([127, 0, 0, 1], *port).into()),
+                boot: BootId(1),
+            })
         };
         Roster { number: ViewNumber(number), members: ports.iter().map(one).collect() }
     }

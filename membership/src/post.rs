@@ -174,7 +174,7 @@ impl Post {
 mod tests {
     use super::*;
     use crate::agreement::{Introduction, Roster};
-    use sistrum_ordering::{BootId, Seq, ViewMember};
+    use sistrum_ordering::{BootId, ViewMember};
 
     fn endpoint(port: u16) -> Endpoint {
         Endpoint(([127, 0, 0, 1], port).into())
@@ -183,15 +183,7 @@ mod tests {
     fn welcome(members: u16) -> Message {
         let introduction = |at| {
             let member = ViewMember { endpoint: endpoint(1 + at), boot: BootId(u64::from(at)) };
-            Introduction {
-                member,
-                start: Seq(0),
-                window: 8,
-                receive_buffer: 1 << 20,
-                coalesces: false,
-                block: 256,
-                rotating: false,
-            }
+            Introduction::of(member)
         };
         let roster = Roster { number: ViewNumber(3), members: (0..members).map(introduction).collect() };
         Message::Welcome { instance: GroupInstance(7), roster, gone: Vec::new(), formed: true }

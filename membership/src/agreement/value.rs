@@ -146,14 +146,10 @@ impl Roster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sistrum_ordering::BootId;
-
-    fn introduction(at: u8) -> Introduction {
-        let member =
-            ViewMember { endpoint: Endpoint(([10, 0, 0, at], 7).into()), boot: BootId(u64::from(at)) };
-        Introduction {
+impl Introduction {
+    /// Of a small member.
+    pub(crate) fn of(member: ViewMember) -> Self {
+        Self {
             member,
             start: Seq(0),
             window: 8,
@@ -162,6 +158,18 @@ mod tests {
             block: 256,
             rotating: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sistrum_ordering::BootId;
+
+    fn introduction(at: u8) -> Introduction {
+        let member =
+            ViewMember { endpoint: Endpoint(([10, 0, 0, at], 7).into()), boot: BootId(u64::from(at)) };
+        Introduction::of(member)
     }
 
     fn roster(count: u8) -> Roster {

@@ -171,21 +171,13 @@ impl Seeking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sistrum_ordering::{BootId, Seq, ViewMember};
+    use sistrum_ordering::{BootId, ViewMember};
 
     const MS: u64 = 1_000_000;
 
     fn introduction(port: u16, boot: u64) -> Introduction {
         let member = ViewMember { endpoint: Endpoint(([127, 0, 0, 1], port).into()), boot: BootId(boot) };
-        Introduction {
-            member,
-            start: Seq(0),
-            window: 8,
-            receive_buffer: 1 << 20,
-            coalesces: false,
-            block: 256,
-            rotating: false,
-        }
+        Introduction::of(member)
     }
 
     fn at(ms: u64) -> Instant {
