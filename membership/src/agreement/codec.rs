@@ -57,6 +57,17 @@ impl Message {
     }
 }
 
+/// Appends a member as messages name it.
+pub(crate) fn write_member(member: ViewMember, out: &mut Vec<u8>) {
+    member.write(out);
+}
+
+/// Reads a member that is named to `local`, and returns what follows.
+pub(crate) fn read_member(bytes: &[u8], local: Endpoint) -> Option<(ViewMember, &[u8])> {
+    let mut reader = Reader { bytes, local };
+    Some((reader.read()?, reader.bytes))
+}
+
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(count)?;

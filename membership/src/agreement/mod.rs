@@ -29,6 +29,7 @@ mod pending;
 mod value;
 
 pub use codec::MAX_MESSAGE_LEN;
+pub(crate) use codec::{read_member, write_member};
 pub use message::{Destination, Message};
 pub use value::{
     Ballot, Introduction, MAX_MEMBERS, MAX_SYNC_BYTES, Op, Proposal, Reason, Roster, SyncCast, Value,
