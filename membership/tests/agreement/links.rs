@@ -1,4 +1,4 @@
-//! Links that stay cut: whoever cannot hear each other cannot be in one view, and holds up nobody else.
+//! Links that stay cut: whoever cannot hear each other cannot be in one view, and holds up nobody else. And what is lost with the dead.
 
 use crate::world::{Weather, World};
 
@@ -47,5 +47,32 @@ fn a_wedged_group_goes_on_without_one_of_two_that_stay_apart() {
         let numbers = world.processes.iter().flatten().filter_map(|process| process.agreement.as_ref());
         let latest = numbers.map(|agreement| agreement.roster().number.0).max();
         assert!(latest > Some(1), "seed {seed}: nobody goes on\n{}", world.describe());
+    }
+}
+
+/// The other decides alone, being the half with rank 0, and dies with what I lack.
+#[test]
+fn who_lacks_what_nobody_alive_holds_says_so_in_time() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, Weather { pulls: 0.0, ..calm(2) }, 2);
+        pass(&mut world, 5 * MS);
+        world.sync(0);
+        // One hears the other, and is not heard.
+        let end = world.now + 20 * MS;
+        while world.now < end {
+            world.step();
+            let theirs = world.processes[1].as_ref().expect("it lives").streams.held[1];
+            let mine = &mut world.processes[0].as_mut().expect("it lives").streams;
+            mine.held[1] = mine.held[1].max(theirs);
+        }
+        let number = |world: &World, at: usize| {
+            let process: Option<&_> = world.processes[at].as_ref();
+            process.and_then(|process| process.agreement.as_ref()).map(|known| known.roster().number.0)
+        };
+        assert_eq!((number(&world, 0), number(&world, 1)), (Some(2), Some(1)), "seed {seed}");
+        world.processes[0] = None;
+        pass(&mut world, 1_500 * MS);
+        let left = world.processes[1].as_ref().expect("it lives");
+        assert!(left.is_wedged, "seed {seed}: it waits for ever\n{}", world.describe());
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sistrum::{Config, Event, JoinOptions, Node, Sighting, ViewId};
 
 use super::options::Place;
+use super::sight::Sight;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
@@ -26,28 +27,20 @@ pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> 
         at.map_or("?", |at| names[at].as_str())
     };
     let mut signals = Signals::listen()?;
-    let (began, mut last, mut seen) = (Instant::now(), Instant::now(), vec![false; names.len()]);
+    let (began, mut last, mut sight) = (Instant::now(), Instant::now(), Sight::default());
     while signals.take().is_none() {
-        let is_whole = !seen.contains(&false) && last.elapsed() >= ANOTHER;
-        let is_over = |within: Duration| began.elapsed() >= within || is_whole;
-        if within.is_some_and(is_over) {
+        let is_whole = groups.iter().all(|group| sight.has(group.id())) && last.elapsed() >= ANOTHER;
+        if within.is_some_and(|within| began.elapsed() >= within || is_whole) {
             break;
         }
-        let mut note = |view: ViewId, is_there| {
-            last = Instant::now();
-            seen.iter_mut()
-                .zip(&groups)
-                .filter(|(_, group)| group.id() == view.group)
-                .for_each(|(seen, _)| *seen = is_there);
-        };
         let heard = node.poll_for(Duration::from_millis(20), |_, event| {
+            if sight.note(&event) {
+                last = Instant::now();
+            }
             match event {
-                Event::Seen(sighting) => {
-                    note(sighting.view, true);
-                    print(&shown(name_of(sighting.view), sighting));
-                }
+                Event::Seen(sighting) => print(&shown(name_of(sighting.view), sighting)),
                 Event::Unseen(view) => {
-                    print(&format!("{}: nobody of {} answers", name_of(view), view.number))
+                    print(&format!("{}: nobody of {} answers", name_of(view), view.number));
                 }
                 _ => {}
             }
@@ -55,10 +48,12 @@ pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> 
         });
         heard.map_err(Refusal::new)?;
     }
-    for (name, _) in names.iter().zip(&seen).filter(|(_, seen)| !**seen) {
+    let mut code = ExitCode::SUCCESS;
+    for (name, _) in names.iter().zip(&groups).filter(|(_, group)| !sight.has(group.id())) {
         print(&format!("{name}: nobody answers"));
+        code = ExitCode::FAILURE;
     }
-    Ok(if seen.contains(&false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(code)
 }
 
 /// A group as one line: its life, its view, and its members by age.

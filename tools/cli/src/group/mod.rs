@@ -8,6 +8,7 @@
 mod list;
 mod member;
 mod options;
+mod sight;
 mod wait;
 
 pub(crate) use options::Command;

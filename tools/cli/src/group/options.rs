@@ -92,7 +92,7 @@ pub(crate) struct What {
 /// Where groups are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
-    /// Where somebody of the group may be, names or addresses: casts go by unicast then. Where there is no group, one of these makes it.
+    /// Where somebody of the group may be, names or addresses: casts go by unicast then. Where members find no group, one of these makes it.
     #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', conflicts_with = "multicast")]
     pub(super) seeds: Vec<String>,
 

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sistrum::{Config, Endpoint, Event, JoinOptions, Node, Until, ViewMember, Watches};
+use sistrum::{Config, Endpoint, JoinOptions, Node, Until, ViewMember, Watches};
 
 use super::options::{Place, What};
+use super::sight::Sight;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
@@ -19,19 +20,16 @@ pub(super) fn run(name: &str, place: &Place, what: &What, within: Duration) -> R
     let mut node = Node::open(Config::loopback("wait")).map_err(Refusal::new)?;
     node.join(name, place.apply(JoinOptions::observer())).map_err(Refusal::new)?;
     let mut signals = Signals::listen()?;
-    let (began, mut wait) = (Instant::now(), Wait { what: *what, watches: Watches::new(), has_begun: false });
+    let (began, mut sight) = (Instant::now(), Sight::default());
+    let mut wait = Wait { what: *what, watches: Watches::new(), has_begun: false };
     while signals.take().is_none() && began.elapsed() < within {
-        let mut so = (!wait.has_begun && began.elapsed() >= UNSEEN).then(|| wait.see(&[])).flatten();
+        let mut has_changed = !wait.has_begun && began.elapsed() >= UNSEEN;
         let heard = node.poll_for(Duration::from_millis(20), |_, event| {
-            match event {
-                Event::Seen(sighting) => so = so.take().or_else(|| wait.see(&sighting.members)),
-                Event::Unseen(_) => so = so.take().or_else(|| wait.see(&[])),
-                _ => {}
-            }
+            has_changed |= sight.note(&event);
             Ok(())
         });
         heard.map_err(Refusal::new)?;
-        if let Some(so) = so {
+        if let Some(so) = has_changed.then(|| wait.see(&sight.members())).flatten() {
             print(&format!("{name}: {so}"));
             return Ok(ExitCode::SUCCESS);
         }
@@ -55,7 +53,7 @@ impl Wait {
             return members.is_empty().then(|| "nobody answers".to_owned());
         }
         if has_begun {
-            return fired.first().and(Some(self.shown(members)));
+            return (!fired.is_empty()).then(|| self.shown(members));
         }
         let at =
             |place: SocketAddr| members.iter().find(|member| member.endpoint == Endpoint(place)).copied();
@@ -69,7 +67,7 @@ impl Wait {
             What { .. } => return None,
         };
         let (_, so) = self.watches.watch(until);
-        so.and(Some(self.shown(members)))
+        so.map(|_| self.shown(members))
     }
 
     fn shown(&self, members: &[ViewMember]) -> String {
