@@ -3,6 +3,7 @@
 use crate::agreement::{AgreementTuning, Introduction, MAX_MEMBERS};
 use crate::detector::DetectorTuning;
 use crate::handshake::Conflict;
+use crate::transfer::StateTuning;
 use sistrum_ordering::{BootId, Endpoint, Rank, Seq, TotalMode, TotalOptions, ViewMember};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::reliable::{RunLimits, Tuning};
@@ -75,6 +76,8 @@ pub struct Peers {
     /// Bytes of casts that are held while the view changes, and cast in the next one; 0 refuses them with
     /// [`Refused::ViewChanging`](sistrum_transport::reliable::Refused::ViewChanging).
     pub held_casts: usize,
+    /// How the group's state is taken over and given; none where it has none, or I do not keep it.
+    pub state: Option<StateTuning>,
     /// Whether I join again, as a new incarnation, when the others go on without me.
     pub rejoins: bool,
 }
@@ -88,6 +91,7 @@ impl Default for Peers {
             detector: DetectorTuning::default(),
             agreement: AgreementTuning::default(),
             held_casts: 0,
+            state: None,
             rejoins: true,
         }
     }
@@ -138,6 +142,14 @@ impl GroupConfig {
         (!fits).then_some(Conflict::Window { theirs: theirs.window, limit })
     }
 
+    /// How the group's state is taken over and given, where I keep it.
+    pub(crate) fn state(&self) -> Option<&StateTuning> {
+        match &self.entry {
+            Entry::Peers(peers) => peers.state.as_ref(),
+            Entry::List { .. } => None,
+        }
+    }
+
     /// What others have to know of me before my first block.
     pub(crate) fn introduction(&self) -> Introduction {
         Introduction {
@@ -148,6 +160,7 @@ impl GroupConfig {
             coalesces: self.coalesces,
             block: u32::try_from(self.block).unwrap_or(u32::MAX),
             rotating: self.order.mode == TotalMode::Rotating,
+            keeps_state: self.state().is_some(),
         }
     }
 }

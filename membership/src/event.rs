@@ -4,6 +4,7 @@ use crate::flush::FlushId;
 use crate::group::Sender;
 use crate::handshake::Conflict;
 use crate::pairs::Outgoing;
+use crate::transfer::{Snapshot, StateBlock, TransferError};
 use sistrum_ordering::{Endpoint, Promise, Rank, Seq, View, ViewMember, ViewNumber};
 use sistrum_transport::reliable::{Message, Refused};
 
@@ -31,6 +32,13 @@ pub enum Event<'a> {
     Left(Rank),
     /// Every member holds what this flush covers.
     Flushed(FlushId),
+    /// The state is wanted, for those who join in the next view: write down what there is of it now, that is behind all that was handed
+    /// over and before the view. Only members that [keep state](crate::Peers::state) are asked.
+    Snapshot(&'a mut Snapshot),
+    /// I join a group that has a state, and this is some of it. Behind the last of it comes [`View`](Self::View).
+    State(StateBlock<'a>),
+    /// I could not take the state over: I leave the group.
+    TransferFailed(&'a TransferError),
     /// Only these of the view are heard, and they are too few to go on, or nobody among them holds what is lacking here of the view that
     /// was decided: casts are refused, and nothing more is delivered than what was held by then, until [`Resumed`](Self::Resumed).
     Wedged(&'a [Rank]),

@@ -8,6 +8,7 @@ use crate::flush::FlushId;
 use crate::handshake::Handshake;
 use crate::pairs;
 use crate::running::Running;
+use crate::transfer;
 use crate::views::{Hands, Views};
 use sistrum_ordering::{
     CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalStack, View, ViewMember,
@@ -85,6 +86,9 @@ impl Group {
     /// changes comes without [`Event::View`].
     #[must_use]
     pub fn reached(&self) -> Option<ViewNumber> {
+        if let Some(views) = self.views().filter(|views| views.is_taking()) {
+            return views.transfers().told();
+        }
         let running = self.running.as_ref()?;
         let before = || self.views()?.old().filter(|old| old.told);
         let reached = if running.told { Some(running) } else { before() };
@@ -94,9 +98,12 @@ impl Group {
     /// My stream, to cast into.
     ///
     /// # Errors
-    /// [`Refused::NoView`] before the first view.
+    /// [`Refused::NoView`] before the first view was told.
     #[inline]
     pub fn sender(&mut self) -> Result<&mut Sender, Refused> {
+        if self.is_before_view() {
+            return Err(Refused::NoView);
+        }
         let running = self.running.as_mut().filter(|running| running.is_open);
         Ok(running.ok_or(Refused::NoView)?.session.sender())
     }
@@ -109,7 +116,8 @@ impl Group {
     pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
         let running = self.running.as_mut().filter(|running| running.is_open).ok_or(Refused::NoView)?;
         // Who a rank is, the application knows from the view that it was told of.
-        if !running.told && matches!(self.entry, Way::Views(_)) {
+        let is_behind = |views: &Views| !running.told || views.is_taking();
+        if matches!(&self.entry, Way::Views(views) if is_behind(views)) {
             return Err(Refused::ViewChanging);
         }
         running.outgoing.send(running.session.sender(), to, message)
@@ -118,7 +126,7 @@ impl Group {
     /// Whether blocks of this group id are mine: the group's, or those of pairs in it.
     #[must_use]
     pub fn owns(&self, id: GroupId) -> bool {
-        id == self.id || pairs::direction(self.id, id).is_some()
+        id == self.id || pairs::direction(self.id, id).is_some() || id == transfer::id_of(self.id)
     }
 
     /// The streams of the view, once there is one.
@@ -137,7 +145,9 @@ impl Group {
     /// Blocks that are kept of what others sent to me alone.
     #[must_use]
     pub fn kept_of_pairs(&self) -> usize {
-        self.running.as_ref().map_or(0, |running| running.incoming.kept() + running.outgoing.kept())
+        let pairs =
+            self.running.as_ref().map_or(0, |running| running.incoming.kept() + running.outgoing.kept());
+        pairs + self.views().map_or(0, |views| views.transfers().kept())
     }
 
     /// The most bytes that a message may have, once there is a view.
@@ -157,9 +167,9 @@ impl Group {
     /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.
     ///
     /// # Errors
-    /// [`ContextError::NoView`] before the first view.
+    /// [`ContextError::NoView`] before the first view, and as long as I [am taking over](Self::is_taking_over) the state.
     pub fn causal_context(&self) -> Result<CausalContext, ContextError> {
-        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        let running = self.told_streams().ok_or(ContextError::NoView)?;
         let own = running.session.stream();
         // What is about to be handed to me counts too: a context may name more than it must, never less.
         let mut upto = own.outbound().seen().to_vec();
@@ -173,7 +183,7 @@ impl Group {
     /// # Errors
     /// When it is of another group or view, or there is no view here yet.
     pub fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
-        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
+        let running = self.told_streams().ok_or(ContextError::NoView)?;
         let delivered = running.session.layer().causal().delivered_up_to();
         // Before the view is told, what was delivered of the one before it may not all have been handed over.
         Ok(context.is_reached(running.view.id(), delivered)? && running.told)
@@ -239,7 +249,10 @@ impl Group {
     /// mine are on their way.
     pub fn cast_sync(&mut self, message: &[u8]) -> Result<(), Refused> {
         match &mut self.entry {
-            Way::Views(views) if self.running.as_ref().is_some_and(|running| running.is_open) => {
+            Way::Views(views)
+                if !views.transfers().is_before_view()
+                    && self.running.as_ref().is_some_and(|running| running.is_open) =>
+            {
                 views.cast_sync(message)
             }
             _ => Err(Refused::NoView),
@@ -283,6 +296,22 @@ impl Group {
     #[must_use]
     pub fn spent_on_views(&self) -> (u64, u64) {
         self.views().map_or((0, 0), Views::spent)
+    }
+
+    /// Whether I take the state over, or have not been handed all that came meanwhile.
+    #[must_use]
+    pub fn is_taking_over(&self) -> bool {
+        self.views().is_some_and(Views::is_taking)
+    }
+
+    /// Whether the application was told of no view, since the state comes first.
+    fn is_before_view(&self) -> bool {
+        self.views().is_some_and(|views| views.transfers().is_before_view())
+    }
+
+    /// The streams of a view whose application is there too.
+    fn told_streams(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|_| !self.is_taking_over())
     }
 
     fn views(&self) -> Option<&Views> {
@@ -426,8 +455,16 @@ impl Protocol for Group {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        let may_go = self.tell_conflicts(handler, &mut events).is_continue()
-            && self.tell_view(pool, handler, &mut events).is_continue();
+        if self.tell_conflicts(handler, &mut events).is_break() {
+            return events;
+        }
+        if let Way::Views(views) = &mut self.entry {
+            events += views.poll_transfers(pool);
+            if views.is_taking() {
+                return events + views.poll_taking(self.running.as_mut(), pool, handler);
+            }
+        }
+        let may_go = self.tell_view(pool, handler, &mut events).is_continue();
         let Some(running) = self.running.as_mut().filter(|_| may_go) else { return events };
         let (handed, flow) = running.poll_event(None, pool, handler);
         events += handed;
@@ -439,6 +476,9 @@ impl Protocol for Group {
             running.session.seal(now);
             running.outgoing.seal(now);
             running.incoming.seal(now);
+        }
+        if let Way::Views(views) = &mut self.entry {
+            views.seal(now);
         }
     }
 
@@ -469,7 +509,9 @@ impl Protocol for Group {
         let Running { session, outgoing, incoming, .. } = self.running.as_mut()?;
         // Acknowledgements of what came to me alone, and what goes to one alone: others may wait for either.
         let pairs = incoming.poll_transmit(now).or_else(|| outgoing.poll_transmit(now));
-        pairs.or_else(|| session.poll_transmit(now))
+        let streams = pairs.or_else(|| session.poll_transmit(now));
+        streams
+            .or_else(|| if let Way::Views(views) = &mut self.entry { views.poll_transfer(now) } else { None })
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
@@ -479,6 +521,9 @@ impl Protocol for Group {
                 Way::Views(views) => views.bytes(),
             };
             return (bytes, bytes.len());
+        }
+        if transfer::is_of_transfer(transmit.lane) {
+            return self.views().map_or((&[], 1), |views| views.transfers().transmit_bytes(transmit, pool));
         }
         let old = self.views().and_then(Views::old);
         let both = [self.running.as_ref(), old].into_iter().flatten();
@@ -496,8 +541,10 @@ impl Protocol for Group {
     }
 
     fn awaits_control(&self) -> bool {
-        self.running.as_ref().is_none_or(|Running { session, outgoing, incoming, .. }| {
+        let is_waiting = |Running { session, outgoing, incoming, .. }: &Running| {
             session.awaits_control() || outgoing.awaits_control() || incoming.awaits_control()
-        })
+        };
+        self.running.as_ref().is_none_or(is_waiting)
+            || self.views().is_some_and(|views| views.transfers().awaits_control())
     }
 }

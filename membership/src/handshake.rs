@@ -283,6 +283,7 @@ impl Handshake {
             coalesces: setup.flags.coalesces,
             block: setup.block.into(),
             rotating: setup.flags.rotating,
+            keeps_state: false,
         })
     }
 

@@ -17,6 +17,7 @@ mod pairs;
 mod post;
 mod running;
 pub mod step;
+mod transfer;
 mod views;
 mod watch;
 
@@ -27,4 +28,5 @@ pub use flush::FlushId;
 pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;
 pub use observer::{Observer, ObserverConfig, ObserverEvent, Sighting};
+pub use transfer::{Snapshot, StateBlock, StateTuning, TransferError};
 pub use watch::{Fired, Until, WatchId, Watches};

@@ -250,7 +250,8 @@ mod tests {
                 boot: BootId(1),
             })
         };
-        Roster { number: ViewNumber(number), members: ports.iter().map(one).collect() }
+        let members = ports.iter().map(one).collect();
+        Roster { number: ViewNumber(number), members, joining: Vec::new() }
     }
 
     fn observer() -> Observer {

@@ -185,7 +185,8 @@ mod tests {
             let member = ViewMember { endpoint: endpoint(1 + at), boot: BootId(u64::from(at)) };
             Introduction::of(member)
         };
-        let roster = Roster { number: ViewNumber(3), members: (0..members).map(introduction).collect() };
+        let members = (0..members).map(introduction).collect();
+        let roster = Roster { number: ViewNumber(3), members, joining: Vec::new() };
         Message::Welcome { instance: GroupInstance(7), roster, gone: Vec::new(), formed: true }
     }
 

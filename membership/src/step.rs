@@ -44,11 +44,21 @@ pub enum Step {
     WelcomeReceived,
     /// A member learnt that it is out.
     Excluded,
+    /// As one who gives the state: its application has written it down.
+    SnapshotTaken,
+    /// As one who takes it: a block was handed over.
+    BlockTaken,
+    /// It was asked of another one.
+    TakenOver,
+    /// All of it was handed over.
+    Loaded,
+    /// It asks to be counted.
+    ReadyAsked,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Invited,
         Self::Reconfiguring,
         Self::Promised,
@@ -69,6 +79,11 @@ impl Step {
         Self::Welcomed,
         Self::WelcomeReceived,
         Self::Excluded,
+        Self::SnapshotTaken,
+        Self::BlockTaken,
+        Self::TakenOver,
+        Self::Loaded,
+        Self::ReadyAsked,
     ];
 }
 

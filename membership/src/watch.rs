@@ -131,7 +131,7 @@ mod tests {
 
     fn view(members: &[ViewMember], gone: &[(ViewMember, Reason)]) -> View {
         let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(2) };
-        let change = Change { came: Vec::new(), gone: gone.to_vec() };
+        let change = Change { gone: gone.to_vec(), ..Change::default() };
         View::changed(id, members.to_vec(), Rank(0), change)
     }
 

@@ -78,7 +78,7 @@ impl World {
         let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(self.number) };
         for (rank, peer) in (0..).map(Rank).zip(&mut self.peers) {
             let gone = gone.iter().map(|member| (*member, Reason::Suspected)).collect();
-            let change = Change { came: Vec::new(), gone };
+            let change = Change { gone, ..Change::default() };
             peer.calls.see(&View::changed(id, members.clone(), rank, change));
         }
         (0..self.peers.len()).for_each(|at| self.drain(at));

@@ -39,6 +39,8 @@ pub struct Change {
     pub came: Vec<Rank>,
     /// Who does not go on, in the order of their old ranks, and why.
     pub gone: Vec<(ViewMember, Reason)>,
+    /// Who was [joining](View::joining) and has the group's state now, in the order of their ranks.
+    pub readied: Vec<Rank>,
 }
 
 /// Members, ranked by age. A new view builds new state: nothing of the old one leaks into it.
@@ -48,6 +50,7 @@ pub struct View {
     members: Vec<ViewMember>,
     me: Rank,
     change: Change,
+    joining: Vec<Rank>,
 }
 
 impl View {
@@ -58,7 +61,7 @@ impl View {
     #[must_use]
     pub fn new(id: ViewId, members: Vec<ViewMember>, me: Rank) -> Self {
         let came = (0..members.len() as u16).map(Rank).collect();
-        Self::changed(id, members, me, Change { came, gone: Vec::new() })
+        Self::changed(id, members, me, Change { came, ..Change::default() })
     }
 
     /// Likewise, behind a view from which `change` led here.
@@ -73,7 +76,26 @@ impl View {
             .enumerate()
             .any(|(at, member)| members[..at].iter().any(|other| other.endpoint == member.endpoint));
         assert!(!twice, "a member has one rank");
-        Self { id, members, me, change }
+        Self { id, members, me, change, joining: Vec::new() }
+    }
+
+    /// The same, where these have not got the group's state yet, in the order of their ranks.
+    #[must_use]
+    pub fn with_joining(self, joining: Vec<Rank>) -> Self {
+        Self { joining, ..self }
+    }
+
+    /// The same, behind a view from which `change` led here.
+    #[must_use]
+    pub fn behind(self, change: Change) -> Self {
+        Self { change, ..self }
+    }
+
+    /// Whether nobody came, went or got the state: only its number is new.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        let Change { came, gone, readied } = &self.change;
+        came.is_empty() && gone.is_empty() && readied.is_empty()
     }
 
     /// Its name.
@@ -104,6 +126,24 @@ impl View {
     #[must_use]
     pub fn gone(&self) -> &[(ViewMember, Reason)] {
         &self.change.gone
+    }
+
+    /// Who was joining in the view before it and has the group's state now, in the order of their ranks.
+    #[must_use]
+    pub fn readied(&self) -> &[Rank] {
+        &self.change.readied
+    }
+
+    /// Those who have not got the group's state yet, in the order of their ranks: they are handed everything, and count nowhere else.
+    #[must_use]
+    pub fn joining(&self) -> &[Rank] {
+        &self.joining
+    }
+
+    /// Whether this member has the group's state.
+    #[must_use]
+    pub fn is_ready(&self, rank: Rank) -> bool {
+        (rank.0 as usize) < self.members.len() && !self.joining.contains(&rank)
     }
 
     /// Who goes on with me from the view before it: exactly those will have been handed the same messages in it. Nobody but
@@ -157,7 +197,7 @@ mod tests {
     #[test]
     fn a_view_knows_who_came_and_who_comes_along() {
         let (members, gone) = (vec![member(10), member(20), member(30)], vec![(member(40), Reason::Left)]);
-        let change = Change { came: vec![Rank(2)], gone: gone.clone() };
+        let change = Change { came: vec![Rank(2)], gone: gone.clone(), readied: Vec::new() };
         let view = |me| View::changed(id(), members.clone(), me, change.clone());
         assert!(view(Rank(1)).with_me().eq([Rank(0), Rank(1)]));
         assert!(view(Rank(2)).with_me().eq([Rank(2)]), "who is new comes from nowhere");

@@ -164,6 +164,10 @@ mod present {
         NeverRepeatCommit,
         /// Too few decide all the same.
         WedgedGoesOn,
+        /// Who has not got the state yet votes.
+        JoiningVotes,
+        /// The last one who has the state leaves though nobody has taken it over.
+        LastLeavesAtOnce,
         }
         /// Those of groups whose views change, which the simulator must catch, likewise.
         VIEWS {
@@ -185,6 +189,17 @@ mod present {
         KeepOldRoute,
         /// Who was in a group that went on without it does not come back.
         NeverSeekAgain,
+        }
+        /// Those of state transfer, which the simulator must catch, likewise.
+        TRANSFER {
+        /// The state is written down where the view behind that of the joiners begins.
+        SnapshotLate,
+        /// A giver goes on in the middle of a domain that it has otherwise than the one before it.
+        ResumeAnything,
+        /// A joiner says that it has the state before it has it.
+        ReadyBeforeState,
+        /// The spool keeps a few events.
+        SpoolForgets,
         }
         /// Those of the failure detector, which its own tests must catch, likewise.
         DETECTOR {

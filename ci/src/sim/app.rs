@@ -168,7 +168,13 @@ impl App {
                 self.departed.push(*rank);
                 What::Departed(*rank)
             }
-            Event::Sync { .. } | Event::Wedged(_) | Event::Resumed | Event::Excluded(_) => {
+            Event::Sync { .. }
+            | Event::Wedged(_)
+            | Event::Resumed
+            | Event::Excluded(_)
+            | Event::Snapshot(_)
+            | Event::State(_)
+            | Event::TransferFailed(_) => {
                 unreachable!("a static list has one view: {event:?}")
             }
         };

@@ -115,6 +115,11 @@ pub(crate) enum What {
     /// It asks for a flush, and is told that it is over.
     Flush(u64),
     Flushed(u64),
+    /// Its state where a view begins, in short.
+    State(u64),
+    /// It was given the group's state; or was told that it is not given it, and why.
+    Restored,
+    TransferFailed(String),
     /// It was told that it cannot be in one group with a member.
     Conflict(String),
     /// It says goodbye as soon as all have delivered what it cast.

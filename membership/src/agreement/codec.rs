@@ -135,11 +135,14 @@ structs! {
     Ballot { attempt: u32, rank: Rank }
     ViewMember { endpoint: Endpoint, boot: BootId }
     Introduction {
-        member: ViewMember, start: Seq, window: u32, receive_buffer: u32, coalesces: bool, block: u32, rotating: bool
+        member: ViewMember, start: Seq, window: u32, receive_buffer: u32, coalesces: bool, block: u32, rotating: bool,
+        keeps_state: bool
     }
-    Value { removed: Vec<(Rank, Reason)>, joined: Vec<Introduction>, cut: Vec<Seq>, syncs: Vec<SyncCast> }
+    Value {
+        removed: Vec<(Rank, Reason)>, joined: Vec<Introduction>, cut: Vec<Seq>, syncs: Vec<SyncCast>, ready: Vec<Rank>
+    }
     Proposal { ballot: Ballot, value: Value, holders: Vec<Rank> }
-    Roster { number: ViewNumber, members: Vec<Introduction> }
+    Roster { number: ViewNumber, members: Vec<Introduction>, joining: Vec<Rank> }
 }
 
 impl Wire for Seq {
@@ -309,6 +312,7 @@ enums!(Op {
     1 => Join(introduction)
     2 => Leave(member)
     3 => Sync(cast)
+    4 => Ready(member)
 });
 enums!(Message {
     1 => Invite { next, ballot, suspects, wedged }
@@ -349,6 +353,7 @@ mod tests {
             coalesces: rng.bool(),
             block: rng.u32(..),
             rotating: rng.bool(),
+            keeps_state: rng.bool(),
         }
     }
 
@@ -368,10 +373,15 @@ mod tests {
         SyncCast { by: member(rng), number: rng.u32(..), bytes: list(rng, |rng| rng.u8(..)) }
     }
 
+    fn roster(rng: &mut Rng, number: ViewNumber) -> Roster {
+        Roster { number, members: list(rng, introduction), joining: list(rng, rank) }
+    }
+
     fn value(rng: &mut Rng) -> Value {
         let reason = |rng: &mut Rng| (rank(rng), if rng.bool() { Reason::Left } else { Reason::Suspected });
         let (removed, joined) = (list(rng, reason), list(rng, introduction));
-        Value { removed, joined, cut: list(rng, |rng| Seq(rng.u64(..1 << 62))), syncs: list(rng, sync) }
+        let cut = list(rng, |rng| Seq(rng.u64(..1 << 62)));
+        Value { removed, joined, cut, syncs: list(rng, sync), ready: list(rng, rank) }
     }
 
     fn proposal(rng: &mut Rng) -> Proposal {
@@ -403,7 +413,7 @@ mod tests {
             4 => Message::Ack { next, ballot: ballot(rng) },
             5 => Message::Commit { next, value: value(rng), holders: list(rng, rank), then: None },
             6 => {
-                let roster = Roster { number, members: list(rng, introduction) };
+                let roster = roster(rng, number);
                 let (instance, formed) = (GroupInstance(rng.u32(..)), rng.bool());
                 Message::Welcome { instance, roster, gone: list(rng, member), formed }
             }
@@ -412,7 +422,7 @@ mod tests {
             9 => Message::Waiting { next, promised: None, suspects: list(rng, rank) },
             10 => Message::Lookup,
             11 => {
-                let roster = Roster { number, members: list(rng, introduction) };
+                let roster = roster(rng, number);
                 Message::Found { instance: GroupInstance(rng.u32(..)), roster, wedged: rng.bool() }
             }
             _ => Message::Request { number, op: op(rng) },

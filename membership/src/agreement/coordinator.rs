@@ -301,8 +301,8 @@ impl Agreement {
             return Proposal { ballot, value: acked.value.clone(), holders };
         }
         let (cut, holders) = self.cut_of(answers);
-        let value =
-            Value { removed: self.removed(answers), joined: self.joined(answers), cut, syncs: self.syncs() };
+        let (removed, joined) = (self.removed(answers), self.joined(answers));
+        let value = Value { removed, joined, cut, syncs: self.syncs(), ready: self.ready(answers) };
         Proposal { ballot, value, holders }
     }
 
@@ -330,13 +330,18 @@ impl Agreement {
             self.pending.contains(&Op::Leave(member))
         };
         let has_answered = |rank: Rank| answers[rank.0 as usize].is_some();
-        // Two views that follow each other share a member: the last one to leave waits until somebody has come.
-        let hands_over = self.pending.iter().any(|op| matches!(op, Op::Join(_)))
-            && self.roster.ranks().filter(|rank| has_answered(*rank)).all(leaves);
-        let why = |rank: Rank| match (has_answered(rank), leaves(rank)) {
-            (false, _) => Some((rank, Reason::Suspected)),
-            (true, true) if !hands_over => Some((rank, Reason::Left)),
-            _ => None,
+        let ready = self.ready(answers);
+        let has_state = |rank: Rank| !self.roster.is_joining(rank) || ready.contains(&rank);
+        let (staying, leaving): (Vec<Rank>, Vec<Rank>) =
+            self.roster.ranks().filter(|rank| has_answered(*rank)).partition(|rank| !leaves(*rank));
+        // Two views that follow each other share a member that has the state: the last one to leave waits until somebody has taken it over.
+        let is_followed = self.pending.iter().any(|op| matches!(op, Op::Join(_))) || !staying.is_empty();
+        let hands_over =
+            is_followed && !staying.iter().copied().any(has_state) && !mutated!(LastLeavesAtOnce);
+        let why = |rank: Rank| match has_answered(rank) {
+            false => Some((rank, Reason::Suspected)),
+            true if leaving.contains(&rank) && !(hands_over && has_state(rank)) => Some((rank, Reason::Left)),
+            true => None,
         };
         self.roster.ranks().filter_map(why).collect()
     }
@@ -350,6 +355,15 @@ impl Agreement {
             _ => None,
         });
         joins.filter(|introduction| is_free(introduction.member.endpoint)).collect()
+    }
+
+    /// Who has the state now, of those who go on.
+    fn ready(&self, answers: &[Option<Answer>]) -> Vec<Rank> {
+        let is_ready = |rank: &Rank| {
+            let member = self.roster.members[rank.0 as usize].member;
+            answers[rank.0 as usize].is_some() && self.pending.contains(&Op::Ready(member))
+        };
+        self.roster.joining.iter().copied().filter(is_ready).collect()
     }
 
     fn syncs(&self) -> Vec<SyncCast> {
@@ -417,6 +431,7 @@ impl Agreement {
             Op::Join(introduction) => next.rank_of_member(introduction.member).is_none(),
             Op::Leave(member) => next.rank_of_member(*member).is_some(),
             Op::Sync(sync) => !value.syncs.contains(sync),
+            Op::Ready(member) => next.rank_of_member(*member).is_some_and(|rank| next.is_joining(rank)),
         };
         let has_more = next.ranks().any(suspects) || self.pending.iter().any(is_open);
         (is_senior && has_more).then_some(Ballot { attempt: 0, rank: me })

@@ -77,7 +77,7 @@ impl Agreement {
                 }
             }
             // What a member asked for in another view is done, or asked for again.
-            Op::Leave(_) | Op::Sync(_) => {
+            Op::Leave(_) | Op::Sync(_) | Op::Ready(_) => {
                 if number != self.roster.number || self.roster.rank_of(from).is_none() {
                     return;
                 }

@@ -403,7 +403,7 @@ impl Agreement {
         let is_shaped = value.cut.len() == count
             && holders.len() == count
             && holders.iter().all(|rank| is_member(*rank))
-            && value.removed.iter().all(|(rank, _)| is_member(*rank));
+            && value.removed.iter().map(|(rank, _)| rank).chain(&value.ready).all(|rank| is_member(*rank));
         is_shaped && self.roster.after(value).is_sound()
     }
 

@@ -23,6 +23,9 @@ impl Agreement {
         if matches!(&op, Op::Join(new) if self.has_been_in(new.member)) {
             return false;
         }
+        if matches!(&op, Op::Ready(member) if !self.is_joining(*member)) {
+            return false;
+        }
         let is_known = self.pending.iter().any(|known| match (known, &op) {
             // A newer incarnation of a joiner takes the place of the one before it.
             (Op::Join(known), Op::Join(new)) => {
@@ -50,10 +53,15 @@ impl Agreement {
         let bytes = |op: &Op| if let Op::Sync(cast) = op { cast.bytes.len() } else { 0 };
         let fits = match op {
             Op::Join(_) => joins() < self.room(),
-            Op::Leave(_) => true,
+            Op::Leave(_) | Op::Ready(_) => true,
             Op::Sync(_) => self.pending.iter().map(bytes).sum::<usize>() + bytes(op) <= MAX_SYNC_BYTES,
         };
         fits && self.pending.len() < MAX_PENDING
+    }
+
+    /// Whether this member has not got the group's state yet.
+    pub(super) fn is_joining(&self, member: ViewMember) -> bool {
+        self.roster.rank_of_member(member).is_some_and(|rank| self.roster.is_joining(rank))
     }
 
     /// How many may join, those who leave not counted.
@@ -67,6 +75,7 @@ impl Agreement {
         pending.retain(|op| match op {
             Op::Join(Introduction { member, .. }) => !self.has_been_in(*member),
             Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
+            Op::Ready(member) => self.is_joining(*member),
             // Nor does anybody hear of what the dead have cast.
             Op::Sync(sync) => {
                 let is_done = value.syncs.contains(sync) && !mutated!(SyncTwice);

@@ -39,6 +39,8 @@ pub struct Introduction {
     pub block: u32,
     /// Whether it finds total order by turns, not by a token: likewise.
     pub rotating: bool,
+    /// Whether it keeps the group's state: it takes it over when it joins, and hands it on to those who join later.
+    pub keeps_state: bool,
 }
 
 /// What may be asked of the group.
@@ -50,6 +52,8 @@ pub enum Op {
     Leave(ViewMember),
     /// To cast something between two views.
     Sync(SyncCast),
+    /// To count a member that was joining as one that has the group's state: it asks for that itself.
+    Ready(ViewMember),
 }
 
 /// A cast that is ordered against everything, since it is delivered where one view ends and the next begins.
@@ -74,6 +78,8 @@ pub struct Value {
     pub cut: Vec<Seq>,
     /// Casts that are delivered between the two.
     pub syncs: Vec<SyncCast>,
+    /// Who of the old view, by rank, was joining and has the state now.
+    pub ready: Vec<Rank>,
 }
 
 /// A value that was proposed, with a member for each stream who reported to hold it up to the cut.
@@ -94,6 +100,8 @@ pub struct Roster {
     pub number: ViewNumber,
     /// Its members.
     pub members: Vec<Introduction>,
+    /// Those who have not got the group's state yet, in the order of their ranks. They get everything, but do not vote.
+    pub joining: Vec<Rank>,
 }
 
 impl Roster {
@@ -122,10 +130,35 @@ impl Roster {
         let stays = |rank: &Rank| !value.removed.iter().any(|(gone, _)| gone == rank);
         let stayed = self.ranks().filter(stays).map(|rank| self.members[rank.0 as usize]);
         let mut members: Vec<_> = stayed.chain(value.joined.iter().copied()).collect();
+        let joining = self.joining_after(value);
         if mutated!(WrongRanksAfterJoin) && !value.joined.is_empty() {
             members.rotate_right(usize::from(value.removed.is_empty()));
         }
-        Self { number: ViewNumber(self.number.0 + 1), members }
+        Self { number: ViewNumber(self.number.0 + 1), members, joining }
+    }
+
+    /// Who has not got the state in the view that `value` makes: of those who stay, who was joining and is not ready; of those who come, who
+    /// keeps state where somebody has it.
+    fn joining_after(&self, value: &Value) -> Vec<Rank> {
+        let stays = |rank: &Rank| !value.removed.iter().any(|(gone, _)| gone == rank);
+        let is_joining = |rank: Rank| self.is_joining(rank) && !value.ready.contains(&rank);
+        let stayed: Vec<Rank> = self.ranks().filter(stays).collect();
+        let has_state = |rank: &Rank| !is_joining(*rank) && self.members[rank.0 as usize].keeps_state;
+        let is_there = stayed.iter().any(has_state);
+        let staying = stayed.iter().map(|rank| is_joining(*rank));
+        let coming = value.joined.iter().map(|known| known.keeps_state && is_there);
+        (0..).map(Rank).zip(staying.chain(coming)).filter_map(|(rank, joins)| joins.then_some(rank)).collect()
+    }
+
+    /// Whether this member has not got the group's state yet.
+    #[must_use]
+    pub fn is_joining(&self, rank: Rank) -> bool {
+        self.joining.binary_search(&rank).is_ok()
+    }
+
+    /// Those who decide.
+    pub fn voters(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.ranks().filter(|rank| !self.is_joining(*rank) || mutated!(JoiningVotes))
     }
 
     /// Whether it can be one at all: each place has one member, and there is a number behind its own.
@@ -133,15 +166,19 @@ impl Roster {
     pub fn is_sound(&self) -> bool {
         let mut places: Vec<_> = self.members.iter().map(|known| known.member.endpoint).collect();
         places.sort_unstable();
-        places.windows(2).all(|two| two[0] != two[1]) && self.number.0 < u32::MAX
+        let is_ordered = self.joining.windows(2).all(|two| two[0] < two[1]);
+        let are_members = self.joining.last().is_none_or(|last| usize::from(last.0) < self.members.len());
+        let has_one_each = places.windows(2).all(|two| two[0] != two[1]);
+        has_one_each && is_ordered && are_members && self.number.0 < u32::MAX
     }
 
-    /// Whether `ranks` may decide for this view: more than half, or half of it with the oldest.
+    /// Whether `ranks` may decide for this view: more than half of those who vote, or half of them with the oldest.
     #[must_use]
     pub fn is_quorum(&self, mut has: impl FnMut(Rank) -> bool) -> bool {
-        let count = self.ranks().filter(|&rank| has(rank)).count();
-        let (twice, all) = (2 * count, self.members.len());
-        twice > all || twice == all && (has(Rank(0)) || mutated!(HalfIsPrimaryOnBothSides))
+        let count = self.voters().filter(|&rank| has(rank)).count();
+        let (twice, all) = (2 * count, self.voters().count());
+        let mut has_oldest = || self.voters().next().is_some_and(&mut has);
+        twice > all || twice == all && (has_oldest() || mutated!(HalfIsPrimaryOnBothSides))
     }
 }
 
@@ -157,6 +194,7 @@ impl Introduction {
             coalesces: false,
             block: 256,
             rotating: false,
+            keeps_state: false,
         }
     }
 }
@@ -173,7 +211,7 @@ mod tests {
     }
 
     fn roster(count: u8) -> Roster {
-        Roster { number: ViewNumber(4), members: (0..count).map(introduction).collect() }
+        Roster { number: ViewNumber(4), members: (0..count).map(introduction).collect(), joining: Vec::new() }
     }
 
     #[test]
@@ -195,7 +233,42 @@ mod tests {
         assert!(roster.is_sound());
         roster.members.push(introduction(2));
         assert!(!roster.is_sound());
-        assert!(!Roster { number: ViewNumber(u32::MAX), members: Vec::new() }.is_sound());
+        assert!(!Roster { number: ViewNumber(u32::MAX), ..self::roster(0) }.is_sound());
+        let joining = |joining: &[u16]| Roster {
+            joining: joining.iter().copied().map(Rank).collect(),
+            ..self::roster(4)
+        };
+        assert!(joining(&[1, 3]).is_sound());
+        assert!(!joining(&[4]).is_sound() && !joining(&[2, 1]).is_sound() && !joining(&[1, 1]).is_sound());
+    }
+
+    #[test]
+    fn who_is_joining_does_not_vote() {
+        let roster = Roster { joining: vec![Rank(2), Rank(3), Rank(4)], ..roster(5) };
+        let is_quorum = |ranks: &[u16]| roster.is_quorum(|rank| ranks.contains(&rank.0));
+        assert!(is_quorum(&[0, 1]) && is_quorum(&[0]), "half with the oldest");
+        assert!(!is_quorum(&[1, 2, 3, 4]));
+        assert!(
+            !Roster { joining: vec![Rank(0)], ..self::roster(1) }.is_quorum(|_| true),
+            "nobody has the state"
+        );
+    }
+
+    #[test]
+    fn who_comes_is_joining_until_it_is_ready_where_somebody_has_the_state() {
+        let with_state = |at| Introduction { keeps_state: true, ..introduction(at) };
+        let mut roster = Roster { members: vec![with_state(1), introduction(2)], ..roster(0) };
+        let mut change = |joined: Vec<Introduction>, removed: &[u16], ready: &[u16]| {
+            let removed = removed.iter().map(|rank| (Rank(*rank), Reason::Left)).collect();
+            let ready = ready.iter().copied().map(Rank).collect();
+            roster = roster.after(&Value { removed, joined, cut: Vec::new(), syncs: Vec::new(), ready });
+            roster.joining.iter().map(|rank| rank.0).collect::<Vec<_>>()
+        };
+        assert_eq!(change(vec![with_state(3), introduction(4)], &[], &[]), [2]);
+        assert_eq!(change(vec![with_state(5)], &[1], &[]), [1, 3]);
+        assert_eq!(change(Vec::new(), &[], &[1]), [3]);
+        assert_eq!(change(Vec::new(), &[0], &[3]), [] as [u16; 0]);
+        assert_eq!(change(vec![with_state(6)], &[0, 2], &[]), [] as [u16; 0], "nobody has it");
     }
 
     #[test]
@@ -205,6 +278,7 @@ mod tests {
             joined: vec![introduction(9)],
             cut: vec![Seq(0); 4],
             syncs: Vec::new(),
+            ready: Vec::new(),
         };
         let next = roster(4).after(&value);
         assert_eq!(next.number, ViewNumber(5));

@@ -4,7 +4,8 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use sistrum_ordering::{Change, Rank, View, ViewNumber};
+use crate::transfer::Transfers;
+use sistrum_ordering::{Change, Rank, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
 use std::ops::ControlFlow;
@@ -49,10 +50,62 @@ impl Views {
         (events, flow)
     }
 
+    /// Takes what those who join ask of me.
+    pub(crate) fn poll_transfers(&mut self, pool: &mut RxPool) -> usize {
+        self.transfers.poll(pool)
+    }
+
+    /// Whether the state is taken over here, or what came meanwhile handed over.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.transfers.is_taking()
+    }
+
+    /// Hands over the state, then what came meanwhile; what comes now is kept behind it.
+    pub(crate) fn poll_taking<H>(
+        &mut self,
+        running: Option<&mut Running>,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let (Some(mut taking), Some(running)) = (self.transfers.take_taking(), running) else { return 0 };
+        let before = (taking.is_loaded(), taking.has_failed());
+        let mut events = taking.poll(pool, handler);
+        if taking.may_keep() {
+            let mut keep = |_: &mut Caster<'_>, event: Event<'_>| {
+                taking.keep(event);
+                ControlFlow::Continue(())
+            };
+            let (told, flow) = self.poll_event(Some(&mut *running), pool, &mut keep);
+            events += told;
+            if flow.is_continue() {
+                events += running.poll_event(None, pool, &mut keep).0;
+            }
+        }
+        let number = running.view.id().number;
+        let mut caster = match running.is_open {
+            true => Caster::ahead(number, running.session.sender()),
+            false => Caster::default(),
+        };
+        let transfers = &mut self.transfers;
+        let mut snapshot = |cut, handler: &mut H| transfers.tell_snapshot(cut, handler);
+        events += taking.tell(&mut caster, handler, &mut snapshot);
+        let is_urgent = (taking.is_loaded(), taking.has_failed()) != before;
+        self.transfers.put_taking(taking);
+        if let Some(seat) = self.seat.as_mut().filter(|_| is_urgent) {
+            seat.is_to_look = true;
+            seat.look_soon();
+        }
+        events
+    }
+
     /// Hands over what is left of the view before. Where it was not told, since enough had come to it for others and not yet for me, it is
     /// before the first message of it.
     fn drain<H>(
         old: &mut Running,
+        transfers: &mut Transfers,
         untold: &mut Option<Change>,
         running: &mut Running,
         pool: &mut RxPool,
@@ -65,12 +118,11 @@ impl Views {
         let into = Some((running.view.id().number, running.session.sender()));
         old.poll_event(into, pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
             if untold.is_some() {
+                transfers.tell_snapshots(view.id().number, handler)?;
                 handler(caster, Event::View(&view))?;
             }
             if let Some(change) = untold.take() {
-                let (id, members, me) =
-                    (running.view.id(), running.view.members().to_vec(), running.view.me());
-                running.view = View::changed(id, members, me, change);
+                running.view = running.view.clone().behind(change);
             }
             handler(caster, event)
         })
@@ -91,7 +143,8 @@ impl Views {
             return ControlFlow::Break(());
         }
         if let Some(old) = self.old.as_mut().filter(|_| !self.is_old_drained) {
-            let (handed, flow) = Self::drain(old, &mut self.untold, running, pool, handler);
+            let (handed, flow) =
+                Self::drain(old, &mut self.transfers, &mut self.untold, running, pool, handler);
             *events += handed;
             flow?;
             if !old.session.is_drained() && !mutated!(DeliverOldAfterInstall) {
@@ -111,8 +164,8 @@ impl Views {
         if !mutated!(ViewBeforeSyncs) {
             self.tell_syncs(running, handler, events)?;
         }
-        let is_same = running.view.came().is_empty() && running.view.gone().is_empty();
-        if !is_same {
+        self.transfers.tell_snapshots(number, handler)?;
+        if !running.view.is_same() {
             let caster = &mut Caster::new(number, running.session.sender(), &mut running.outgoing);
             handler(caster, Event::View(&running.view))?;
             *events += 1;

@@ -36,7 +36,8 @@ impl Views {
         let (number, members) = (ViewNumber(1), vec![self.mine]);
         let instance = self.mine.member.boot.instance();
         let is_formed = self.peers.expected <= 1;
-        self.enter(hands, instance, Roster { number, members }, Rank(0), Vec::new(), is_formed);
+        let roster = Roster { number, members, joining: Vec::new() };
+        self.enter(hands, instance, roster, Rank(0), Vec::new(), is_formed);
         let Some(seat) = &mut self.seat else { return };
         // All in one change, not the first before the others.
         for other in others {
@@ -99,7 +100,8 @@ impl Views {
     ) {
         (self.seeking, self.refusals) = (None, 0);
         let id = ViewId { group: hands.id, instance, number: roster.number };
-        let view = View::new(id, roster.members.iter().map(|known| known.member).collect(), me);
+        let members = roster.members.iter().map(|known| known.member).collect();
+        let view = View::new(id, members, me).with_joining(roster.joining.clone());
         let mut running = Running::new(hands.config, view, &roster.members, self.memory.take());
         running.is_open = is_formed;
         running.session.sender().hold_casts(self.peers.held_casts);
@@ -107,7 +109,9 @@ impl Views {
         let (tuning, seed) = (self.peers.agreement, hands.config.seed);
         let agreement = Agreement::new(instance, roster, me, tuning, seed).welcomed(gone);
         let agreement = if is_formed { agreement } else { agreement.forming() };
-        self.seat = Some(Seat::new(hands.now, agreement, detector, instance));
+        let seat = Seat::new(hands.now, agreement, detector, instance);
+        self.transfers.enter(seat.here(hands.config));
+        self.seat = Some(seat);
         self.begin(hands, running);
     }
 
@@ -138,15 +142,18 @@ impl Views {
         }
         let (Some(seat), Some(mut old)) = (&mut self.seat, hands.running.take()) else { return };
         old.session.finish(&value.cut, hands.pool);
-        let came = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
+        let readied = readied(&old.view, &roster);
+        let came: Vec<Rank> = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
         let id = ViewId { number: roster.number, ..old.view.id() };
         let members = roster.members.iter().map(|known| known.member).collect();
-        let change = Change { came, gone };
+        let has_state = self.transfers.install(seat.here(hands.config), &came, hands.pool);
+        let change = Change { came, gone, readied };
         // Of a view that nobody was told of, nobody comes along.
         let (view, untold) = match old.told {
             true => (View::changed(id, members, me, change), None),
             false => (View::new(id, members, me), Some(change)),
         };
+        let view = view.with_joining(roster.joining.clone());
         self.untold = untold;
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
         next.is_open = old.is_open;
@@ -174,6 +181,10 @@ impl Views {
         self.syncs.extend(value.syncs.into_iter().map(|sync| (number, sync)));
         (self.old, self.is_old_drained) = (Some(old), false);
         self.begin(hands, next);
+        if !has_state {
+            // Those who would have given it are gone: from the beginning, at the cut of another view.
+            self.start_over(hands);
+        }
     }
 
     /// The streams of a view begin.
@@ -191,4 +202,13 @@ impl Views {
             }
         }
     }
+}
+
+/// Who of those who go on was joining, and is not any more.
+fn readied(old: &View, roster: &Roster) -> Vec<Rank> {
+    let was_joining = |rank: &Rank| {
+        let member = roster.members[rank.0 as usize].member;
+        old.joining().iter().any(|joining| old.member(*joining) == Some(&member))
+    };
+    roster.ranks().filter(|rank| !roster.is_joining(*rank) && was_joining(rank)).collect()
 }

@@ -22,6 +22,7 @@ use crate::conflicts::Conflicts;
 use crate::flush::FlushId;
 use crate::post::Post;
 use crate::running::Running;
+use crate::transfer::{self, Transfers};
 use event::Notice;
 use flow::Flow;
 use seat::Seat;
@@ -86,6 +87,7 @@ pub(crate) struct Views {
     notices: VecDeque<Notice>,
     asks: VecDeque<Ask>,
     my_syncs: Vec<SyncCast>,
+    transfers: Transfers,
     sync_number: u32,
     parked: Vec<(Endpoint, Header, RxBlock)>,
     memory: Option<LogMemory>,
@@ -120,6 +122,7 @@ impl Views {
             notices: VecDeque::new(),
             asks: VecDeque::new(),
             my_syncs: Vec::new(),
+            transfers: Transfers::default(),
             sync_number: 0,
             parked: Vec::new(),
             memory: None,
@@ -228,6 +231,9 @@ impl Views {
         header: &Header,
         block: RxBlock,
     ) {
+        if header.group == transfer::id_of(hands.id) {
+            return self.handle_transfer(hands, from, header, block);
+        }
         if let (Some(running), Some(seat)) = (hands.running.as_mut(), &self.seat) {
             let id = running.view.id();
             let is_usual = header.view == id.number && header.instance == id.instance && !seat.counts_heard;
@@ -236,6 +242,18 @@ impl Views {
             }
         }
         self.handle_unusual(hands, from, header, block);
+    }
+
+    #[cold]
+    fn handle_transfer(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, block: RxBlock) {
+        let (Some(running), Some(seat)) = (hands.running.as_mut(), &self.seat) else {
+            return hands.discard(block);
+        };
+        if let Some(rank) = running.view.rank_of(from) {
+            running.session.heard(rank, hands.now);
+        }
+        let here = seat.here(hands.config);
+        self.transfers.handle_block(here, (hands.now, from), header, block, hands.pool);
     }
 
     #[cold]
@@ -439,6 +457,7 @@ impl Views {
         if let Some(old) = &mut self.old {
             old.session.handle_timeout(hands.now, hands.pool);
         }
+        self.transfers.handle_timeout(seat.here(hands.config), hands.now, hands.pool);
         self.look_after(hands);
     }
 
@@ -462,6 +481,20 @@ impl Views {
         self.old.as_mut()?.session.poll_transmit(now)
     }
 
+    /// What is given of the state: behind everything else.
+    pub(crate) fn poll_transfer(&mut self, now: Instant) -> Option<Transmit> {
+        self.transfers.poll_transmit(now)
+    }
+
+    /// What goes out by it.
+    pub(crate) fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    pub(crate) fn seal(&mut self, now: Instant) {
+        self.transfers.seal(now);
+    }
+
     /// Whether the streams have to wait with what they send.
     pub(crate) fn holds_streams(&self) -> bool {
         self.has_route
@@ -483,7 +516,7 @@ impl Views {
         }
         let old =
             self.old.as_ref().filter(|_| !self.is_old_drained).and_then(|old| old.session.poll_timeout());
-        seat.poll_timeout().into_iter().chain(old).min()
+        seat.poll_timeout().into_iter().chain(old).chain(self.transfers.poll_timeout()).min()
     }
 
     /// Whether the streams of the view are at rest: I have left it.

@@ -4,7 +4,10 @@ use super::event::Notice;
 use super::seeking::Seeking;
 use super::{Ask, Hands, Views};
 use crate::agreement::{Agreement, Op};
+use crate::config::GroupConfig;
 use crate::detector::{Detector, Verdict};
+use crate::step::{Step, reached};
+use crate::transfer::Here;
 use sistrum_ordering::{Endpoint, GroupInstance, Rank, ViewNumber};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
@@ -40,6 +43,8 @@ pub(crate) struct Seat {
     has_asked_to_leave: bool,
     look_at: Option<Instant>,
     syncs_at: Instant,
+    /// When it was last asked that I be counted.
+    ready_at: Instant,
     /// When those of the seeds that are not in the view are told of it again.
     show_at: Option<Instant>,
 }
@@ -65,6 +70,7 @@ impl Seat {
             has_asked_to_leave: false,
             look_at: Some(now),
             syncs_at: now,
+            ready_at: Instant::default(),
             show_at: Some(now),
         }
     }
@@ -73,6 +79,12 @@ impl Seat {
     pub(super) fn note_heard(&mut self, rank: Rank) {
         self.agreement.heard_in_view(rank);
         self.counts_heard = self.left_at.is_some() || self.agreement.has_laggards();
+    }
+
+    /// The view, and who I am in it.
+    pub(super) fn here<'a>(&'a self, config: &'a GroupConfig) -> Here<'a> {
+        let (roster, me) = (self.agreement.roster(), self.agreement.me());
+        Here { config, instance: self.instance, roster, me }
     }
 
     pub(super) fn look_soon(&mut self) {
@@ -153,6 +165,7 @@ impl Views {
         self.chase_laggards(hands);
         self.form(hands);
         self.repeat_syncs(hands);
+        self.look_after_state(hands);
         self.try_leave(hands);
         self.retire_old(hands);
         self.show_seeds(hands);
@@ -162,6 +175,8 @@ impl Views {
             || self.old.is_some()
             || !self.my_syncs.is_empty()
             || self.is_leaving
+            || self.transfers.is_taking()
+            || seat.agreement.roster().is_joining(seat.agreement.me())
             || seat.left_at.is_some();
         let look_at = is_busy.then(|| hands.now.plus_ns(LOOK_EVERY_NS));
         seat.look_at = look_at.into_iter().chain(seat.show_at).min();
@@ -228,6 +243,28 @@ impl Views {
         }
     }
 
+    /// Who joins asks to be counted once it has the state, and gives up where nobody is left who could give it.
+    fn look_after_state(&mut self, hands: &mut Hands<'_>) {
+        let Some(seat) = &mut self.seat else { return };
+        let (roster, me) = (seat.agreement.roster(), seat.agreement.me());
+        if !roster.is_joining(me) {
+            return;
+        }
+        if roster.voters().all(|rank| seat.agreement.is_suspected(rank)) {
+            return self.start_over(hands);
+        }
+        if self.transfers.has_failed() {
+            self.is_leaving = true;
+        }
+        let is_ready = self.transfers.is_ready() || !self.transfers.is_taking();
+        if is_ready && hands.now.since_ns(seat.ready_at) >= SYNC_AGAIN_NS {
+            reached(Step::ReadyAsked);
+            seat.ready_at = hands.now;
+            let op = Op::Ready(self.mine.member);
+            self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow));
+        }
+    }
+
     fn try_leave(&mut self, hands: &mut Hands<'_>) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_ref()) else { return };
         if !self.is_leaving {
@@ -270,9 +307,18 @@ impl Views {
         seat.look_at = Some(hands.now.plus_ns(LOOK_EVERY_NS));
     }
 
+    /// Nobody is left who has the state, or could count me: I join again, as somebody new, and know nothing of what was.
+    pub(super) fn start_over(&mut self, hands: &mut Hands<'_>) {
+        let told = hands.running.as_ref().filter(|running| running.told && !self.transfers.is_before_view());
+        let number = told.map(|running| running.view.id().number);
+        self.part(hands, None);
+        self.notices.extend(number.map(Notice::Excluded));
+    }
+
     /// I am in no view any more: by my own will, or because the others went on `without` me, to this view.
     pub(super) fn part(&mut self, hands: &mut Hands<'_>, without: Option<ViewNumber>) {
         let life = self.seat.take().map(|seat| seat.instance).filter(|_| without.is_some());
+        let knew_view = self.transfers.part(hands.pool);
         let mut was_told = false;
         for running in self.old.take().into_iter().chain(hands.running.take()) {
             was_told |= running.told;
@@ -285,7 +331,7 @@ impl Views {
         self.my_syncs.clear();
         self.asks.clear();
         // Who was told of no view misses none.
-        if let Some(number) = without.filter(|_| was_told) {
+        if let Some(number) = without.filter(|_| was_told && knew_view) {
             self.notices.push_back(Notice::Excluded(number));
         }
         if self.is_leaving || (without.is_some() && !self.peers.rejoins) {

@@ -40,7 +40,8 @@ fn a_stranger_of_a_later_view_is_believed() {
 /// Whoever does not come to a view holds up the next one: who has joined in it has to know that, too.
 #[test]
 fn who_was_welcomed_knows_who_has_not_come() {
-    let roster = Roster { number: ViewNumber(4), members: (0..3).map(introduction).collect() };
+    let roster =
+        Roster { number: ViewNumber(4), members: (0..3).map(introduction).collect(), joining: Vec::new() };
     let tuning = AgreementTuning::default();
     let agreement = Agreement::new(GroupInstance(1), roster, Rank(2), tuning, 0);
     assert!(!agreement.has_laggards(), "all made it together");

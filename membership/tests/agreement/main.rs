@@ -18,6 +18,7 @@ fn draw(seed: u64) -> (Weather, u8) {
     let rng = &mut Rng::with_seed(seed ^ 0xa9_e3);
     let processes = rng.u8(2..=7);
     let often = |rng: &mut Rng, most: f64| if rng.bool() { 0.0 } else { rng.f64() * most };
+    let steps: Vec<Step> = Step::ALL.into_iter().filter(|step| !OF_OTHERS.contains(step)).collect();
     let weather = Weather {
         processes,
         loss: often(rng, 0.4),
@@ -32,7 +33,7 @@ fn draw(seed: u64) -> (Weather, u8) {
         pulls: [0.6, 2.0, 2.5][rng.usize(..3)],
         late: [0.02, 0.02, 0.3][rng.usize(..3)],
         sends: if rng.u8(..4) == 0 { 0.3 } else { 0.0 },
-        deadly: rng.bool().then(|| (Step::ALL[rng.usize(..Step::ALL.len())], rng.f64() * 0.5)),
+        deadly: rng.bool().then(|| (steps[rng.usize(..steps.len())], rng.f64() * 0.5)),
     };
     (weather, rng.u8(1..=processes))
 }
@@ -79,8 +80,18 @@ fn members_agree_whatever_the_weather() {
     }
 }
 
-/// Steps of the group and of the joiner, which are not in this world.
-const OF_OTHERS: [Step; 4] = [Step::Drained, Step::Told, Step::JoinAsked, Step::WelcomeReceived];
+/// Steps of the group, of the joiner and of transfers, which are not in this world.
+const OF_OTHERS: [Step; 9] = [
+    Step::Drained,
+    Step::Told,
+    Step::JoinAsked,
+    Step::WelcomeReceived,
+    Step::SnapshotTaken,
+    Step::BlockTaken,
+    Step::TakenOver,
+    Step::Loaded,
+    Step::ReadyAsked,
+];
 
 fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))

@@ -48,6 +48,7 @@ pub(crate) fn introduction(at: usize) -> Introduction {
         coalesces: false,
         block: 256,
         rotating: false,
+        keeps_state: false,
     }
 }
 
@@ -65,7 +66,11 @@ fn kind(message: &Message) -> &'static str {
 
 impl Quiet {
     pub(crate) fn new(count: usize) -> Self {
-        let roster = Roster { number: ViewNumber(1), members: (0..count).map(introduction).collect() };
+        let roster = Roster {
+            number: ViewNumber(1),
+            members: (0..count).map(introduction).collect(),
+            joining: Vec::new(),
+        };
         let member = |at: usize| {
             let me = Rank(at as u16);
             Some(Agreement::new(GroupInstance(1), roster.clone(), me, AgreementTuning::default(), 0))

@@ -155,6 +155,8 @@ pub(crate) struct World {
     /// Steps that were reached, and died at.
     pub(crate) steps: BTreeMap<Step, u64>,
     pub(crate) deaths: BTreeMap<Step, u64>,
+    /// Who joins has to get a state first.
+    has_state: bool,
     is_calm: bool,
     has_ended: bool,
     traces: bool,
@@ -182,13 +184,14 @@ impl World {
             counts: BTreeMap::new(),
             steps: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            has_state: seed.is_multiple_of(2),
             is_calm: false,
             has_ended: false,
             traces: std::env::var("SISTRUM_TRACE").is_ok(),
             weather,
         };
         let members: Vec<_> = (0..usize::from(founders)).map(|at| world.introduction(at)).collect();
-        let roster = Roster { number: ViewNumber(1), members };
+        let roster = Roster { number: ViewNumber(1), members, joining: Vec::new() };
         for at in 0..usize::from(founders) {
             let mut process = world.process(roster.members[at]);
             world.begin(&mut process, roster.clone(), Rank(at as u16), Vec::new());
@@ -209,6 +212,7 @@ impl World {
             coalesces: false,
             block: 256,
             rotating: false,
+            keeps_state: self.has_state,
         }
     }
 
@@ -449,6 +453,7 @@ impl World {
             self.travel(at);
             self.detect(at);
             self.ask(at);
+            self.ready(at);
             self.with(at, |agreement, streams, now, _| {
                 agreement.progress(now, streams);
             });
@@ -621,6 +626,17 @@ impl World {
         self.post(at, to, Message::Request { number: ViewNumber(0), op });
     }
 
+    /// Who has got the state says so, and again where that was lost.
+    fn ready(&mut self, at: usize) {
+        self.with(at, |agreement, streams, now, rng| {
+            let (roster, me) = (agreement.roster(), agreement.me());
+            if roster.is_joining(me) && rng.u8(0..40) == 0 {
+                let me = roster.members[me.0 as usize].member;
+                agreement.request(now, Op::Ready(me), streams);
+            }
+        });
+    }
+
     fn post(&mut self, from: usize, to: usize, message: Message) {
         if from == to || !self.reaches(from, to) {
             return;
@@ -780,7 +796,12 @@ impl World {
                 let was_in = |(_, earlier): (&u32, &Roster)| earlier.members.contains(new);
                 assert!(!self.views.range(..number).any(was_in), "{new:?} comes again in view {number}");
             }
-            assert!(!stayed.is_empty(), "view {number} shares nobody with the one before it");
+            let has_state = |rank: &Rank| !roster.is_joining(*rank);
+            let hands_on = |rank: Rank| before.members.contains(&roster.members[rank.0 as usize]);
+            assert!(
+                roster.ranks().filter(has_state).any(hands_on),
+                "view {number} shares nobody who has the state with the one before it"
+            );
         }
     }
 }

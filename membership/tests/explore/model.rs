@@ -125,7 +125,7 @@ impl Group {
             bounds,
             #[cfg(feature = "mutants")]
             mutation: None,
-            first: Roster { number: ViewNumber(1), members },
+            first: Roster { number: ViewNumber(1), members, joining: Vec::new() },
             processes: Table::new(),
             letters: Table::new(),
             values: Table::new(),

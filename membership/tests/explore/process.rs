@@ -142,6 +142,7 @@ pub(crate) fn introduction(at: usize) -> Introduction {
         coalesces: false,
         block: 256,
         rotating: false,
+        keeps_state: false,
     }
 }
 

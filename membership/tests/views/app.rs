@@ -115,6 +115,7 @@ impl App {
             }
             Event::Conflict(..) => self.conflicts += 1,
             Event::Flushed(_) => self.flushed += 1,
+            Event::Snapshot(_) | Event::State(_) | Event::TransferFailed(_) => panic!("there is no state"),
             Event::Left(rank) => panic!("{rank} said goodbye"),
         }
         ControlFlow::Continue(())

@@ -110,6 +110,7 @@ impl World {
             detector: DetectorTuning { suspect_after_ns: 60 * MS, ..DetectorTuning::default() },
             agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
             held_casts: self.plan.held_casts,
+            state: None,
             rejoins: true,
         };
         let mode = if self.plan.rotating { TotalMode::Rotating } else { TotalMode::Token };

@@ -1,7 +1,7 @@
 //! What a group is joined with: who is in it, and how a cast reaches them.
 
 use crate::seeds::Seeds;
-use crate::{DetectorTuning, Endpoint, Error, Family, GroupId, Result, Suspicion, TotalMode};
+use crate::{DetectorTuning, Endpoint, Error, Family, GroupId, Result, StateTuning, Suspicion, TotalMode};
 use sistrum_membership::Peers;
 use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
 use sistrum_transport::medium::FanOut;
@@ -39,6 +39,7 @@ pub(crate) struct Peer {
     pub(crate) most: usize,
     pub(crate) detector: DetectorTuning,
     pub(crate) held_casts: usize,
+    pub(crate) state: Option<StateTuning>,
     pub(crate) rejoins: bool,
 }
 
@@ -51,6 +52,7 @@ impl Default for Peer {
             most: 16,
             detector: DetectorTuning::default(),
             held_casts: 0,
+            state: None,
             rejoins: true,
         }
     }
@@ -79,6 +81,7 @@ impl Peer {
             detector: self.detector,
             agreement,
             held_casts: self.held_casts,
+            state: self.state,
             rejoins: self.rejoins,
         })
     }
@@ -212,6 +215,13 @@ impl JoinOptions {
     #[must_use]
     pub fn hold_casts(self, bytes: usize) -> Self {
         self.of_peer(|peer| peer.held_casts = bytes)
+    }
+
+    /// Keeps the group's state: takes it over before the first view is told ([`Event::State`](crate::Event::State)), and gives it to those
+    /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only.
+    #[must_use]
+    pub fn keep_state(self, state: StateTuning) -> Self {
+        self.of_peer(|peer| peer.state = Some(state))
     }
 
     /// Does not join again by itself when the others go on without me.

@@ -303,6 +303,9 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::Sync { from, next, bytes } => Event::Sync { from, next, bytes },
         membership::Event::Wedged(heard) => Event::Wedged(heard),
         membership::Event::Resumed => Event::Resumed,
+        membership::Event::Snapshot(snapshot) => Event::Snapshot(snapshot),
+        membership::Event::State(block) => Event::State(block),
+        membership::Event::TransferFailed(why) => Event::TransferFailed(why),
         membership::Event::Excluded(number) => Event::Excluded(number),
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
     }

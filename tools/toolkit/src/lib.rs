@@ -46,8 +46,8 @@ pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::{
-    CallEvent, CallId, Conflict, Fired, FlushId, ListError, Request, Sighting, Status, Until, Want, WatchId,
-    Watches,
+    CallEvent, CallId, Conflict, Fired, FlushId, ListError, Request, Sighting, Snapshot, StateBlock,
+    StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
 };
 pub use sistrum_ordering::{
     BootId, CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Order, Promise, Rank, Reason, Seq,

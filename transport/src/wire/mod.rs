@@ -23,7 +23,13 @@ pub use header::{Header, Kind, NO_FIRST, ORDER_FLAGS};
 /// The checksum of a message that travels in chunks.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u32 {
-    crate::crc::append(0, bytes)
+    checksum_behind(0, bytes)
+}
+
+/// The checksum of what had the checksum `crc` so far, with these bytes behind it.
+#[must_use]
+pub fn checksum_behind(crc: u32, bytes: &[u8]) -> u32 {
+    crate::crc::append(crc, bytes)
 }
 
 /// Bytes of a block header.

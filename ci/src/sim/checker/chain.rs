@@ -3,7 +3,7 @@
 
 use crate::sim::history::eras::Eras;
 use crate::sim::history::{History, Process, What};
-use sistrum_ordering::{BootId, Endpoint, Reason, View, ViewMember, ViewNumber};
+use sistrum_ordering::{BootId, Endpoint, Rank, Reason, View, ViewMember, ViewNumber};
 use std::collections::HashMap;
 
 pub(super) fn check(history: &History) -> Option<String> {
@@ -29,8 +29,8 @@ fn broken(
     }
     let common: Vec<ViewMember> =
         old.members().iter().copied().filter(|member| new.members().contains(member)).collect();
-    if common.is_empty() {
-        return Some(format!("no member of {number} is in {next}"));
+    if !having_state(new).any(|member| common.contains(&member)) {
+        return Some(format!("no member of {number} is in {next} and has the state"));
     }
     // Where all who went on died at once, nobody knows who left.
     let mut leavers = leavers(eras, life, number, next)?;
@@ -54,10 +54,16 @@ fn leavers(eras: &Eras<'_>, life: u32, number: ViewNumber, next: ViewNumber) -> 
     Some(gone.filter(|(_, reason)| *reason == Reason::Left).map(|(member, _)| *member).collect())
 }
 
-/// More than half, or half with the oldest.
+/// Of those who have the state, more than half, or half with the oldest.
 fn is_quorum(view: &View, members: &[ViewMember]) -> bool {
-    let (have, all) = (2 * members.len(), view.members().len());
-    have > all || (have == all && members.contains(&view.members()[0]))
+    let voters: Vec<ViewMember> = having_state(view).collect();
+    let (have, all) = (2 * voters.iter().filter(|voter| members.contains(voter)).count(), voters.len());
+    have > all || (have == all && voters.first().is_some_and(|oldest| members.contains(oldest)))
+}
+
+fn having_state(view: &View) -> impl Iterator<Item = ViewMember> {
+    let ranked = (0..).map(Rank).zip(view.members());
+    ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member)
 }
 
 /// An incarnation that is in a view again, or an older one of an endpoint.

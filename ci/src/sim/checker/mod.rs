@@ -21,6 +21,7 @@ mod stability;
 mod sync;
 mod synchrony;
 mod total;
+mod transfer;
 mod view;
 mod witness;
 
@@ -169,7 +170,7 @@ impl Property {
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
             Self::ReplyLaw => Needs::NotYet("group calls"),
-            Self::TransferCut => Needs::NotYet("state transfer"),
+            Self::TransferCut => Needs::Views(transfer::is_at_the_cut),
             Self::EpochKeys => Needs::NotYet("keys"),
         }
     }

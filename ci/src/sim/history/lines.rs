@@ -233,6 +233,7 @@ fn view(id: ViewId, me: Identity, members: &[Identity], came: &[u16], gone: &[Go
     let change = Change {
         came: came.iter().copied().map(Rank).collect(),
         gone: gone.iter().map(|gone| (member(gone.member), reason(gone))).collect(),
+        ..Change::default()
     };
     let members = members.iter().copied().map(member).collect();
     Ok(What::Install(Box::new(View::changed(id, members, Rank(rank as u16), change))))

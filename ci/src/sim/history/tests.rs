@@ -68,7 +68,8 @@ impl Told {
         let ranked: Vec<ViewMember> = members.iter().map(called).collect();
         let gone = before.last().unwrap_or_default().into_iter();
         let gone = gone.filter(|member| !ranked.contains(member)).map(|member| (member, reason));
-        let change = Change { came: came.iter().map(rank).collect(), gone: gone.collect() };
+        let change =
+            Change { came: came.iter().map(rank).collect(), gone: gone.collect(), ..Change::default() };
         let id = ViewId { group: GroupId(1), instance: GroupInstance(2), number: ViewNumber(number) };
         What::Install(Box::new(View::changed(id, ranked, rank(&at), change)))
     }

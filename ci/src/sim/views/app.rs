@@ -1,6 +1,7 @@
 //! The application of one process, through all its incarnations: what it does and is handed is written down.
 
 use super::plan::Plan;
+use super::state::State;
 use crate::sim::history::{History, Message, Process, Send, What};
 use crate::sim::names::{NAME, Names};
 use fastrand::Rng;
@@ -30,6 +31,8 @@ pub(super) struct App {
     pub(super) flushes: u32,
     /// Total casts of mine that have not come back.
     pub(super) own_totals: u32,
+    /// What has come of all that was cast, where the plan wants one.
+    state: Option<State>,
     rng: Rng,
 }
 
@@ -54,6 +57,7 @@ impl App {
             has_cut: false,
             flushes: 0,
             own_totals: 0,
+            state: plan.state.map(|(padding, _)| State::new(me, padding)),
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
     }
@@ -115,7 +119,12 @@ impl App {
         let len = self.rng.usize(NAME..plan.longest);
         match cast(promise, self.names.compose(history.next_message(), len)) {
             Ok(Seq(block)) => {
-                history.cast(now.0, self.process, promise, len, (number, block));
+                let message = history.cast(now.0, self.process, promise, len, (number, block));
+                if order != Order::Total
+                    && let Some(state) = &mut self.state
+                {
+                    state.cast(number, message);
+                }
                 self.own_totals += u32::from(order == Order::Total);
                 true
             }
@@ -154,7 +163,7 @@ impl App {
         plan: &Plan,
         now: Instant,
         caster: &mut Caster<'_>,
-        event: &Event<'_>,
+        event: Event<'_>,
         (history, lives): (&mut History, &mut Lives),
     ) -> ControlFlow<()> {
         // What was sent to one alone gives its place away where it is refused: that is asked for, and nothing to be judged.
@@ -162,15 +171,33 @@ impl App {
         if plan.refusals > 0.0 && self.rng.f64() < plan.refusals && !is_direct {
             return ControlFlow::Break(());
         }
-        self.note_place(now, caster, event, history);
+        self.note_place(now, caster, &event, history);
         let what = match event {
             Event::View(view) => {
                 self.enter(view, history, lives);
-                What::Install(Box::new((*view).clone()))
+                if let Some(state) = &mut self.state {
+                    let digest = state.enter(view.id().number);
+                    history.push(now.0, self.process, What::Install(Box::new(view.clone())));
+                    What::State(digest)
+                } else {
+                    What::Install(Box::new(view.clone()))
+                }
             }
-            Event::Deliver(message) => self.identify(message, history),
-            Event::Sync { from, bytes, .. } => self.identify_sync(*from, bytes, history),
-            Event::Direct(message) => self.identify_sent(message, history),
+            Event::Deliver(message) => self.identify(&message, history),
+            Event::Sync { from, bytes, .. } => self.identify_sync(from, bytes, history),
+            Event::Direct(message) => self.identify_sent(&message, history),
+            Event::Snapshot(snapshot) => {
+                self.state.as_mut().expect("there is a state").write(snapshot);
+                return ControlFlow::Continue(());
+            }
+            Event::State(block) => {
+                let state = self.state.as_mut().expect("there is a state");
+                if !state.take(&block) {
+                    return ControlFlow::Continue(());
+                }
+                What::Restored
+            }
+            Event::TransferFailed(why) => What::TransferFailed(why.to_string()),
             Event::Left(_) => unreachable!("nobody says goodbye: {event:?}"),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {
@@ -181,9 +208,12 @@ impl App {
             Event::Resumed => What::Resumed,
             Event::Excluded(number) => {
                 self.view = None;
-                What::Excluded(*number)
+                What::Excluded(number)
             }
         };
+        if let (What::Deliver(message), Some(state)) = (&what, &mut self.state) {
+            state.deliver(*message);
+        }
         let may_answer = matches!(what, What::Deliver(_)) && self.casts;
         history.push(now.0, self.process, what);
         if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
@@ -210,6 +240,7 @@ impl App {
     fn renumber(&mut self, now: Instant, number: ViewNumber, history: &mut History) {
         if self.view.is_some() && number > self.number {
             (self.number, self.is_changing, self.has_cut) = (number, false, false);
+            self.state.iter_mut().for_each(|state| _ = state.enter(number));
             history.push(now.0, self.process, What::Renumbered(number));
         }
     }
@@ -246,6 +277,7 @@ impl App {
             (self.process, self.me) = (history.start_as(now.0, self.place, me), me);
             history.push(now.0, self.process, What::Joining);
             (self.is_changing, self.has_cut, self.flushes, self.own_totals) = (false, false, 0, 0);
+            self.state.iter_mut().for_each(|state| state.forget(me));
         }
     }
 

@@ -5,6 +5,7 @@
 mod app;
 mod node;
 mod plan;
+mod state;
 mod world;
 
 use super::campaign::{Ends, Failure, each_seed};

@@ -7,7 +7,7 @@ use crate::sim::whim::Whim;
 use sistrum_membership::agreement::AgreementTuning;
 use sistrum_membership::detector::{DetectorTuning, Suspicion};
 use sistrum_membership::step::{self, Step};
-use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers, Session};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers, Session, StateTuning};
 use sistrum_ordering::{BootId, Endpoint, Rank, Seq, TotalMode, TotalOptions, View, ViewMember, ViewNumber};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::log::PoolConfig;
@@ -90,7 +90,7 @@ impl Node {
         let casts = self.app.begin_cycle(plan, now, &mut self.group, &mut history.borrow_mut());
         let (app, mut broke) = (&mut self.app, false);
         let mut handler = |caster: &mut Caster<'_>, event: Event<'_>| {
-            let flow = app.handle(plan, now, caster, &event, (&mut history.borrow_mut(), lives));
+            let flow = app.handle(plan, now, caster, event, (&mut history.borrow_mut(), lives));
             broke |= flow.is_break();
             flow
         };
@@ -183,6 +183,7 @@ fn group_config(plan: &Plan, medium: &mut impl Medium, place: u16, boot: BootId)
         detector: DetectorTuning { suspicion, suspect_after_ns: plan.suspect_after_ns },
         agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
         held_casts: 0,
+        state: plan.state.map(|(_, spool)| StateTuning { spool, pace: None }),
         rejoins: true,
     };
     let mode = if plan.rotating { TotalMode::Rotating } else { TotalMode::Token };

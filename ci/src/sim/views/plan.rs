@@ -27,6 +27,8 @@ pub(super) struct Plan {
     /// How often it sends to one other alone, beside a burst of casts.
     pub(super) sends: f64,
     pub(super) longest: usize,
+    /// The application has a state, so many bytes more than it needs; and what comes while it is taken over may take so many.
+    pub(super) state: Option<(usize, usize)>,
     pub(super) cast_every_ns: u64,
     /// The first sequence of each stream.
     pub(super) start: u64,
@@ -82,6 +84,18 @@ impl Shape {
 
 impl Plan {
     pub(super) fn draw(seed: u64) -> Self {
+        let mut plan = Self::draw_stateless(seed);
+        let rng = &mut Rng::with_seed(seed ^ 0x57a7e);
+        if rng.bool() {
+            let padding = if rng.bool() { rng.usize(..200) } else { rng.usize(..60_000) };
+            let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { 16 << 20 };
+            plan.state = Some((padding, spool));
+        }
+        plan
+    }
+
+    /// The seeds of before there was a state stay what they were.
+    fn draw_stateless(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed ^ 0x71e3);
         let delay = if rng.bool() { rng.u64(1_000..50_000) } else { rng.u64(10_000..300_000) };
         let network = SimOptions {
@@ -110,6 +124,7 @@ impl Plan {
             sends: if rng.u8(..3) == 0 { 0.3 } else { 0.0 },
             longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
             cast_every_ns: rng.u64(100_000..4 * MS),
+            state: None,
             start: [0, 0x3fff_fff0, u64::from(u32::MAX) - 20][rng.usize(..3)],
             suspect_after_ns: rng.u64(30 * MS..80 * MS),
             phi: rng.u8(..4) == 0,

@@ -1,0 +1,291 @@
+//! Who joins takes the state over: it asks one who gives, and goes on with the next where that one is gone.
+//!
+//! ```text
+//!   loading    blocks go to the application, what is told meanwhile to the spool; over its bound the transfer fails, never the group
+//!   loaded     it asks to be counted as ready; the application is handed what was kept, first the view that it has joined in
+//!   caught up  the spool is empty: everything is told as it comes
+//! ```
+
+use super::message::{Message, Place, Print};
+use super::spool::{Kept, Spool};
+use super::stream::{Ends, Stream};
+use super::{StateBlock, TransferError};
+use crate::agreement::Introduction;
+use crate::event::{Caster, Event};
+use crate::step::{Step, reached};
+use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
+use sistrum_transport::log::RxPool;
+use sistrum_transport::mutated;
+use sistrum_transport::reliable::Refused;
+use sistrum_transport::wire::checksum_behind;
+use std::ops::ControlFlow;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    pub(super) cut: ViewNumber,
+    mine: Introduction,
+    /// Who may give it, the present one first.
+    givers: Vec<Introduction>,
+    pub(super) stream: Option<Stream>,
+    /// The giver was not asked yet.
+    is_to_ask: bool,
+    /// How far it has come, and with what.
+    at: Place,
+    begun: Print,
+    name: String,
+    digest: u32,
+    phase: Phase,
+    pub(super) spool: Spool,
+    /// The view that the application was handed last.
+    pub(super) told: Option<ViewNumber>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Loading,
+    Loaded,
+    /// It is over, and the application is to be told why.
+    Failed(TransferError),
+    Over,
+}
+
+impl Taking {
+    /// As `mine`, who has joined in the view `cut`.
+    pub(super) fn new(cut: ViewNumber, mine: Introduction, givers: Vec<Introduction>, spool: usize) -> Self {
+        Self {
+            cut,
+            mine,
+            givers,
+            stream: None,
+            is_to_ask: true,
+            at: Place::default(),
+            begun: Print::default(),
+            name: String::new(),
+            digest: 0,
+            phase: Phase::Loading,
+            spool: Spool::new(spool),
+            told: None,
+        }
+    }
+
+    /// Who is asked, while anybody is.
+    pub(super) fn giver(&self) -> Option<&Introduction> {
+        self.givers.first().filter(|_| self.phase == Phase::Loading)
+    }
+
+    /// The ends of the stream from the present giver.
+    pub(super) fn ends(&self, instance: GroupInstance, lane: u16) -> Option<Ends> {
+        let (giver, taker) = (*self.giver()?, self.mine);
+        Some(Ends { instance, cut: self.cut, giver, taker, i_give: false, lane })
+    }
+
+    /// Whether there is a stream to be opened.
+    pub(super) fn wants_stream(&self) -> bool {
+        self.stream.is_none() && self.giver().is_some()
+    }
+
+    /// Only these go on: who gave may be gone. Whether somebody is left to ask, where anybody is to be.
+    pub(super) fn keep_givers(&mut self, goes_on: impl Fn(ViewMember) -> bool, pool: &mut RxPool) -> bool {
+        let asked = self.givers.first().map(|giver| giver.member);
+        self.givers.retain(|giver| goes_on(giver.member));
+        if asked != self.givers.first().map(|giver| giver.member) {
+            reached(Step::TakenOver);
+            self.is_to_ask = true;
+            self.stream.take().into_iter().for_each(|stream| stream.retire(pool));
+        }
+        self.phase != Phase::Loading || !self.givers.is_empty()
+    }
+
+    /// Whether the state is here, and the group may be told so.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.phase == Phase::Loaded || mutated!(ReadyBeforeState)
+    }
+
+    /// Whether it has failed: nothing more is told, and the group is to be left.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Failed(_) | Phase::Over)
+    }
+
+    /// Whether everything was handed over that came meanwhile.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.phase == Phase::Loaded && self.spool.is_empty()
+    }
+
+    /// Whether something may be handed over to the application without anything coming.
+    pub(super) fn has_pending(&self) -> bool {
+        match self.phase {
+            Phase::Loading => false,
+            Phase::Loaded => true,
+            Phase::Failed(_) => true,
+            Phase::Over => false,
+        }
+    }
+
+    /// Whether what is told next may be kept: behind the state there is no hurry, and who is slow holds the others back as everybody does.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.phase != Phase::Loaded || !self.spool.is_over_full()
+    }
+
+    /// Keeps what is told.
+    pub(crate) fn keep(&mut self, event: Event<'_>) {
+        if self.has_failed() {
+            return;
+        }
+        self.spool.keep(event);
+        if self.phase == Phase::Loading && self.spool.is_over_full() {
+            self.fail(TransferError::SpoolFull { limit: self.spool.limit() });
+        }
+    }
+
+    fn fail(&mut self, why: TransferError) {
+        self.phase = Phase::Failed(why);
+        self.spool.clear();
+    }
+
+    /// Asks the giver, if that was not done.
+    pub(super) fn ask(&mut self) {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.is_to_ask) else { return };
+        let want = Message::Want { place: self.at, begun: self.begun };
+        match stream.send(&want) {
+            Ok(()) => self.is_to_ask = false,
+            Err(Refused::Full { .. } | Refused::Paced { .. }) => {}
+            Err(refused) => debug_assert!(false, "{refused}"),
+        }
+    }
+
+    /// Hands over what has come of the state.
+    pub(crate) fn poll<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Some(mut stream) = self.stream.take() else { return 0 };
+        let mut events = 0;
+        if self.phase == Phase::Loading {
+            events = stream.poll(pool, |message| self.take(message, handler));
+        }
+        if self.phase == Phase::Loading {
+            self.stream = Some(stream);
+        } else {
+            stream.retire(pool);
+        }
+        events
+    }
+
+    fn take<H>(&mut self, message: Message<'_>, handler: &mut H) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        match message {
+            _ if self.phase != Phase::Loading => {}
+            Message::Begin { place, print, name } => return self.begin(place, print, name, handler),
+            Message::Block { place, bytes } if place == self.at => return self.go_on(bytes, handler),
+            Message::End => {
+                reached(Step::Loaded);
+                self.phase = Phase::Loaded;
+            }
+            Message::Refuse { why } => {
+                let by = self.givers.first().map_or(self.mine.member, |giver| giver.member);
+                self.fail(TransferError::Refused { by, why: why.to_owned() });
+            }
+            // What is of another place was on its way when I asked for this one.
+            Message::Block { .. } | Message::Want { .. } => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn begin<H>(&mut self, place: Place, print: Print, name: &str, handler: &mut H) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let is_on = place == self.at;
+        let again = place == Place { offset: 0, ..self.at } || place == Place::default();
+        if !is_on && !again {
+            return ControlFlow::Continue(());
+        }
+        if print.len == 0 {
+            let block = StateBlock { domain: name, offset: 0, len: 0, bytes: &[] };
+            handler(&mut Caster::default(), Event::State(block))?;
+            self.at = place.next_domain();
+        } else {
+            self.at = place;
+        }
+        if place.offset == 0 {
+            self.digest = 0;
+        }
+        self.begun = print;
+        name.clone_into(&mut self.name);
+        ControlFlow::Continue(())
+    }
+
+    fn go_on<H>(&mut self, bytes: &[u8], handler: &mut H) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Place { domain, offset } = self.at;
+        let end = offset + bytes.len() as u64;
+        if end > self.begun.len {
+            return ControlFlow::Continue(());
+        }
+        let digest = checksum_behind(self.digest, bytes);
+        let is_last = end == self.begun.len;
+        if is_last && digest != self.begun.digest {
+            let by = self.givers.first().map_or(self.mine.member, |giver| giver.member);
+            self.fail(TransferError::Corrupt { by, domain: self.name.clone() });
+            return ControlFlow::Continue(());
+        }
+        let block = StateBlock { domain: &self.name, offset, len: self.begun.len, bytes };
+        handler(&mut Caster::default(), Event::State(block))?;
+        reached(Step::BlockTaken);
+        self.digest = digest;
+        self.at = Place { domain, offset: end };
+        if is_last {
+            self.at = self.at.next_domain();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Hands over what was kept, behind the state, or says why there is none. What is cast meanwhile goes into the present view, by `caster`.
+    /// `snapshot` asks for the state, to give it to those who join in that view.
+    pub(crate) fn tell<H>(
+        &mut self,
+        caster: &mut Caster<'_>,
+        handler: &mut H,
+        snapshot: &mut impl FnMut(ViewNumber, &mut H) -> ControlFlow<()>,
+    ) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut events = 0;
+        if let Phase::Failed(why) = &self.phase {
+            if handler(&mut Caster::default(), Event::TransferFailed(why)).is_continue() {
+                self.phase = Phase::Over;
+                events += 1;
+            }
+            return events;
+        }
+        if self.phase != Phase::Loaded {
+            return 0;
+        }
+        while let Some(kept) = self.spool.front() {
+            let flow = match kept {
+                Kept::Snapshot(cut) => snapshot(*cut, handler),
+                other => other.tell(caster, handler),
+            };
+            if flow.is_break() {
+                break;
+            }
+            if let Kept::View(view) = kept {
+                self.told = Some(view.id().number);
+            }
+            self.spool.pop();
+            events += 1;
+        }
+        events
+    }
+
+    /// Whether it was handed the view that it has joined in.
+    pub(super) fn knows_view(&self) -> bool {
+        self.told.is_some()
+    }
+}
