@@ -97,7 +97,8 @@ mod present {
             missed.extend(tell(name, what, begin, options, caught));
         }
         // Those of agreement and of the end of views have runs of their own; `sim --views --mutate` takes them too.
-        for (mutation, name, what) in Mutation::VIEWS.iter().filter(|(_, name, _)| is_chosen(name)) {
+        let of_views = Mutation::VIEWS.iter().chain(Mutation::TRANSFER);
+        for (mutation, name, what) in of_views.filter(|(_, name, _)| is_chosen(name)) {
             let begin = Instant::now();
             let ends = Ends { seeds: options.seeds, after: None, failures: 1 };
             let summary = views::campaign(0, &ends, false, || set(Some(*mutation)));

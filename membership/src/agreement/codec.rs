@@ -139,7 +139,8 @@ structs! {
         keeps_state: bool
     }
     Value {
-        removed: Vec<(Rank, Reason)>, joined: Vec<Introduction>, cut: Vec<Seq>, syncs: Vec<SyncCast>, ready: Vec<Rank>
+        removed: Vec<(Rank, Reason)>, joined: Vec<Introduction>, cut: Vec<Seq>, syncs: Vec<SyncCast>, ready: Vec<Rank>,
+        formed: bool
     }
     Proposal { ballot: Ballot, value: Value, holders: Vec<Rank> }
     Roster { number: ViewNumber, members: Vec<Introduction>, joining: Vec<Rank> }
@@ -316,7 +317,7 @@ enums!(Op {
 });
 enums!(Message {
     1 => Invite { next, ballot, suspects, wedged }
-    2 => Ok { next, ballot, closed, acked, suspects, ops }
+    2 => Ok { next, ballot, closed, acked, suspects, ops, formed }
     3 => Refuse { next, promised, suspected }
     4 => Propose { next, proposal }
     5 => Ack { next, ballot }
@@ -381,7 +382,7 @@ mod tests {
         let reason = |rng: &mut Rng| (rank(rng), if rng.bool() { Reason::Left } else { Reason::Suspected });
         let (removed, joined) = (list(rng, reason), list(rng, introduction));
         let cut = list(rng, |rng| Seq(rng.u64(..1 << 62)));
-        Value { removed, joined, cut, syncs: list(rng, sync), ready: list(rng, rank) }
+        Value { removed, joined, cut, syncs: list(rng, sync), ready: list(rng, rank), formed: rng.bool() }
     }
 
     fn proposal(rng: &mut Rng) -> Proposal {
@@ -407,6 +408,7 @@ mod tests {
                 acked: rng.bool().then(|| proposal(rng)),
                 suspects: list(rng, rank),
                 ops: list(rng, op),
+                formed: rng.bool(),
             },
             2 => Message::Refuse { next, promised: Some(ballot(rng)), suspected: rng.bool() },
             3 => Message::Propose { next, proposal: proposal(rng) },

@@ -302,7 +302,8 @@ impl Agreement {
         }
         let (cut, holders) = self.cut_of(answers);
         let (removed, joined) = (self.removed(answers), self.joined(answers));
-        let value = Value { removed, joined, cut, syncs: self.syncs(), ready: self.ready(answers) };
+        let formed = answers.iter().flatten().any(|answer| answer.formed);
+        let value = Value { removed, joined, cut, syncs: self.syncs(), ready: self.ready(answers), formed };
         Proposal { ballot, value, holders }
     }
 

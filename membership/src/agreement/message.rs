@@ -40,6 +40,8 @@ pub enum Message {
         suspects: Vec<Rank>,
         /// What was asked of me.
         ops: Vec<Op>,
+        /// I know that the group has as many members as are expected: my application may have been told of the view.
+        formed: bool,
     },
     /// I do not take part in your ballot.
     Refuse {

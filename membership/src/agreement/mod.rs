@@ -328,8 +328,15 @@ impl Agreement {
             Message::Invite { ballot, suspects, wedged, .. } if ballot.rank == rank => {
                 self.on_invite(now, ballot, &suspects, wedged, streams);
             }
-            Message::Ok { ballot, closed, acked, suspects, ops, .. } => {
-                self.on_ok(now, rank, ballot, participant::Answer { closed, acked, suspects }, ops, streams);
+            Message::Ok { ballot, closed, acked, suspects, ops, formed, .. } => {
+                self.on_ok(
+                    now,
+                    rank,
+                    ballot,
+                    participant::Answer { closed, acked, suspects, formed },
+                    ops,
+                    streams,
+                );
             }
             Message::Refuse { promised, suspected, .. } => {
                 self.on_refuse(now, rank, promised, suspected, streams);

@@ -51,6 +51,8 @@ pub(super) struct Answer {
     pub(super) acked: Option<Proposal>,
     /// For whom it did not wait.
     pub(super) suspects: Vec<Rank>,
+    /// It has as many members as are expected, as far as I know: I may have told my application of the view.
+    pub(super) formed: bool,
 }
 
 impl Part {
@@ -177,6 +179,7 @@ impl Agreement {
             acked: answer.acked,
             suspects: self.suspects(),
             ops: self.pending.clone(),
+            formed: answer.formed,
         };
         self.send_to(ballot.rank, message);
         self.retry_soon(now);
@@ -196,7 +199,7 @@ impl Agreement {
             _ => self.part.acked.clone(),
         };
         // Whether I wait for anybody, is asked again before I propose.
-        Answer { closed, acked, suspects: Vec::new() }
+        Answer { closed, acked, suspects: Vec::new(), formed: self.is_formed }
     }
 
     /// Answers an invitation that had to wait.
@@ -382,6 +385,7 @@ impl Agreement {
             self.outcomes.push_back(Outcome::Resumed);
         }
         self.forget_done(&value);
+        self.is_formed |= value.formed;
         // The streams of the next view are there when the driver has taken this; who is still suspected, is so in them too.
         self.suspected = self.roster.members.iter().map(|known| suspected.contains(&known.member)).collect();
         let installed = Installed { roster: self.roster.clone(), me, value: value.clone(), gone };

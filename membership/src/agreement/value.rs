@@ -80,6 +80,8 @@ pub struct Value {
     pub syncs: Vec<SyncCast>,
     /// Who of the old view, by rank, was joining and has the state now.
     pub ready: Vec<Rank>,
+    /// Somebody who goes on may have been told of the old view: all are.
+    pub formed: bool,
 }
 
 /// A value that was proposed, with a member for each stream who reported to hold it up to the cut.
@@ -261,7 +263,14 @@ mod tests {
         let mut change = |joined: Vec<Introduction>, removed: &[u16], ready: &[u16]| {
             let removed = removed.iter().map(|rank| (Rank(*rank), Reason::Left)).collect();
             let ready = ready.iter().copied().map(Rank).collect();
-            roster = roster.after(&Value { removed, joined, cut: Vec::new(), syncs: Vec::new(), ready });
+            roster = roster.after(&Value {
+                removed,
+                joined,
+                cut: Vec::new(),
+                syncs: Vec::new(),
+                ready,
+                formed: true,
+            });
             roster.joining.iter().map(|rank| rank.0).collect::<Vec<_>>()
         };
         assert_eq!(change(vec![with_state(3), introduction(4)], &[], &[]), [2]);
@@ -279,6 +288,7 @@ mod tests {
             cut: vec![Seq(0); 4],
             syncs: Vec::new(),
             ready: Vec::new(),
+            formed: true,
         };
         let next = roster(4).after(&value);
         assert_eq!(next.number, ViewNumber(5));

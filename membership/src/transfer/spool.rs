@@ -13,6 +13,8 @@ use std::ops::ControlFlow;
 pub(super) struct Spool {
     limit: usize,
     bytes: usize,
+    /// The view that what is kept ends in.
+    number: Option<ViewNumber>,
     kept: VecDeque<Kept>,
 }
 
@@ -20,6 +22,8 @@ pub(super) struct Spool {
 #[derive(Debug)]
 pub(super) enum Kept {
     View(Box<View>),
+    /// The view has another number, and nobody is told.
+    Number(ViewNumber),
     Deliver(Rank, Box<[u8]>),
     Direct(Rank, Box<[u8]>),
     Sync {
@@ -36,7 +40,7 @@ pub(super) enum Kept {
 
 impl Spool {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, bytes: 0, kept: VecDeque::new() }
+        Self { limit, bytes: 0, number: None, kept: VecDeque::new() }
     }
 
     /// Whether more was kept than may be.
@@ -56,7 +60,10 @@ impl Spool {
     pub(super) fn keep(&mut self, event: Event<'_>) {
         let copy = |message: &Message<'_>| (message.from(), Box::from(message.bytes()));
         let kept = match event {
-            Event::View(view) => Kept::View(Box::new(view.clone())),
+            Event::View(view) => {
+                self.number = Some(view.id().number);
+                Kept::View(Box::new(view.clone()))
+            }
             Event::Deliver(message) => {
                 let (from, bytes) = copy(&message);
                 Kept::Deliver(from, bytes)
@@ -80,11 +87,22 @@ impl Spool {
             | Event::State(_)
             | Event::TransferFailed(_) => return,
         };
-        self.bytes += kept.bytes();
-        self.kept.push_back(kept);
+        self.push(kept);
         if mutated!(SpoolForgets) && self.kept.len() > 8 {
             self.pop();
         }
+    }
+
+    /// What is told next, is told in the view of this number.
+    pub(super) fn come_to(&mut self, number: ViewNumber) {
+        if self.number.replace(number) != Some(number) {
+            self.push(Kept::Number(number));
+        }
+    }
+
+    fn push(&mut self, kept: Kept) {
+        self.bytes += kept.bytes();
+        self.kept.push_back(kept);
     }
 
     pub(super) fn front(&self) -> Option<&Kept> {
@@ -106,10 +124,10 @@ impl Kept {
     /// What it takes.
     fn bytes(&self) -> usize {
         let more = match self {
-            Self::View(view) => view.members().len() * size_of::<ViewMember>(),
+            Self::View(view) => size_of_val(view.members()),
             Self::Deliver(_, bytes) | Self::Direct(_, bytes) | Self::Sync { bytes, .. } => bytes.len(),
-            Self::Wedged(heard) => heard.len() * size_of::<Rank>(),
-            Self::Flushed(_) | Self::Resumed | Self::Snapshot(_) => 0,
+            Self::Wedged(heard) => size_of_val(heard.as_slice()),
+            Self::Number(_) | Self::Flushed(_) | Self::Resumed | Self::Snapshot(_) => 0,
         };
         size_of::<Self>() + more
     }
@@ -127,7 +145,7 @@ impl Kept {
             Self::Flushed(id) => Event::Flushed(*id),
             Self::Wedged(heard) => Event::Wedged(heard),
             Self::Resumed => Event::Resumed,
-            Self::Snapshot(_) => return ControlFlow::Continue(()),
+            Self::Number(_) | Self::Snapshot(_) => return ControlFlow::Continue(()),
         };
         handler(caster, event)
     }

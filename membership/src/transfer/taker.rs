@@ -9,9 +9,10 @@
 use super::message::{Message, Place, Print};
 use super::spool::{Kept, Spool};
 use super::stream::{Ends, Stream};
-use super::{StateBlock, TransferError};
+use super::{StateBlock, TransferError, Transfers};
 use crate::agreement::Introduction;
 use crate::event::{Caster, Event};
+use crate::running::Running;
 use crate::step::{Step, reached};
 use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
 use sistrum_transport::log::RxPool;
@@ -245,43 +246,59 @@ impl Taking {
         ControlFlow::Continue(())
     }
 
-    /// Hands over what was kept, behind the state, or says why there is none. What is cast meanwhile goes into the present view, by `caster`.
-    /// `snapshot` asks for the state, to give it to those who join in that view.
-    pub(crate) fn tell<H>(
-        &mut self,
-        caster: &mut Caster<'_>,
-        handler: &mut H,
-        snapshot: &mut impl FnMut(ViewNumber, &mut H) -> ControlFlow<()>,
-    ) -> usize
+    /// Says why there is no state, where the transfer has failed. Tells how many events that were.
+    pub(crate) fn tell_failure<H>(&mut self, handler: &mut H) -> usize
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
-        let mut events = 0;
-        if let Phase::Failed(why) = &self.phase {
-            if handler(&mut Caster::default(), Event::TransferFailed(why)).is_continue() {
-                self.phase = Phase::Over;
-                events += 1;
-            }
-            return events;
-        }
-        if self.phase != Phase::Loaded {
+        let Phase::Failed(why) = &self.phase else { return 0 };
+        if handler(&mut Caster::default(), Event::TransferFailed(why)).is_break() {
             return 0;
         }
-        while let Some(kept) = self.spool.front() {
-            let flow = match kept {
-                Kept::Snapshot(cut) => snapshot(*cut, handler),
-                other => other.tell(caster, handler),
-            };
-            if flow.is_break() {
-                break;
-            }
-            if let Kept::View(view) = kept {
-                self.told = Some(view.id().number);
-            }
-            self.spool.pop();
-            events += 1;
+        self.phase = Phase::Over;
+        1
+    }
+
+    /// Hands over the next of what was kept, behind the state; whether there is more for now. What is cast meanwhile goes into the present
+    /// view, of `running`; `givings` write the state down for those who join in a view that comes now.
+    pub(crate) fn tell_next<H>(
+        &mut self,
+        running: &mut Running,
+        givings: &mut Transfers,
+        handler: &mut H,
+    ) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Some(kept) = self.spool.front().filter(|_| self.phase == Phase::Loaded) else {
+            return ControlFlow::Break(());
+        };
+        let number = running.view.id().number;
+        let is_there =
+            self.told == Some(number) || matches!(kept, Kept::View(view) if view.id().number == number);
+        match kept {
+            Kept::Snapshot(cut) => givings.tell_snapshot(*cut, handler)?,
+            kept if !running.is_open => kept.tell(&mut Caster::default(), handler)?,
+            kept if is_there && running.told => kept.tell(&mut running.caster(), handler)?,
+            kept => kept.tell(&mut Caster::ahead(number, running.session.sender()), handler)?,
         }
-        events
+        let told = match kept {
+            Kept::View(view) => Some(view.id().number),
+            Kept::Number(number) => Some(*number),
+            _ => None,
+        };
+        let is_seen = !matches!(kept, Kept::Number(_));
+        self.told = told.or(self.told);
+        self.spool.pop();
+        // Where only the number changes, the application sees that between two cycles.
+        if is_seen { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// What is told next, is told in the view of this number.
+    pub(crate) fn come_to(&mut self, number: ViewNumber) {
+        if !self.has_failed() {
+            self.spool.come_to(number);
+        }
     }
 
     /// Whether it was handed the view that it has joined in.

@@ -4,7 +4,7 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use crate::transfer::Transfers;
+use crate::transfer::{Taking, Transfers};
 use sistrum_ordering::{Change, Rank, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
@@ -74,24 +74,29 @@ impl Views {
         let before = (taking.is_loaded(), taking.has_failed());
         let mut events = taking.poll(pool, handler);
         if taking.may_keep() {
-            let mut keep = |_: &mut Caster<'_>, event: Event<'_>| {
+            let keep = &mut |taking: &mut Taking, event: Event<'_>| {
                 taking.keep(event);
                 ControlFlow::Continue(())
             };
-            let (told, flow) = self.poll_event(Some(&mut *running), pool, &mut keep);
+            let (told, flow) =
+                self.poll_event(Some(&mut *running), pool, &mut |_: &mut Caster<'_>, event: Event<'_>| {
+                    keep(&mut taking, event)
+                });
             events += told;
             if flow.is_continue() {
-                events += running.poll_event(None, pool, &mut keep).0;
+                taking.come_to(running.view.id().number);
+                let handed = running.poll_event(None, pool, &mut |_: &mut Caster<'_>, event: Event<'_>| {
+                    keep(&mut taking, event)
+                });
+                events += handed.0;
             }
         }
-        let number = running.view.id().number;
-        let mut caster = match running.is_open {
-            true => Caster::ahead(number, running.session.sender()),
-            false => Caster::default(),
-        };
-        let transfers = &mut self.transfers;
-        let mut snapshot = |cut, handler: &mut H| transfers.tell_snapshot(cut, handler);
-        events += taking.tell(&mut caster, handler, &mut snapshot);
+        events += taking.tell_failure(handler);
+        let mut told = 0;
+        while told < MAX_TOLD && taking.tell_next(running, &mut self.transfers, handler).is_continue() {
+            told += 1;
+        }
+        events += told;
         let is_urgent = (taking.is_loaded(), taking.has_failed()) != before;
         self.transfers.put_taking(taking);
         if let Some(seat) = self.seat.as_mut().filter(|_| is_urgent) {
@@ -102,7 +107,7 @@ impl Views {
     }
 
     /// Hands over what is left of the view before. Where it was not told, since enough had come to it for others and not yet for me, it is
-    /// before the first message of it.
+    /// before the first message of it, or behind the last.
     fn drain<H>(
         old: &mut Running,
         transfers: &mut Transfers,
@@ -149,6 +154,16 @@ impl Views {
             flow?;
             if !old.session.is_drained() && !mutated!(DeliverOldAfterInstall) {
                 return ControlFlow::Break(());
+            }
+            if self.owes_old && self.untold.is_some() {
+                let view = old.view.clone();
+                self.transfers.tell_snapshots(view.id().number, handler)?;
+                handler(
+                    &mut Caster::ahead(running.view.id().number, running.session.sender()),
+                    Event::View(&view),
+                )?;
+                let change = self.untold.take().unwrap_or_default();
+                running.view = running.view.clone().behind(change);
             }
             reached(Step::Drained);
             self.is_old_drained = true;
@@ -199,3 +214,6 @@ impl Views {
         ControlFlow::Continue(())
     }
 }
+
+/// Events of those that came while the state was taken over that one cycle hands over: the others have to hear of me meanwhile.
+const MAX_TOLD: usize = 256;

@@ -154,9 +154,9 @@ impl Views {
             false => (View::new(id, members, me), Some(change)),
         };
         let view = view.with_joining(roster.joining.clone());
-        self.untold = untold;
+        (self.untold, self.owes_old) = (untold, value.formed);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
-        next.is_open = old.is_open;
+        next.is_open = old.is_open || value.formed;
         next.flushes = old.flushes.succeed();
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);

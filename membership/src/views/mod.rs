@@ -82,6 +82,8 @@ pub(crate) struct Views {
     is_old_drained: bool,
     /// The application was not told of it: what has changed since.
     untold: Option<Change>,
+    /// It is told all the same, since others were.
+    owes_old: bool,
     flushed: VecDeque<FlushId>,
     syncs: VecDeque<(ViewNumber, SyncCast)>,
     notices: VecDeque<Notice>,
@@ -117,6 +119,7 @@ impl Views {
             old: None,
             is_old_drained: false,
             untold: None,
+            owes_old: false,
             flushed: VecDeque::new(),
             syncs: VecDeque::new(),
             notices: VecDeque::new(),

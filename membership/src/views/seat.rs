@@ -214,7 +214,8 @@ impl Views {
     /// A group is there when as many are heard in a view as are expected; one that nobody comes to is given up.
     fn form(&mut self, hands: &mut Hands<'_>) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_mut()) else { return };
-        if running.is_open {
+        // Who takes part in a change has said whether it was told of this view.
+        if running.is_open || seat.agreement.is_changing() {
             return;
         }
         let heard = running.session.heard_at().iter().filter(|at| **at > Instant::default()).count();

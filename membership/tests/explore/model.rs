@@ -172,7 +172,7 @@ impl Group {
         let input = match event {
             Event::Letter(letter) => {
                 let letter = self.letters.get(*letter);
-                Input::Message(letter.from, letter.message.clone())
+                Input::Message(letter.from, Box::new(letter.message.clone()))
             }
             Event::Other(input) => Input::clone(input),
         };

@@ -97,7 +97,7 @@ pub(crate) struct Process {
 /// What may happen to a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
-    Message(usize, Message),
+    Message(usize, Box<Message>),
     /// One more block comes from the sender of this stream.
     Data(usize),
     /// What was asked for has come: so much is held now.
@@ -204,7 +204,7 @@ impl Process {
         };
         let (streams, now) = (&mut self.streams, self.now);
         match input {
-            Input::Message(from, message) => agreement.handle_message(now, endpoint(from), message, streams),
+            Input::Message(from, message) => agreement.handle_message(now, endpoint(from), *message, streams),
             Input::Data(origin) => streams.held[origin] += 1,
             Input::Fetched(held) => (streams.held, self.has_fetched) = (held, true),
             Input::Suspect(rank) => agreement.suspect(now, rank, streams),
@@ -228,7 +228,8 @@ impl Process {
     }
 
     fn come_in(&mut self, input: Input, done: &mut Done) {
-        let Input::Message(_, Message::Welcome { roster, gone, .. }) = input else { return };
+        let Input::Message(_, message) = input else { return };
+        let Message::Welcome { roster, gone, .. } = *message else { return };
         if roster.rank_of_member(introduction(self.at).member).is_some() && self.end.is_none() {
             self.enter(roster.clone(), gone);
             done.entered.push((roster, None));

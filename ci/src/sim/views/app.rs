@@ -22,6 +22,8 @@ pub(super) struct App {
     /// The lives of the group, in the order in which they were seen: all processes share them.
     cast_at: Instant,
     pub(super) casts: bool,
+    /// It could not take the state over, and leaves.
+    pub(super) has_failed: bool,
     names: Names,
     /// The number of the view that it is in: not each is told.
     number: ViewNumber,
@@ -51,13 +53,14 @@ impl App {
             view: None,
             cast_at: now,
             casts: true,
+            has_failed: false,
             names: Names::new(plan.seed),
             number: ViewNumber(0),
             is_changing: false,
             has_cut: false,
             flushes: 0,
             own_totals: 0,
-            state: plan.state.map(|(padding, _)| State::new(me, padding)),
+            state: plan.state.map(|state| State::new(me, state.padding)),
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
     }
@@ -197,7 +200,11 @@ impl App {
                 }
                 What::Restored
             }
-            Event::TransferFailed(why) => What::TransferFailed(why.to_string()),
+            Event::TransferFailed(why) => {
+                (self.casts, self.has_failed) = (false, true);
+                history.push(now.0, self.process, What::Leaves);
+                What::TransferFailed(why.to_string())
+            }
             Event::Left(_) => unreachable!("nobody says goodbye: {event:?}"),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {

@@ -1,7 +1,7 @@
 //! One process: the production group under the production cycle, with an application that is written down.
 
 use super::app::{App, Lives};
-use super::plan::{MS, Plan};
+use super::plan::{MS, Plan, StatePlan};
 use crate::sim::history::{Ending, History, What};
 use crate::sim::whim::Whim;
 use sistrum_membership::agreement::AgreementTuning;
@@ -14,7 +14,7 @@ use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::medium::{FanOut, Medium, Network, Sim};
 use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::{RunLimits, Tuning};
+use sistrum_transport::reliable::{Pace, RunLimits, Tuning};
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
 
@@ -183,7 +183,10 @@ fn group_config(plan: &Plan, medium: &mut impl Medium, place: u16, boot: BootId)
         detector: DetectorTuning { suspicion, suspect_after_ns: plan.suspect_after_ns },
         agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
         held_casts: 0,
-        state: plan.state.map(|(_, spool)| StateTuning { spool, pace: None }),
+        state: plan.state.map(|StatePlan { spool, rate, .. }| {
+            let pace = rate.map(|rate| Pace { rate, burst: 2 * plan.block as u64 });
+            StateTuning { spool, pace }
+        }),
         rejoins: true,
     };
     let mode = if plan.rotating { TotalMode::Rotating } else { TotalMode::Token };

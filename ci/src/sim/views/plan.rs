@@ -6,6 +6,8 @@ use sistrum_ordering::Order;
 use sistrum_transport::medium::SimOptions;
 
 pub(super) const MS: u64 = 1_000_000;
+/// Bytes of a spool that is never full.
+pub(super) const ROOM: usize = 16 << 20;
 
 /// See the module. Times are nanoseconds.
 #[derive(Debug, Clone)]
@@ -27,8 +29,8 @@ pub(super) struct Plan {
     /// How often it sends to one other alone, beside a burst of casts.
     pub(super) sends: f64,
     pub(super) longest: usize,
-    /// The application has a state, so many bytes more than it needs; and what comes while it is taken over may take so many.
-    pub(super) state: Option<(usize, usize)>,
+    /// The application has a state.
+    pub(super) state: Option<StatePlan>,
     pub(super) cast_every_ns: u64,
     /// The first sequence of each stream.
     pub(super) start: u64,
@@ -38,6 +40,17 @@ pub(super) struct Plan {
     pub(super) doom: Option<(Step, u32)>,
     /// What befalls it, and how long nothing does before each.
     pub(super) blows: Vec<(u64, Blow)>,
+}
+
+/// A state that is taken over by those who join.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StatePlan {
+    /// Bytes that it has more than it needs.
+    pub(super) padding: usize,
+    /// Bytes of what may come while it is taken over.
+    pub(super) spool: usize,
+    /// Bytes a second that are given.
+    pub(super) rate: Option<u64>,
 }
 
 /// What may befall a group. A number chooses among those whom it may concern.
@@ -88,8 +101,9 @@ impl Plan {
         let rng = &mut Rng::with_seed(seed ^ 0x57a7e);
         if rng.bool() {
             let padding = if rng.bool() { rng.usize(..200) } else { rng.usize(..60_000) };
-            let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { 16 << 20 };
-            plan.state = Some((padding, spool));
+            let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { ROOM };
+            let rate = rng.bool().then(|| rng.u64(300_000..3_000_000));
+            plan.state = Some(StatePlan { padding, spool, rate });
         }
         plan
     }

@@ -24,7 +24,7 @@ const DOMAINS: [&str; 3] = ["messages", "nothing", "padding"];
 impl State {
     pub(super) fn new(me: ViewMember, padding: usize) -> Self {
         let (taken, mine, coming) = (Vec::new(), Vec::new(), Vec::new());
-        Self { taken, mine, number: ViewNumber(0), padding, salt: me.boot.0, coming }
+        Self { taken, mine, number: ViewNumber(0), padding, salt: me.boot.0 / 1_000, coming }
     }
 
     /// Somebody new, who has nothing.
@@ -71,7 +71,7 @@ impl State {
         let messages = snapshot.domain(DOMAINS[0]);
         taken.iter().for_each(|number| messages.extend_from_slice(&number.to_le_bytes()));
         snapshot.domain(DOMAINS[1]);
-        snapshot.domain(DOMAINS[2]).resize(self.padding, 7);
+        snapshot.domain(DOMAINS[2]).resize(self.padding, self.salt as u8);
     }
 
     /// Takes a block; tells whether it was the last one.
@@ -89,10 +89,9 @@ impl State {
             assert!(rest.is_empty(), "whole numbers");
             self.taken = numbers.iter().map(|number| u32::from_le_bytes(*number)).collect();
         } else if block.domain == DOMAINS[2] {
-            assert!(
-                self.coming.len() == self.padding && self.coming.iter().all(|byte| *byte == 7),
-                "padding"
-            );
+            let is_whole =
+                self.coming.len() == self.padding && self.coming.iter().all(|byte| *byte == self.coming[0]);
+            assert!(is_whole, "padding of one member");
         }
         block.domain == DOMAINS[2]
     }

@@ -2,7 +2,7 @@
 
 use super::app::Lives;
 use super::node::{Node, SEEDS};
-use super::plan::{Blow, MS, Plan};
+use super::plan::{Blow, MS, Plan, ROOM, StatePlan};
 use crate::sim::campaign::last_panic;
 use crate::sim::checker::{Property, Violation, judge};
 use crate::sim::history::{History, What};
@@ -155,9 +155,21 @@ impl<'a> World<'a> {
     }
 
     fn start(&mut self, place: u16) {
+        self.start_as(self.plan, place);
+    }
+
+    /// Where there was no room for what came while the state was taken over, there is now.
+    fn start_roomy(&mut self, place: u16) {
+        let mut plan = self.plan.clone();
+        plan.state = plan.state.map(|state| StatePlan { spool: ROOM, ..state });
+        self.start_as(&plan, place);
+        self.count("spool full", 1);
+    }
+
+    fn start_as(&mut self, plan: &Plan, place: u16) {
         self.boots += BOOTS_APART;
         let (boot, with) = (BootId(self.boots), (&self.network, &self.time));
-        let node = Node::new(self.plan, with, place, boot, &mut self.history.borrow_mut());
+        let node = Node::new(plan, with, place, boot, &mut self.history.borrow_mut());
         self.nodes.push(node);
         self.count("started", 1);
     }
@@ -337,13 +349,18 @@ impl<'a> World<'a> {
                     continue;
                 }
                 if node.group.has_left() {
-                    let (process, history) = (node.app.process, &mut self.history.borrow_mut());
+                    let (place, has_failed) = (node.place, node.app.has_failed);
+                    let process = node.app.process;
                     // Who left where too few were heard to agree on it, is as good as dead.
-                    match history.who(process).is_excluded {
-                        true => history.crash(now.0, process),
-                        false => history.push(now.0, process, What::Left),
+                    let is_excluded = self.history.borrow().who(process).is_excluded;
+                    match is_excluded {
+                        true => self.history.borrow_mut().crash(now.0, process),
+                        false => self.history.borrow_mut().push(now.0, process, What::Left),
                     }
                     self.nodes.swap_remove(at);
+                    if has_failed {
+                        self.start_roomy(place);
+                    }
                     continue;
                 }
             }
