@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::api::Order;
+use super::api::{Node, Order};
 use super::fault::DeliveryFault;
 use super::options::{Medium, Pace, TotalBy};
 use super::source::Source;
@@ -47,9 +47,21 @@ pub(super) enum Say {
     Failed { why: String },
 }
 
-/// What a member needs to open its node and to play its part.
+/// What a member needs to play its part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Plan {
+    pub(super) place: Place,
+    /// How many members publish.
+    pub(super) publishers: u16,
+    #[serde(with = "order_by_name")]
+    pub(super) order: Order,
+    pub(super) total: TotalBy,
+    pub(super) role: Role,
+}
+
+/// What a member needs to open its node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Place {
     pub(super) medium: Medium,
     pub(super) interface: IpAddr,
     pub(super) group: SocketAddrV4,
@@ -62,14 +74,8 @@ pub(super) struct Plan {
     /// Probability that a whole receive buffer is dropped.
     pub(super) buffer_loss: f64,
     pub(super) seed: u64,
-    /// How many members publish.
-    pub(super) publishers: u16,
     /// Who is silent for so long is dead.
     pub(super) suspect_after: Duration,
-    #[serde(with = "order_by_name")]
-    pub(super) order: Order,
-    pub(super) total: TotalBy,
-    pub(super) role: Role,
 }
 
 /// A member's part.
@@ -149,17 +155,34 @@ pub(super) struct Counted {
     pub(super) sent_blocks: u64,
 }
 
+impl Counted {
+    /// What this node has counted.
+    pub(super) fn of(node: &Node) -> Self {
+        let counters = node.counters();
+        let medium = counters.medium;
+        Self {
+            repaired: counters.repaired,
+            dropped: medium.injected,
+            overflow: medium.overflow,
+            received_buffers: medium.received_datagrams,
+            received_blocks: medium.received_blocks,
+            sends: medium.sends,
+            sent_blocks: medium.sent_blocks,
+        }
+    }
+}
+
 /// An order on a line is its name.
-mod order_by_name {
+pub(super) mod order_by_name {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::Order;
 
-    pub(super) fn serialize<S: Serializer>(order: &Order, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(order: &Order, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(order.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Order, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Order, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
@@ -171,7 +194,7 @@ mod tests {
     #[test]
     fn a_line_comes_back_as_it_was_said() {
         let source = Source { path: Some("a b".into()), turn: 1, of: 3, lead_ns: 7 };
-        let plan = Plan {
+        let place = Place {
             suspect_after: Duration::from_secs(1),
             medium: Medium::Auto,
             interface: IpAddr::from([127, 0, 0, 1]),
@@ -181,6 +204,9 @@ mod tests {
             block_loss: 0.01,
             buffer_loss: 0.0,
             seed: u64::MAX,
+        };
+        let plan = Plan {
+            place,
             publishers: 3,
             order: Order::Total,
             total: TotalBy::Rotating,

@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::api::{
     Clock, Config, Endpoint, Event, Faults, Group, Idle, Instant, JoinOptions, MediumChoice, MonotonicClock,
     Node, View,
 };
-use super::lines::{Counted, Plan, Progress, Role, Say, Tell};
+use super::lines::{Counted, Place, Progress, Role, Say, Tell};
 use super::options::Medium;
 use super::tally::Tally;
 use super::{publisher, subscriber};
@@ -21,7 +24,7 @@ use super::{publisher, subscriber};
 pub(super) struct Seat<'a> {
     pub(super) node: Node,
     pub(super) group: Group,
-    link: &'a Link,
+    link: &'a Link<Tell>,
     clock: MonotonicClock,
     /// When standard input is looked at next, and when progress is said next.
     listen_at: Instant,
@@ -51,23 +54,23 @@ pub(super) fn run() -> ExitCode {
     }
 }
 
-fn play(link: &Link) -> Result<(), Stopped> {
+fn play(link: &Link<Tell>) -> Result<(), Stopped> {
     let plan = match link.next()? {
         Tell::Open(plan) => plan,
         other => return Err(Stopped::unexpected(&other)),
     };
-    let mut node = Node::open(config(&plan))?;
+    let mut node = Node::open(config(&plan.place))?;
     link.say(&Say::Opened { endpoint: node.endpoint().0, medium: node.medium().to_owned() })?;
     let members = match link.next()? {
         Tell::Join { members } => members.into_iter().map(Endpoint).collect::<Vec<_>>(),
         other => return Err(Stopped::unexpected(&other)),
     };
     let options = JoinOptions::peer()
-        .multicast(plan.group.into())
+        .multicast(plan.place.group.into())
         .total(plan.total.into())
         .expected_members(members.len())
         .max_members(members.len())
-        .suspect_after(plan.suspect_after);
+        .suspect_after(plan.place.suspect_after);
     let group = node.join(GROUP, options)?;
     let mut seat = Seat::new(node, group, link);
     let view = seat.wait_for_view()?;
@@ -85,7 +88,8 @@ fn play(link: &Link) -> Result<(), Stopped> {
     }
 }
 
-fn config(plan: &Plan) -> Config {
+/// What a node is opened with there.
+pub(super) fn config(plan: &Place) -> Config {
     let mut config = Config::loopback("demo");
     config.medium = match plan.medium {
         Medium::Auto => MediumChoice::Auto,
@@ -101,7 +105,7 @@ fn config(plan: &Plan) -> Config {
 }
 
 impl<'a> Seat<'a> {
-    fn new(node: Node, group: Group, link: &'a Link) -> Self {
+    fn new(node: Node, group: Group, link: &'a Link<Tell>) -> Self {
         let (listen_at, progress_at) = Default::default();
         Self { node, group, link, clock: MonotonicClock, listen_at, progress_at }
     }
@@ -138,17 +142,8 @@ impl<'a> Seat<'a> {
 
     /// The last word: what the node has counted.
     pub(super) fn say_counted(&mut self) -> Result<(), Stopped> {
-        let counters = self.node.counters();
-        let medium = counters.medium;
-        self.say(&Say::Counted(Counted {
-            repaired: counters.repaired,
-            dropped: medium.injected,
-            overflow: medium.overflow,
-            received_buffers: medium.received_datagrams,
-            received_blocks: medium.received_blocks,
-            sends: medium.sends,
-            sent_blocks: medium.sent_blocks,
-        }))
+        let counted = Counted::of(&self.node);
+        self.say(&Say::Counted(counted))
     }
 
     fn wait_for_view(&mut self) -> Result<View, Stopped> {
@@ -172,12 +167,12 @@ impl<'a> Seat<'a> {
 }
 
 /// Standard input, read by a thread of its own so that the poll loop never blocks on it, and standard output.
-struct Link {
-    tells: Receiver<Tell>,
+pub(super) struct Link<T> {
+    tells: Receiver<T>,
 }
 
-impl Link {
-    fn open() -> Self {
+impl<T: DeserializeOwned + Send + 'static> Link<T> {
+    pub(super) fn open() -> Self {
         let (told, tells) = channel();
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -191,11 +186,11 @@ impl Link {
         Self { tells }
     }
 
-    fn next(&self) -> Result<Tell, Stopped> {
+    pub(super) fn next(&self) -> Result<T, Stopped> {
         self.tells.recv().map_err(|_| Stopped::Orphaned)
     }
 
-    fn heard(&self) -> Result<Option<Tell>, Stopped> {
+    pub(super) fn heard(&self) -> Result<Option<T>, Stopped> {
         match self.tells.try_recv() {
             Ok(tell) => Ok(Some(tell)),
             Err(TryRecvError::Empty) => Ok(None),
@@ -203,7 +198,7 @@ impl Link {
         }
     }
 
-    fn say(&self, say: &Say) -> Result<(), Stopped> {
+    pub(super) fn say(&self, say: &impl Serialize) -> Result<(), Stopped> {
         let line = serde_json::to_string(say).map_err(|error| Stopped::Failed(error.to_string()))?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|_| Stopped::Orphaned)
@@ -212,7 +207,7 @@ impl Link {
 
 impl Stopped {
     /// The parent said something out of its order.
-    pub(super) fn unexpected(tell: &Tell) -> Self {
+    pub(super) fn unexpected(tell: &impl std::fmt::Debug) -> Self {
         Self::Failed(format!("the parent said {tell:?} out of order"))
     }
 }

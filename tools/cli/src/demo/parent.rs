@@ -21,7 +21,7 @@ pub(super) struct Parent {
     publishers: usize,
     is_total: bool,
     members: Vec<Member>,
-    heard: Receiver<(usize, Heard)>,
+    heard: Receiver<(usize, Heard<Say>)>,
     started: bool,
     moved_at: Instant,
     patience: Duration,
@@ -112,13 +112,13 @@ impl Parent {
         Ok(parent)
     }
 
-    fn add(&mut self, rank: usize, open: &Tell, say: &Sender<(usize, Heard)>) -> Result<(), Refusal> {
+    fn add(&mut self, rank: usize, open: &Tell, say: &Sender<(usize, Heard<Say>)>) -> Result<(), Refusal> {
         let name = match rank.checked_sub(self.publishers) {
             Some(subscriber) => format!("s{}", subscriber + 1),
             None if self.publishers == 1 => "publisher".to_owned(),
             None => format!("p{}", rank + 1),
         };
-        let process = Process::spawn(&name, rank, say.clone())
+        let process = Process::spawn(("demo-member", &name), rank, say.clone())
             .map_err(|error| Refusal::new(format_args!("{name} cannot be started: {error}")))?;
         self.show.note(|| format!("member {name} pid {}", process.pid()));
         let evidence = Evidence { name, ..Evidence::default() };
@@ -197,7 +197,7 @@ impl Parent {
         Ok(())
     }
 
-    fn handle(&mut self, rank: usize, heard: Heard) -> Result<(), Trouble> {
+    fn handle(&mut self, rank: usize, heard: Heard<Say>) -> Result<(), Trouble> {
         let starting = !self.started;
         let member = &mut self.members[rank];
         let name = &member.evidence.name;

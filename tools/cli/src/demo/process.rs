@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::lines::{Say, Tell};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A running member. Dropped, it is killed and reaped.
 pub(super) struct Process {
@@ -16,11 +17,11 @@ pub(super) struct Process {
     status: Option<ExitStatus>,
 }
 
-/// What came out of a member.
+/// What came out of a member, whose lines are `S`.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Heard<S> {
     /// A line.
-    Said(Say),
+    Said(S),
     /// A line that is none of ours.
     Garbled(String),
     /// The end of its output: it is gone.
@@ -28,10 +29,14 @@ pub(super) enum Heard {
 }
 
 impl Process {
-    /// Starts this program again as the member called `name`; what it says goes to `heard` under `rank`.
-    pub(super) fn spawn(name: &str, rank: usize, heard: Sender<(usize, Heard)>) -> std::io::Result<Self> {
+    /// Starts this program again, by this hidden `command`, as the member called `name`; what it says goes to `heard` under `rank`.
+    pub(super) fn spawn<S: DeserializeOwned + Send + 'static>(
+        (command, name): (&str, &str),
+        rank: usize,
+        heard: Sender<(usize, Heard<S>)>,
+    ) -> std::io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["demo-member", name])
+            .args([command, name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -47,7 +52,7 @@ impl Process {
     }
 
     /// Tells the member a line.
-    pub(super) fn tell(&mut self, tell: &Tell) -> Result<(), String> {
+    pub(super) fn tell(&mut self, tell: &impl Serialize) -> Result<(), String> {
         let line = serde_json::to_string(tell).map_err(|error| error.to_string())?;
         let stdin = self.stdin.as_mut().ok_or("its input is closed")?;
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(|error| error.to_string())
@@ -97,7 +102,7 @@ impl Drop for Process {
     }
 }
 
-fn listen(stdout: ChildStdout, rank: usize, heard: &Sender<(usize, Heard)>) {
+fn listen<S: DeserializeOwned>(stdout: ChildStdout, rank: usize, heard: &Sender<(usize, Heard<S>)>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         let said = serde_json::from_str(&line).map_or_else(|_| Heard::Garbled(line), Heard::Said);
         if heard.send((rank, said)).is_err() {

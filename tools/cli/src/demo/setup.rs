@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use super::api::Interface;
-use super::lines::{Plan, Role};
+use super::lines::{Place, Plan, Role};
 use super::options::Options;
 use crate::refusal::Refusal;
 
@@ -33,7 +33,20 @@ impl Setup {
 
     /// The plan of the member with `rank`, whose part is `role`.
     pub(super) fn plan(&self, options: &Options, rank: u16, role: Role) -> Plan {
+        // A member that only waits for a core is not to be taken for dead.
+        let suspect_after = if options.kill.is_some() { SOON } else { LATE };
         Plan {
+            place: self.place(options, rank, suspect_after),
+            publishers: options.publishers() as u16,
+            order: options.order,
+            total: options.total,
+            role,
+        }
+    }
+
+    /// Where the member with `rank` opens its node.
+    pub(super) fn place(&self, options: &Options, rank: u16, suspect_after: Duration) -> Place {
+        Place {
             medium: options.medium,
             interface: self.interface.address,
             group: self.group,
@@ -43,12 +56,7 @@ impl Setup {
             buffer_loss: options.buffer_loss(),
             // Every member draws its own losses.
             seed: self.seed.wrapping_add(u64::from(rank)),
-            publishers: options.publishers() as u16,
-            // A member that only waits for a core is not to be taken for dead.
-            suspect_after: if options.kill.is_some() { SOON } else { LATE },
-            order: options.order,
-            total: options.total,
-            role,
+            suspect_after,
         }
     }
 
@@ -133,7 +141,7 @@ const LARGEST_PACKET: usize = 65_535;
 const USUAL_MTU: usize = 1_500;
 
 /// Silence after which a member is suspected: where one is killed, and where none is.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
