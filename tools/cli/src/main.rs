@@ -42,6 +42,12 @@ enum Command {
         /// The member's name, for whoever looks at the list of processes.
         name: String,
     },
+    /// The same of `sistrum demo --failover`.
+    #[command(hide = true)]
+    DemoFailoverMember {
+        /// Likewise.
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::Group(command) => group::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
+        Command::DemoFailoverMember { name: _ } => demo::failover_member(),
     }
 }
 

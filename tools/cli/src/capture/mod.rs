@@ -6,7 +6,10 @@
 //!
 //! [`Feed`] is a capture that is held whole; [`stream`] reads one as it comes.
 
+mod instrument;
 pub(crate) mod stream;
+
+pub(crate) use instrument::instrument;
 
 use std::io::Read;
 use std::ops::Range;

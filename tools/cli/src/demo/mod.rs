@@ -8,6 +8,7 @@
 //! ```
 //! The parent reads the captures by itself and never hears a message: what it compares are the digests.
 
+mod failover;
 mod fault;
 mod frame;
 mod json_file;
@@ -31,6 +32,7 @@ use sistrum as api;
 
 use std::process::ExitCode;
 
+pub(crate) use failover::member as failover_member;
 pub(crate) use options::{Medium, Options, Pace, pace, percent};
 
 use crate::print;
@@ -47,6 +49,9 @@ use verdict::Promise;
 /// # Errors
 /// When it cannot start: then nothing was left behind.
 pub(crate) fn run(options: &Options) -> Result<bool, Refusal> {
+    if options.failover {
+        return failover::run(options);
+    }
     let setup = Setup::check(options)?;
     if options.kill.is_some() && options.members < 2 {
         return Err(Refusal::new("--kill wants two subscribers at least: who is left has to be a majority"));

@@ -62,6 +62,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "subscriber", value_enum)]
     pub(super) kill: Option<Victim>,
 
+    /// Two publishers, one of them standing by: in mid-feed a subscriber is killed, one joins late, and the publisher is killed. Publishes the
+    /// capture again and again until all that has happened.
+    #[arg(long, conflicts_with_all = ["publishers", "kill", "fault"])]
+    pub(super) failover: bool,
+
     /// Writes the report to PATH as JSON, too.
     #[arg(long, value_name = "PATH")]
     pub(super) json: Option<PathBuf>,

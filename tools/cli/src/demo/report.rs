@@ -146,11 +146,7 @@ impl Row {
     }
 
     fn cells(&self) -> [String; COLUMNS] {
-        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let micros = |pick: fn(Latency) -> u64| {
-            self.latency_ns
-                .map_or_else(|| "-".to_owned(), |latency| format!("{:.1}", pick(latency) as f64 / 1e3))
-        };
+        let time = |pick: fn(Latency) -> u64| micros(self.latency_ns.map(pick));
         [
             self.name.clone(),
             self.delivered.to_string(),
@@ -159,15 +155,25 @@ impl Row {
             number(self.repaired),
             number(self.dropped),
             number(self.overflow),
-            micros(|latency| latency.p50),
-            micros(|latency| latency.p99),
-            micros(|latency| latency.p999),
+            time(|latency| latency.p50),
+            time(|latency| latency.p99),
+            time(|latency| latency.p999),
         ]
     }
 }
 
+/// A number as a cell.
+pub(super) fn number(value: Option<u64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Nanoseconds as microseconds in a cell.
+pub(super) fn micros(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), |ns| format!("{:.1}", ns as f64 / 1e3))
+}
+
 /// The first 16 hex digits of a hash, for people.
-fn short(hash: Option<&String>) -> &str {
+pub(super) fn short(hash: Option<&String>) -> &str {
     hash.map_or("-", |hash| hash.get(..16).unwrap_or(hash))
 }
 
