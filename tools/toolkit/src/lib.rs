@@ -36,6 +36,7 @@ mod join;
 mod joined;
 mod node;
 mod seeds;
+mod state;
 
 pub use calls::Calls;
 pub use config::{Config, Faults};
@@ -61,3 +62,6 @@ pub use sistrum_transport::reliable::{
 };
 pub use sistrum_transport::sys::interface::Interface;
 pub use sistrum_transport::time::{Clock, Instant, MonotonicClock};
+#[cfg(feature = "serde")]
+pub use state::Serde;
+pub use state::{Domain, State};

@@ -13,4 +13,5 @@ mod pressure;
 mod readers;
 mod refusals;
 mod sends;
+mod state;
 mod strangers;
