@@ -18,6 +18,7 @@ mod raw;
 mod report;
 mod rtt;
 mod throughput;
+mod transfer;
 mod viewchange;
 
 use crate::pins::Pins;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Viewchange(options) => viewchange::run(&options),
+        Command::Transfer(options) => transfer::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -135,6 +137,8 @@ enum Command {
     Order(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
+    /// How fast state is taken over by one who joins, and what that costs those who are there
+    Transfer(transfer::Options),
     /// Everything, as bench/report.md and bench/report.json
     Report(full::Options),
     /// Draws a report as SVG
