@@ -1,5 +1,6 @@
 //! The application of one process, through all its incarnations: what it does and is handed is written down.
 
+use super::calls::Desk;
 use super::plan::Plan;
 use crate::sim::history::{History, Message, Process, Send, What};
 use crate::sim::names::{NAME, Names};
@@ -30,6 +31,8 @@ pub(super) struct App {
     pub(super) flushes: u32,
     /// Total casts of mine that have not come back.
     pub(super) own_totals: u32,
+    /// Where it calls and answers.
+    pub(super) desk: Desk,
     rng: Rng,
 }
 
@@ -54,6 +57,7 @@ impl App {
             has_cut: false,
             flushes: 0,
             own_totals: 0,
+            desk: Desk::new(plan.calls, plan.seed ^ me.boot.0),
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
     }
@@ -72,13 +76,15 @@ impl App {
         history: &mut History,
     ) -> usize {
         let is_mine = group.view().is_some_and(|view| view.member(view.me()) == Some(&self.me));
+        let sent = self.desk.cycle(group, !self.casts, (now, self.process, history));
         if self.casts_at().is_none_or(|at| now < at) {
-            return 0;
+            return sent;
         }
         self.cast_at = now.plus_ns(self.rng.u64(..2 * plan.cast_every_ns));
         if !is_mine {
-            return 0;
+            return sent;
         }
+        self.desk.call(group, (now, self.process, history));
         let burst = self.rng.u8(1..6);
         let casts = (0..burst)
             .take_while(|_| {
@@ -99,7 +105,7 @@ impl App {
             self.flushes += 1;
             history.push(now.0, self.process, What::Flush(id.0));
         }
-        casts
+        casts + sent
     }
 
     fn cast(
@@ -163,6 +169,10 @@ impl App {
             return ControlFlow::Break(());
         }
         self.note_place(now, caster, event, history);
+        let is_message = matches!(event, Event::Deliver(_) | Event::Direct(_));
+        if is_message && self.desk.handle(event, (now, self.process, history)) {
+            return ControlFlow::Continue(());
+        }
         let what = match event {
             Event::View(view) => {
                 self.enter(view, history, lives);
@@ -186,6 +196,9 @@ impl App {
         };
         let may_answer = matches!(what, What::Deliver(_)) && self.casts;
         history.push(now.0, self.process, what);
+        if !is_message {
+            self.desk.handle(event, (now, self.process, history));
+        }
         if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
             let number = caster.view();
             let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());
