@@ -5,6 +5,7 @@
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
 mod aims;
+mod call;
 mod floor;
 mod full;
 mod idle;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             aims::print_orders(&series);
             Ok(())
         }
+        Command::Call(options) => measure(&options, call::run).map(drop),
         Command::Viewchange(options) => viewchange::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
@@ -133,6 +135,8 @@ enum Command {
     Idle(Options),
     /// Fifo, causal and total order: throughput, round trips, and the bytes that order costs
     Order(Options),
+    /// Calls: round trips and calls a second, for 1, 3 and 7 that answer and for as many replies as can be wanted
+    Call(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
     /// Everything, as bench/report.md and bench/report.json
@@ -149,7 +153,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Message sizes in bytes, separated by commas [default: rtt 64; throughput 32,1024]
+    /// Message sizes in bytes, separated by commas [default: rtt, order, call 64; throughput 32,1024]
     #[arg(long, value_delimiter = ',', value_name = "BYTES,..")]
     size: Vec<usize>,
     /// Segmentation offload (UDP GSO and GRO) [default: both; idle on]
