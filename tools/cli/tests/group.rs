@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// No wait is longer, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Milliseconds of silence that a slow machine does not bring about where nobody is killed.
+const PATIENT: &str = "2000";
+
 /// A process that is killed when it is forgotten.
 struct Member {
     child: Child,
@@ -161,10 +164,10 @@ fn speaker(line: &str) -> String {
 fn a_group_is_asked_and_answers_by_hand() {
     let name = format!("asked {}", std::process::id());
     let join = |more: &[&'static str]| {
-        Member::start(&[&["join", &name, "--suspect-after", "300", "--expected", "1"], more].concat())
+        Member::start(&[&["join", &name, "--suspect-after", PATIENT, "--expected", "1"], more].concat())
     };
     let call =
-        |more: &[&str]| Member::start(&[&["call", &name, "who?", "--suspect-after", "300"], more].concat());
+        |more: &[&str]| Member::start(&[&["call", &name, "who?", "--suspect-after", PATIENT], more].concat());
     let mut clerk = join(&["--answer", "I"]);
     clerk.until("it is there", |line| line.contains(" of 1: "));
     let mut silent = join(&[]);
@@ -179,7 +182,7 @@ fn a_group_is_asked_and_answers_by_hand() {
     all.until("one does not reply", |line| line.ends_with(" does not reply"));
     all.until("that is not enough", |line| line == "not enough have replied");
     all.ends_with(1);
-    let asked = ["call", &name, "who?", "--to", &speaker(&reply), "--json"];
+    let asked = ["call", &name, "who?", "--to", &speaker(&reply), "--json", "--suspect-after", PATIENT];
     let asked =
         Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(asked).output().expect("it runs");
     let destination = format!(r#"{{"member":"{}","status":"replied","reply":"I"}}"#, speaker(&reply));
@@ -198,7 +201,7 @@ fn a_group_is_asked_and_answers_by_hand() {
     let mut late = call(&["--timeout", "500"]);
     late.until("it is waited for", |line| line == "it is not over");
     late.ends_with(3);
-    let last = ["call", &name, "and now?", "--want", "majority", "--suspect-after", "300"];
+    let last = ["call", &name, "and now?", "--want", "majority", "--suspect-after", PATIENT];
     let mut last = Member::start(&last);
     last.until("the reply", |line| line.ends_with(": I"));
     lazy.until("it is asked", |line| line.ends_with(" asks: and now?"));
@@ -214,21 +217,23 @@ fn a_group_is_asked_and_answers_by_hand() {
 #[test]
 fn a_call_may_be_ended_or_echoed() {
     let name = format!("echoes {}", std::process::id());
-    let join = |more: &[&'static str]| Member::start(&[&["join", &name, "--expected", "1"], more].concat());
+    let join = |more: &[&'static str]| {
+        Member::start(&[&["join", &name, "--suspect-after", PATIENT, "--expected", "1"], more].concat())
+    };
     let mut echo = join(&["--answer-echo"]);
     echo.until("it is there", |line| line.contains(" of 1: "));
-    let mut call = Member::start(&["call", &name, "a b", "--order", "fifo"]);
+    let mut call = Member::start(&["call", &name, "a b", "--order", "fifo", "--suspect-after", PATIENT]);
     call.until("the echo", |line| line.ends_with(": a b"));
     call.ends();
     let mut against = join(&["--answer-abort", "not now"]);
     against.until("two are together", |line| line.contains(" of 2: "));
-    let mut call = Member::start(&["call", &name, "a b"]);
+    let mut call = Member::start(&["call", &name, "a b", "--suspect-after", PATIENT]);
     call.until("the reason", |line| line.ends_with(" has ended the call: not now"));
     call.ends_with(1);
     // Who takes bytes as they are, takes calls so too.
-    let mut raw = Member::start(&["watch", &name, "--raw"]);
+    let mut raw = Member::start(&["watch", &name, "--raw", "--suspect-after", PATIENT]);
     raw.until("three are together", |line| line.contains(" of 3: "));
-    Member::start(&["call", &name, "a b", "--want", "none"]).ends();
+    Member::start(&["call", &name, "a b", "--want", "none", "--suspect-after", PATIENT]).ends();
     raw.until("the bytes", |line| line.contains("a b") && !line.contains(" asks: "));
     echo.ends();
 }
