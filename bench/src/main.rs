@@ -5,6 +5,7 @@
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
 mod aims;
+mod call;
 mod floor;
 mod full;
 mod idle;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             aims::print_orders(&series);
             Ok(())
         }
+        Command::Call(options) => measure(&options, call::run).map(drop),
         Command::Viewchange(options) => viewchange::run(&options),
         Command::Transfer(options) => transfer::run(&options),
         Command::Report(options) => full::run(&options),
@@ -135,6 +137,8 @@ enum Command {
     Idle(Options),
     /// Fifo, causal and total order: throughput, round trips, and the bytes that order costs
     Order(Options),
+    /// Calls: round trips and calls a second, for 1, 3 and 7 that answer and for as many replies as can be wanted
+    Call(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
     /// How fast state is taken over by one who joins, and what that costs those who are there
@@ -153,7 +157,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Message sizes in bytes, separated by commas [default: rtt 64; throughput 32,1024]
+    /// Message sizes in bytes, separated by commas [default: rtt, order, call 64; throughput 32,1024]
     #[arg(long, value_delimiter = ',', value_name = "BYTES,..")]
     size: Vec<usize>,
     /// Segmentation offload (UDP GSO and GRO) [default: both; idle on]

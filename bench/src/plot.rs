@@ -41,7 +41,9 @@ fn draw(path: &Path, name: &str, rows: &[&Row<'_>]) -> Result<(), Failure> {
     // Times differ by powers of ten, and a rate is judged by its distance from nothing.
     match rows[0].unit {
         Unit::Nanoseconds => chart(&area, name, rows, (least..most).log_scale()),
-        Unit::MessagesPerSecond | Unit::Cores | Unit::Bytes => chart(&area, name, rows, 0.0..most),
+        Unit::MessagesPerSecond | Unit::CallsPerSecond | Unit::Cores | Unit::Bytes => {
+            chart(&area, name, rows, 0.0..most)
+        }
     }?;
     area.present()?;
     Ok(())

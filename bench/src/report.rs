@@ -39,6 +39,9 @@ pub(crate) enum Unit {
     /// Messages per second, at the receiver.
     #[serde(rename = "msg/s")]
     MessagesPerSecond,
+    /// Calls per second, at the caller.
+    #[serde(rename = "call/s")]
+    CallsPerSecond,
     /// Processor time per time.
     #[serde(rename = "cores")]
     Cores,
@@ -237,6 +240,7 @@ impl Unit {
         match self {
             Self::Nanoseconds => format!("{value:.0} ns"),
             Self::MessagesPerSecond => format!("{:.2} M/s", value / 1e6),
+            Self::CallsPerSecond => format!("{:.1} k/s", value / 1e3),
             Self::Cores => format!("{value:.3} cores"),
             Self::Bytes => format!("{value:.2} B"),
         }

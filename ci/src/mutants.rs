@@ -85,6 +85,14 @@ mod present {
     use sistrum_transport::mutation::{Mutation, set};
     use std::time::Instant;
 
+    /// Those of calls that show on whole groups soon. The others need what sends do not allow there, or luck.
+    const OF_CALLS: [Mutation; 4] = [
+        Mutation::WaitForTheDead,
+        Mutation::NullIsReply,
+        Mutation::WantUnclamped,
+        Mutation::WaitForTheForwarder,
+    ];
+
     pub(super) fn catch_all(options: &Options) -> Result<()> {
         let begin = Instant::now();
         let is_chosen = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
@@ -96,9 +104,11 @@ mod present {
             all += 1;
             missed.extend(tell(name, what, begin, options, caught));
         }
-        // Those of agreement and of the end of views have runs of their own; `sim --views --mutate` takes them too.
-        let of_views = Mutation::VIEWS.iter().chain(Mutation::TRANSFER);
-        for (mutation, name, what) in of_views.filter(|(_, name, _)| is_chosen(name)) {
+        // Those of agreement and of the end of views have runs of their own; `sim --views --mutate` takes them too. So have those of calls,
+        // but most of them must be seen here as well.
+        let of_calls = Mutation::CALLS.iter().filter(|(mutation, ..)| OF_CALLS.contains(mutation));
+        let in_views = Mutation::VIEWS.iter().chain(Mutation::TRANSFER).chain(of_calls);
+        for (mutation, name, what) in in_views.filter(|(_, name, _)| is_chosen(name)) {
             let begin = Instant::now();
             let ends = Ends { seeds: options.seeds, after: None, failures: 1 };
             let summary = views::campaign(0, &ends, false, || set(Some(*mutation)));

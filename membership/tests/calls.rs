@@ -8,7 +8,7 @@ use sistrum_membership::{CallEvent, CallId, Calls, Request, Status, Want};
 use sistrum_ordering::{
     BootId, Change, Endpoint, GroupId, GroupInstance, Rank, Reason, View, ViewId, ViewMember, ViewNumber,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a member has said of a request, as it is known from outside.
 type Said = BTreeMap<(ViewMember, u8), Vec<Status>>;
@@ -34,6 +34,8 @@ struct World {
     /// By the first byte of the request, which names it: who called, what is wanted, and in which view it was delivered to him.
     called: BTreeMap<u8, (ViewMember, CallId, Want, Option<ViewMember>)>,
     destinations: BTreeMap<u8, Vec<ViewMember>>,
+    /// Calls that do not ask their caller.
+    of_others: BTreeSet<u8>,
     said: Said,
     done: BTreeMap<u8, usize>,
     counts: BTreeMap<&'static str, u64>,
@@ -59,6 +61,7 @@ impl World {
             sent: BTreeMap::new(),
             called: BTreeMap::new(),
             destinations: BTreeMap::new(),
+            of_others: BTreeSet::new(),
             said: Said::new(),
             done: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -119,7 +122,8 @@ impl World {
         let Some(rank) = self.view.iter().position(|member| *member == from) else { return true };
         // The name of the request stands behind its tag and id.
         if from == me {
-            self.destinations.insert(bytes[9], self.view.clone());
+            let is_asked = |member: &ViewMember| *member != me || !self.of_others.contains(&bytes[9]);
+            self.destinations.insert(bytes[9], self.view.iter().copied().filter(is_asked).collect());
         }
         self.peers[at].calls.handle(Rank(rank as u16), &bytes).expect("it is of calls");
         self.drain(at);
@@ -161,7 +165,15 @@ impl World {
     fn drain(&mut self, at: usize) {
         while let Some(event) = self.peers[at].calls.poll_event() {
             match event {
-                CallEvent::Request(request) => self.peers[at].asked.push(request),
+                CallEvent::Request(request) => {
+                    let (me, name) = (self.peers[at].me, request.bytes()[0]);
+                    let is_handed_on = |((_, of), all): (&(ViewMember, u8), &Vec<_>)| {
+                        *of == name && all.contains(&Status::Forwarded(me))
+                    };
+                    let is_asked = request.caller() != me || !self.of_others.contains(&name);
+                    assert!(is_asked || self.said.iter().any(is_handed_on), "{name}: a client is asked");
+                    self.peers[at].asked.push(request);
+                }
                 CallEvent::Plain { .. } => panic!("nobody says anything plain"),
                 CallEvent::Done { call, is_enough, replies } => {
                     let me = self.peers[at].me;
@@ -218,7 +230,12 @@ impl World {
                 call
             }
             None => {
-                let (call, bytes) = peer.calls.call_all(want, &[name]);
+                let is_of_others = self.rng.bool();
+                let (call, bytes) = match is_of_others {
+                    true => peer.calls.call_others(want, &[name]),
+                    false => peer.calls.call_all(want, &[name]),
+                };
+                self.of_others.extend(is_of_others.then_some(name));
                 self.casts.push((me, bytes));
                 call
             }

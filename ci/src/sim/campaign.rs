@@ -127,8 +127,14 @@ impl Campaign {
     #[cfg(feature = "mutants")]
     fn mutation(&self) -> Option<sistrum_transport::mutation::Mutation> {
         use sistrum_transport::mutation::Mutation;
-        let lists =
-            [Mutation::ALL, Mutation::VIEWS, Mutation::TRANSFER, Mutation::AGREEMENT, Mutation::FLUSH];
+        let lists = [
+            Mutation::ALL,
+            Mutation::VIEWS,
+            Mutation::TRANSFER,
+            Mutation::AGREEMENT,
+            Mutation::FLUSH,
+            Mutation::CALLS,
+        ];
         lists
             .into_iter()
             .flatten()

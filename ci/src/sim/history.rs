@@ -3,6 +3,7 @@
 //! The checkers read nothing else. Events stand in the order of the simulation's own time, which no process knows; or, where the
 //! processes are real and have told their events themselves (see [`lines`]), in that of their host's clock.
 
+pub(crate) mod calls;
 pub(crate) mod eras;
 pub(crate) mod lines;
 #[cfg(test)]
@@ -132,6 +133,8 @@ pub(crate) enum What {
     /// It is gone: its goodbye was said.
     Exit,
     Crash,
+    /// Something of a call.
+    Call(calls::Deed),
 }
 
 /// How a process stood at the end of a run whose faults were healed.
@@ -198,6 +201,7 @@ pub(crate) struct History {
     pub(crate) processes: Vec<Who>,
     pub(crate) casts: Vec<Cast>,
     pub(crate) sends: Vec<Send>,
+    pub(crate) calls: Vec<calls::Called>,
     pub(crate) events: Vec<Event>,
     pub(crate) endings: Vec<Ending>,
     pub(crate) samples: Vec<Sample>,

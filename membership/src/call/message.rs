@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message := tag u8 | body            0: plain, body is what is said
-//!          | tag u8 | id u64 | body   request, reply, null, abort, forwarded (member), forward (awaited u8 | member | request), ...
+//!          | tag u8 | id u64 | body   request, reply, null, abort, forwarded (member), forward (member | request), ...
 //! ```
 //! All integers are little-endian; a member is written as agreement writes it.
 
@@ -21,6 +21,8 @@ pub(super) enum Message<'a> {
 pub(super) enum Part<'a> {
     Request {
         is_awaited: bool,
+        /// Who calls is not asked.
+        is_of_others: bool,
         request: &'a [u8],
     },
     Reply(&'a [u8]),
@@ -72,7 +74,9 @@ impl<'a> Message<'a> {
         }
         let (id, body) = rest.split_first_chunk()?;
         let part = match *tag {
-            1 | 2 => Part::Request { is_awaited: *tag == 1, request: body },
+            1 | 2 | 12 | 13 => {
+                Part::Request { is_awaited: *tag % 11 == 1, is_of_others: *tag >= 12, request: body }
+            }
             3 => Part::Reply(body),
             4 => Part::Null,
             5 => Part::Abort(body),
@@ -93,8 +97,9 @@ impl<'a> Message<'a> {
 impl Part<'_> {
     fn tag(&self) -> u8 {
         match self {
-            Self::Request { is_awaited: true, .. } => 1,
-            Self::Request { is_awaited: false, .. } => 2,
+            Self::Request { is_awaited, is_of_others, .. } => {
+                2 - u8::from(*is_awaited) + 11 * u8::from(*is_of_others)
+            }
             Self::Reply(_) => 3,
             Self::Null => 4,
             Self::Abort(_) => 5,

@@ -124,8 +124,17 @@ impl Calls {
     /// Calls all members of the group: what is returned is to be cast, in any order. Where that is refused for good,
     /// [`give_up`](Self::give_up).
     pub fn call_all(&mut self, want: Want, request: &[u8]) -> (CallId, Vec<u8>) {
+        self.cast(want, false, request)
+    }
+
+    /// Calls all members of the group but me, who am not asked; else as [`call_all`](Self::call_all).
+    pub fn call_others(&mut self, want: Want, request: &[u8]) -> (CallId, Vec<u8>) {
+        self.cast(want, true, request)
+    }
+
+    fn cast(&mut self, want: Want, is_of_others: bool, request: &[u8]) -> (CallId, Vec<u8>) {
         let id = self.begin(Open::new(want, None));
-        let part = Part::Request { is_awaited: want.is_any(), request };
+        let part = Part::Request { is_awaited: want.is_any(), is_of_others, request };
         (CallId(id), Message::Call(id, part).encode())
     }
 
@@ -134,7 +143,7 @@ impl Calls {
     pub fn call_one(&mut self, to: ViewMember, want: Want, request: &[u8]) -> CallId {
         let status = if self.there.contains(&to) { Status::Waiting } else { Status::Dead };
         let id = self.begin(Open::new(want, Some(vec![(to, status)])));
-        self.post(to, id, Part::Request { is_awaited: want.is_any(), request });
+        self.post(to, id, Part::Request { is_awaited: want.is_any(), is_of_others: false, request });
         self.conclude(id);
         CallId(id)
     }
@@ -233,9 +242,14 @@ impl Calls {
 
     fn take(&mut self, from: ViewMember, id: u64, part: Part<'_>) {
         match part {
-            Part::Request { is_awaited, request } => {
+            Part::Request { is_awaited, is_of_others, request } => {
                 if Some(from) == self.me {
-                    self.change(id, Open::deliver);
+                    let is_asked = |member: &ViewMember| !is_of_others || *member != from;
+                    let asked: Vec<_> = self.there.iter().copied().filter(is_asked).collect();
+                    self.change(id, |open, _| open.deliver(&asked));
+                    if is_of_others {
+                        return;
+                    }
                 }
                 self.ask(Request { caller: from, id, bytes: request.to_vec(), is_awaited });
             }
@@ -297,6 +311,12 @@ impl Calls {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// What has become of a call of mine so far, where it is not over.
+    #[must_use]
+    pub fn replies(&self, call: CallId) -> Option<&[(ViewMember, Status)]> {
+        self.open.get(&call.0).map(Open::replies)
     }
 
     /// Replies that came when their call was over.

@@ -68,13 +68,13 @@ impl Open {
     }
 
     /// The request has come to these, or will.
-    pub(super) fn deliver(&mut self, there: &[ViewMember]) {
+    pub(super) fn deliver(&mut self, asked: &[ViewMember]) {
         if std::mem::replace(&mut self.is_delivered, true) {
             return;
         }
         // They are asked themselves, whoever has handed it to them.
-        self.handed.retain(|handed| handed.before.is_some() || !there.contains(&handed.to));
-        for member in there {
+        self.handed.retain(|handed| handed.before.is_some() || !asked.contains(&handed.to));
+        for member in asked {
             if !self.status.iter().any(|(known, _)| known == member) {
                 self.status.push((*member, Status::Waiting));
             }
@@ -100,6 +100,11 @@ impl Open {
     pub(super) fn lose(mut self) -> (bool, Vec<(ViewMember, Status)>) {
         self.bury(&[]);
         (!self.want.is_any(), self.status)
+    }
+
+    /// What has become of it so far.
+    pub(super) fn replies(&self) -> &[(ViewMember, Status)] {
+        &self.status
     }
 
     /// What has become of it everywhere.

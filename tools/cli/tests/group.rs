@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// No wait is longer, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Milliseconds of silence that a slow machine does not bring about where nobody is killed.
+const PATIENT: &str = "2000";
+
 /// A process that is killed when it is forgotten.
 struct Member {
     child: Child,
@@ -59,12 +62,16 @@ impl Member {
         }
     }
 
-    fn ends(mut self) {
+    fn ends(self) {
+        self.ends_with(0);
+    }
+
+    fn ends_with(mut self, code: i32) {
         self.input = None;
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                assert!(status.success(), "{status}");
+                assert_eq!(status.code(), Some(code), "{status}");
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -148,6 +155,89 @@ fn a_group_by_unicast_is_listed_at_its_seeds() {
     alone.ends();
 }
 
+/// Who says this line.
+fn speaker(line: &str) -> String {
+    line.split_whitespace().next().expect("a word").trim_end_matches(':').to_owned()
+}
+
+#[test]
+fn a_group_is_asked_and_answers_by_hand() {
+    let name = format!("asked {}", std::process::id());
+    let join = |more: &[&'static str]| {
+        Member::start(&[&["join", &name, "--suspect-after", PATIENT, "--expected", "1"], more].concat())
+    };
+    let call =
+        |more: &[&str]| Member::start(&[&["call", &name, "who?", "--suspect-after", PATIENT], more].concat());
+    let mut clerk = join(&["--answer", "I"]);
+    clerk.until("it is there", |line| line.contains(" of 1: "));
+    let mut silent = join(&[]);
+    silent.until("two are together", |line| line.contains(" of 2: "));
+    // One answers, and one does not.
+    let mut one = call(&["--want", "1"]);
+    let reply = one.until("the reply", |line| line.ends_with(": I"));
+    one.ends();
+    clerk.until("it is asked", |line| line.ends_with(" asks: who?"));
+    silent.until("it is asked too", |line| line.ends_with(" asks: who?"));
+    let mut all = call(&["--want", "all"]);
+    all.until("one does not reply", |line| line.ends_with(" does not reply"));
+    all.until("that is not enough", |line| line == "not enough have replied");
+    all.ends_with(1);
+    let asked = ["call", &name, "who?", "--to", &speaker(&reply), "--json", "--suspect-after", PATIENT];
+    let asked =
+        Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(asked).output().expect("it runs");
+    let destination = format!(r#"{{"member":"{}","status":"replied","reply":"I"}}"#, speaker(&reply));
+    let expected = format!("{{\"outcome\":\"enough\",\"destinations\":[{destination}]}}\n");
+    assert_eq!((asked.status.code(), String::from_utf8_lossy(&asked.stdout).as_ref()), (Some(0), &*expected));
+    call(&["--to", "0", "--want", "majority", "--order", "causal"]).ends_with(2);
+    call(&["--to", "0", "--want", "majority"]).ends();
+    call(&["--to", "9"]).ends_with(1);
+    call(&["--want", "none"]).ends();
+    // A line that begins as calls do is a line all the same.
+    clerk.say("\tindented, as lines are");
+    silent.until("the line", |line| line.ends_with(": \tindented, as lines are"));
+    // One that never answers is waited for, until it is killed.
+    let mut lazy = join(&["--answer-never"]);
+    lazy.until("three are together", |line| line.contains(" of 3: "));
+    let mut late = call(&["--timeout", "500"]);
+    late.until("it is waited for", |line| line == "it is not over");
+    late.ends_with(3);
+    let last = ["call", &name, "and now?", "--want", "majority", "--suspect-after", PATIENT];
+    let mut last = Member::start(&last);
+    last.until("the reply", |line| line.ends_with(": I"));
+    lazy.until("it is asked", |line| line.ends_with(" asks: and now?"));
+    drop(lazy);
+    last.until("it is found dead", |line| line.starts_with("127.0.0.1:") && line.ends_with(" is gone"));
+    last.ends_with(1);
+    // Nobody is asked where nobody is.
+    Member::start(&["call", "nobody's", "who?", "--timeout", "300"]).ends_with(3);
+    clerk.ends();
+    silent.ends();
+}
+
+#[test]
+fn a_call_may_be_ended_or_echoed() {
+    let name = format!("echoes {}", std::process::id());
+    let join = |more: &[&'static str]| {
+        Member::start(&[&["join", &name, "--suspect-after", PATIENT, "--expected", "1"], more].concat())
+    };
+    let mut echo = join(&["--answer-echo"]);
+    echo.until("it is there", |line| line.contains(" of 1: "));
+    let mut call = Member::start(&["call", &name, "a b", "--order", "fifo", "--suspect-after", PATIENT]);
+    call.until("the echo", |line| line.ends_with(": a b"));
+    call.ends();
+    let mut against = join(&["--answer-abort", "not now"]);
+    against.until("two are together", |line| line.contains(" of 2: "));
+    let mut call = Member::start(&["call", &name, "a b", "--suspect-after", PATIENT]);
+    call.until("the reason", |line| line.ends_with(" has ended the call: not now"));
+    call.ends_with(1);
+    // Who takes bytes as they are, takes calls so too.
+    let mut raw = Member::start(&["watch", &name, "--raw", "--suspect-after", PATIENT]);
+    raw.until("three are together", |line| line.contains(" of 3: "));
+    Member::start(&["call", &name, "a b", "--want", "none", "--suspect-after", PATIENT]).ends();
+    raw.until("the bytes", |line| line.contains("a b") && !line.contains(" asks: "));
+    echo.ends();
+}
+
 #[test]
 fn bad_input_is_one_line() {
     for (arguments, why) in [
@@ -156,6 +246,13 @@ fn bad_input_is_one_line() {
         (&["list", "x", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["join", "x", "--expected", "99"], "sistrum: expected_members: 99"),
         (&["watch", "x", "--suspect-after", "soon"], "sistrum: "),
+        (
+            &["call", "x", "who?", "--want", "some"],
+            "sistrum: invalid value 'some' for '--want <none|N|all|majority>'",
+        ),
+        (&["call", "x", "who?", "--to", "me"], "sistrum: invalid value 'me' for '--to <RANK|ADDR:PORT>'"),
+        (&["join", "x", "--answer", "I", "--answer-never"], "sistrum: the argument '--answer <TEXT>' cannot"),
+        (&["join", "x", "--raw", "--answer", "I"], "sistrum: the argument '--"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
         let output =

@@ -1,7 +1,8 @@
 //! Calls in a group of a node.
 
 use crate::{
-    CallEvent, CallId, Caster, Event, Group, Node, Order, Promise, Refused, Request, View, ViewMember, Want,
+    CallEvent, CallId, Caster, Event, Group, Node, Order, Promise, Refused, Request, Status, View,
+    ViewMember, Want,
 };
 use sistrum_membership as membership;
 
@@ -112,17 +113,39 @@ impl Calls {
         want: Want,
         request: &[u8],
     ) -> Result<CallId, Refused> {
+        self.start(node, promise.into(), |calls| calls.call_all(want, request))
+    }
+
+    /// Calls all members but myself, as a client does: else as [`call`](Self::call).
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_others(
+        &mut self,
+        node: &mut Node,
+        promise: impl Into<Promise>,
+        want: Want,
+        request: &[u8],
+    ) -> Result<CallId, Refused> {
+        self.start(node, promise.into(), |calls| calls.call_others(want, request))
+    }
+
+    fn start(
+        &mut self,
+        node: &mut Node,
+        promise: Promise,
+        begin: impl FnOnce(&mut membership::Calls) -> (CallId, Vec<u8>),
+    ) -> Result<CallId, Refused> {
         if !self.calls.has_view() {
             return Err(Refused::NoView);
         }
-        let promise = promise.into();
         // Of my own casts only total ones are handed back to me; the others count as delivered here at once.
         let me = match promise.order {
             Order::Total => None,
             _ if !node.is_steady(&self.group) => return Err(Refused::ViewChanging),
             _ => node.view(&self.group).map(View::me),
         };
-        let (call, bytes) = self.calls.call_all(want, request);
+        let (call, bytes) = begin(&mut self.calls);
         if let Err(refused) = node.cast(&self.group, promise, &bytes) {
             self.calls.give_up(call);
             return Err(refused);
@@ -168,6 +191,12 @@ impl Calls {
     #[must_use]
     pub fn open(&self) -> usize {
         self.calls.open()
+    }
+
+    /// What has become of a call of mine so far, where it is not over.
+    #[must_use]
+    pub fn replies(&self, call: CallId) -> Option<&[(ViewMember, Status)]> {
+        self.calls.replies(call)
     }
 
     /// Replies that came when their call was over.

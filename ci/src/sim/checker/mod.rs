@@ -15,6 +15,7 @@ mod goodbye;
 mod integrity;
 mod liveness;
 mod reader;
+mod reply_law;
 mod safe;
 mod settled;
 mod stability;
@@ -169,7 +170,7 @@ impl Property {
             }),
             Self::Soundness => Needs::Driver,
             Self::TimestampTruth => Needs::History(|history| history.stamps.wrong.clone()),
-            Self::ReplyLaw => Needs::NotYet("group calls"),
+            Self::ReplyLaw => Needs::History(reply_law::check),
             Self::TransferCut => Needs::Views(transfer::is_at_the_cut),
             Self::EpochKeys => Needs::NotYet("keys"),
         }

@@ -1,5 +1,6 @@
 //! The application of one process, through all its incarnations: what it does and is handed is written down.
 
+use super::calls::Desk;
 use super::plan::Plan;
 use super::state::State;
 use crate::sim::history::{History, Message, Process, Send, What};
@@ -35,6 +36,8 @@ pub(super) struct App {
     pub(super) own_totals: u32,
     /// What has come of all that was cast, where the plan wants one.
     state: Option<State>,
+    /// Where it calls and answers.
+    pub(super) desk: Desk,
     rng: Rng,
 }
 
@@ -61,6 +64,7 @@ impl App {
             flushes: 0,
             own_totals: 0,
             state: plan.state.map(|state| State::new(me, state.padding)),
+            desk: Desk::new(plan.calls, plan.seed ^ me.boot.0),
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
     }
@@ -79,13 +83,15 @@ impl App {
         history: &mut History,
     ) -> usize {
         let is_mine = group.view().is_some_and(|view| view.member(view.me()) == Some(&self.me));
+        let sent = self.desk.cycle(group, !self.casts, (now, self.process, history));
         if self.casts_at().is_none_or(|at| now < at) {
-            return 0;
+            return sent;
         }
         self.cast_at = now.plus_ns(self.rng.u64(..2 * plan.cast_every_ns));
         if !is_mine {
-            return 0;
+            return sent;
         }
+        self.desk.call(group, (now, self.process, history));
         let burst = self.rng.u8(1..6);
         let casts = (0..burst)
             .take_while(|_| {
@@ -106,7 +112,7 @@ impl App {
             self.flushes += 1;
             history.push(now.0, self.process, What::Flush(id.0));
         }
-        casts
+        casts + sent
     }
 
     fn cast(
@@ -166,7 +172,7 @@ impl App {
         plan: &Plan,
         now: Instant,
         caster: &mut Caster<'_>,
-        event: Event<'_>,
+        mut event: Event<'_>,
         (history, lives): (&mut History, &mut Lives),
     ) -> ControlFlow<()> {
         // What was sent to one alone gives its place away where it is refused: that is asked for, and nothing to be judged.
@@ -175,27 +181,31 @@ impl App {
             return ControlFlow::Break(());
         }
         self.note_place(now, caster, &event, history);
-        let what = match event {
+        let is_message = matches!(event, Event::Deliver(_) | Event::Direct(_));
+        if is_message && self.desk.handle(&event, (now, self.process, history)) {
+            return ControlFlow::Continue(());
+        }
+        let what = match &mut event {
             Event::View(view) => {
                 self.enter(view, history, lives);
                 if let Some(state) = &mut self.state {
                     let digest = state.enter(view.id().number);
-                    history.push(now.0, self.process, What::Install(Box::new(view.clone())));
+                    history.push(now.0, self.process, What::Install(Box::new((*view).clone())));
                     What::State(digest)
                 } else {
-                    What::Install(Box::new(view.clone()))
+                    What::Install(Box::new((*view).clone()))
                 }
             }
-            Event::Deliver(message) => self.identify(&message, history),
-            Event::Sync { from, bytes, .. } => self.identify_sync(from, bytes, history),
-            Event::Direct(message) => self.identify_sent(&message, history),
+            Event::Deliver(message) => self.identify(message, history),
+            Event::Sync { from, bytes, .. } => self.identify_sync(*from, bytes, history),
+            Event::Direct(message) => self.identify_sent(message, history),
             Event::Snapshot(snapshot) => {
                 self.state.as_mut().expect("there is a state").write(snapshot);
                 return ControlFlow::Continue(());
             }
             Event::State(block) => {
                 let state = self.state.as_mut().expect("there is a state");
-                if !state.take(&block) {
+                if !state.take(block) {
                     return ControlFlow::Continue(());
                 }
                 What::Restored
@@ -215,7 +225,7 @@ impl App {
             Event::Resumed => What::Resumed,
             Event::Excluded(number) => {
                 self.view = None;
-                What::Excluded(number)
+                What::Excluded(*number)
             }
         };
         if let (What::Deliver(message), Some(state)) = (&what, &mut self.state) {
@@ -223,6 +233,9 @@ impl App {
         }
         let may_answer = matches!(what, What::Deliver(_)) && self.casts;
         history.push(now.0, self.process, what);
+        if !is_message {
+            self.desk.handle(&event, (now, self.process, history));
+        }
         if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
             let number = caster.view();
             let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());

@@ -3,6 +3,7 @@
 //! A seed gives a [`Plan`]; [`world`] runs it, ends a process exactly at a named step where the plan says so, and writes a history.
 
 mod app;
+mod calls;
 mod node;
 mod plan;
 mod state;

@@ -153,7 +153,10 @@ impl Node {
     pub(super) fn is_settled(&self) -> bool {
         let is_changing = self.group.agreement().is_some_and(|agreement| agreement.is_changing());
         let app = &self.app;
-        let is_over = !is_changing && self.group.before().is_none() && app.flushes + app.own_totals == 0;
+        let is_over = !is_changing
+            && self.group.before().is_none()
+            && app.flushes + app.own_totals == 0
+            && app.desk.is_settled();
         is_over && self.group.is_settled() && self.cycle.pool().is_idle(0)
     }
 

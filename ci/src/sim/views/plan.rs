@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) replies: f64,
     /// How often it sends to one other alone, beside a burst of casts.
     pub(super) sends: f64,
+    /// How often it calls, likewise.
+    pub(super) calls: f64,
     pub(super) longest: usize,
     /// The application has a state.
     pub(super) state: Option<StatePlan>,
@@ -136,6 +138,7 @@ impl Plan {
             safe: if rng.bool() { 0.2 } else { 0.0 },
             replies: if rng.bool() { 0.02 } else { 0.0 },
             sends: if rng.u8(..3) == 0 { 0.3 } else { 0.0 },
+            calls: super::calls::rate(seed),
             longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
             cast_every_ns: rng.u64(100_000..4 * MS),
             state: None,

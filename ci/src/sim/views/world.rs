@@ -50,6 +50,7 @@ pub(super) fn run(plan: &Plan) -> Outcome {
     step::record(false);
     step::arm(None);
     let mut history = history.into_inner();
+    history.tally_of_calls().into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
     if ran.is_err() || !is_whole {
         history.endings.clear();
     }

@@ -5,9 +5,11 @@
 //! ```
 //! What is said of the group, views above all, goes to standard error; messages go to standard output.
 
+mod call;
 mod list;
 mod member;
 mod options;
+mod seat;
 mod sight;
 mod wait;
 
@@ -17,22 +19,28 @@ use std::process::ExitCode;
 
 use crate::refusal::Refusal;
 use member::{Member, Voice};
+use seat::Answer;
 
 /// Does it; the process's exit status.
 ///
 /// # Errors
 /// When it cannot start, or its input is bad.
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
-    let (common, voice) = match command {
+    let (common, voice, hears) = match command {
         Command::List { names, place, within, watch } => {
             return list::run(names, place, (!watch).then_some(*within));
         }
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
-        Command::Join { common, order } => (common, Voice::Lines(*order)),
-        Command::Watch { common } => (common, Voice::Silent),
-        Command::Cast { common, order, message } => (common, Voice::Once(*order, message.clone())),
+        Command::Call { common, question } => return call::run(common, question),
+        Command::Join { common, order, answers, reads } => {
+            (common, Voice::Lines(*order), reads.hears(answers.chosen()))
+        }
+        Command::Watch { common, reads } => (common, Voice::Silent, reads.hears(Answer::Null)),
+        Command::Cast { common, order, message, reads } => {
+            (common, Voice::Once(*order, message.clone()), reads.hears(Answer::Null))
+        }
     };
-    match Member::open(common, voice)?.live() {
+    match Member::open(common, voice, hears)?.live() {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
             eprintln!("sistrum: {}", Refusal::new(why));

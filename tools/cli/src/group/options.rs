@@ -1,9 +1,13 @@
 //! The options of `sistrum group`.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
-use sistrum::{JoinOptions, Order};
+use sistrum::{Endpoint, JoinOptions, Order, Rank, Want};
+
+use super::seat::{Answer, Hears};
 
 /// What `sistrum group` was asked to do.
 #[derive(Debug, clap::Subcommand)]
@@ -13,6 +17,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
 
+        #[command(flatten)]
+        answers: Answers,
+
+        #[command(flatten)]
+        reads: Reads,
+
         /// The order of what is cast.
         #[arg(long, default_value = "total")]
         order: Order,
@@ -21,11 +31,17 @@ pub(crate) enum Command {
     Watch {
         #[command(flatten)]
         common: Common,
+
+        #[command(flatten)]
+        reads: Reads,
     },
     /// Joins a group, casts one message, and leaves when all have it.
     Cast {
         #[command(flatten)]
         common: Common,
+
+        #[command(flatten)]
+        reads: Reads,
 
         /// What is cast.
         message: String,
@@ -33,6 +49,15 @@ pub(crate) enum Command {
         /// The order of it.
         #[arg(long, default_value = "total")]
         order: Order,
+    },
+    /// Joins a group, asks all others or one, prints each reply, says what has become of it everywhere, and leaves. Exits with 0 when enough
+    /// have replied, with 1 when nobody is left who could or one has ended the call, and with 3 when it was not over in time.
+    Call {
+        #[command(flatten)]
+        common: Common,
+
+        #[command(flatten)]
+        question: Question,
     },
     /// Shows who is in groups, from outside: one line for each, or for each life of it. Exits with 1 when one is not there.
     List {
@@ -66,6 +91,108 @@ pub(crate) enum Command {
         #[arg(long, value_name = "MS", default_value = "60000", value_parser = milliseconds)]
         within: Duration,
     },
+}
+
+/// What is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Question {
+    /// What is asked.
+    pub(super) message: String,
+
+    /// How many are to reply; more than there are is all of them.
+    #[arg(long, value_name = "none|N|all|majority", default_value = "all", value_parser = want)]
+    pub(super) want: Want,
+
+    /// Only this one is asked: a rank in the view, from 0, or a place.
+    #[arg(long, value_name = "RANK|ADDR:PORT")]
+    pub(super) to: Option<To>,
+
+    /// The order of the request among all casts.
+    #[arg(long, default_value = "total", conflicts_with = "to")]
+    pub(super) order: Order,
+
+    /// It is waited so long, joining included [default: until it is over].
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// Prints one JSON object at the end, instead of replies.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A member, by one of its names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To {
+    Rank(Rank),
+    Place(Endpoint),
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rank(Rank(rank)) => write!(f, "rank {rank}"),
+            Self::Place(place) => write!(f, "{place}"),
+        }
+    }
+}
+
+impl FromStr for To {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rank = text.parse().map(|rank| Self::Rank(Rank(rank)));
+        rank.or_else(|_| text.parse().map(|place| Self::Place(Endpoint(place))))
+            .map_err(|_| format!("{text} is neither a rank nor ADDR:PORT"))
+    }
+}
+
+/// How calls of others are answered.
+#[derive(Debug, Clone, clap::Args)]
+#[group(multiple = false, conflicts_with = "raw")]
+pub(crate) struct Answers {
+    /// Answers each call with this. Without any --answer, calls get a null reply: nobody waits for this member.
+    #[arg(long, value_name = "TEXT")]
+    answer: Option<String>,
+
+    /// Answers each call with what it says.
+    #[arg(long)]
+    answer_echo: bool,
+
+    /// Ends each call, for this reason.
+    #[arg(long, value_name = "WHY")]
+    answer_abort: Option<String>,
+
+    /// Answers no call: who calls waits, as long as this member is there.
+    #[arg(long)]
+    answer_never: bool,
+}
+
+impl Answers {
+    /// What was chosen.
+    pub(super) fn chosen(&self) -> Answer {
+        match self {
+            Self { answer: Some(text), .. } => Answer::Text(text.clone()),
+            Self { answer_abort: Some(why), .. } => Answer::Abort(why.clone()),
+            Self { answer_echo: true, .. } => Answer::Echo,
+            Self { answer_never: true, .. } => Answer::Never,
+            Self { .. } => Answer::Null,
+        }
+    }
+}
+
+/// How messages are read.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Reads {
+    /// Takes all bytes as they are, and no part in calls: for groups that have none, and whose messages may look like them.
+    #[arg(long)]
+    raw: bool,
+}
+
+impl Reads {
+    /// What is made of messages, where calls are answered so.
+    pub(super) fn hears(self, answer: Answer) -> Hears {
+        if self.raw { Hears::Raw } else { Hears::All(answer) }
+    }
 }
 
 /// What is waited for.
@@ -137,6 +264,15 @@ pub(crate) struct Common {
     /// Who is silent for so long is suspected, and the others go on without it.
     #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
     pub(super) suspect_after: Duration,
+}
+
+fn want(text: &str) -> Result<Want, String> {
+    match text {
+        "none" => Ok(Want::None),
+        "all" => Ok(Want::All),
+        "majority" => Ok(Want::Majority),
+        number => number.parse().map(Want::N).map_err(|_| format!("{text} is not none, N, all or majority")),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

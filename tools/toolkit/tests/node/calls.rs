@@ -111,6 +111,13 @@ fn a_call_has_its_replies_or_nobody_is_left_who_could_give_one() {
             assert!(is_enough && all.len() == 3 && count(&all, is_reply) >= replies, "{want:?}: {all:?}");
         }
     }
+    for order in [Order::Fifo, Order::Causal, Order::Total] {
+        let Clerk { node, calls, .. } = &mut clerks[0];
+        let call = calls.call_others(node, order, Want::All, b"who?").expect("room");
+        assert!(calls.replies(call).is_some_and(|all| all.len() <= 2), "who calls is not asked");
+        let (is_enough, all) = ended(&mut clerks, call);
+        assert!(is_enough && count(&all, is_reply) == 2 && all.len() == 2, "{all:?}");
+    }
     let call = clerks[0].call(Order::Causal, Want::All, b"quiet");
     let (is_enough, all) = ended(&mut clerks, call);
     assert!(!is_enough && count(&all, |status| *status == Status::Null) == 3, "{all:?}");

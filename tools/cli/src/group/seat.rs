@@ -1,0 +1,161 @@
+//! A seat in a group: it is told what happens there, prints that, and answers calls as it was asked to.
+
+use std::time::{Duration, Instant};
+
+use sistrum::{
+    CallEvent, Calls, Config, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason, Refused, Request,
+    Status, View, ViewMember,
+};
+
+use super::options::Common;
+use crate::print;
+use crate::refusal::Refusal;
+use crate::signals::Signals;
+
+/// What it does about what it is handed.
+#[derive(Debug, Clone)]
+pub(super) enum Hears {
+    /// Prints bytes as they are.
+    Raw,
+    /// Prints messages and calls, and answers these.
+    All(Answer),
+    /// Nothing but replies to what it has asked.
+    Replies,
+}
+
+/// How a call is answered.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    Null,
+    Text(String),
+    Echo,
+    Abort(String),
+    Never,
+}
+
+/// How a call of mine has ended: whether with enough replies, and what has become of it everywhere.
+pub(super) type Ended = (bool, Vec<(ViewMember, Status)>);
+
+/// See the module.
+pub(super) struct Seat {
+    pub(super) node: Node,
+    pub(super) group: Group,
+    pub(super) calls: Calls,
+    /// The view that ranks are of.
+    pub(super) told: Option<View>,
+    pub(super) signals: Signals,
+    pub(super) hears: Hears,
+}
+
+impl Seat {
+    /// Joins the group; nothing waits for anybody yet.
+    pub(super) fn open(common: &Common, hears: Hears) -> Result<Self, Refusal> {
+        let config = Config { port: common.port, ..Config::loopback("group") };
+        let options =
+            JoinOptions::peer().expected_members(common.expected).suspect_after(common.suspect_after);
+        let options = common.place.apply(options);
+        let mut node = Node::open(config).map_err(Refusal::new)?;
+        let group = node.join(&common.name, options).map_err(Refusal::new)?;
+        eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
+        Ok(Self { node, group, calls: Calls::new(group), told: None, signals: Signals::listen()?, hears })
+    }
+
+    /// Takes what has come. A call of mine may be over.
+    pub(super) fn poll(&mut self) -> Result<Option<Ended>, Error> {
+        let Self { node, calls, told, hears, .. } = self;
+        node.poll_for(Duration::from_millis(20), |cx, event| {
+            if let Event::View(view) = &event {
+                *told = Some((*view).clone());
+            }
+            if matches!(hears, Hears::Raw) || !calls.handle(cx, &event) {
+                tell(told.as_ref(), &event, hears);
+            }
+            Ok(())
+        })?;
+        let mut ended = None;
+        while let Some(event) = calls.poll(node)? {
+            match (event, &*hears) {
+                (CallEvent::Done { is_enough, replies, .. }, _) => ended = Some((is_enough, replies)),
+                (CallEvent::Plain { from, bytes }, Hears::All(_)) => print(&line(from, &bytes)),
+                (CallEvent::Request(request), Hears::All(how)) => answer(calls, request, how),
+                (CallEvent::Request(request), _) => calls.null_reply(request),
+                (CallEvent::Plain { .. }, _) => {}
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Casts a line as it is, so that whoever knows of no calls can read it; but for one that begins as calls do.
+    pub(super) fn cast(&mut self, order: Order, line: &str) -> Result<(), Refused> {
+        let is_like_a_call = line.bytes().next().is_some_and(|first| first.is_ascii_control());
+        if is_like_a_call && !matches!(self.hears, Hears::Raw) {
+            return self.calls.cast(&mut self.node, order, line.as_bytes());
+        }
+        self.node.cast(&self.group, order, line.as_bytes())
+    }
+
+    /// Leaves, and waits for that, unless it is stopped once more.
+    pub(super) fn leave(&mut self, within: Duration) -> Result<(), Error> {
+        let began = Instant::now();
+        self.node.leave(&self.group);
+        while !self.node.has_left(&self.group) && self.signals.take().is_none() && began.elapsed() < within {
+            self.node.poll_for(Duration::from_millis(20), |_, _| Ok(()))?;
+        }
+        Ok(())
+    }
+}
+
+fn answer(calls: &mut Calls, request: Request, how: &Answer) {
+    let asked = String::from_utf8_lossy(request.bytes());
+    print(&format!("{} asks: {asked}", request.caller().endpoint));
+    match how {
+        Answer::Null => calls.null_reply(request),
+        Answer::Text(text) => calls.reply(request, text.as_bytes()),
+        Answer::Echo => {
+            let bytes = request.bytes().to_vec();
+            calls.reply(request, &bytes);
+        }
+        Answer::Abort(why) => calls.abort_reply(request, why),
+        Answer::Never => {}
+    }
+}
+
+/// What one has said.
+pub(super) fn line(from: ViewMember, bytes: &[u8]) -> String {
+    format!("{}: {}", from.endpoint, String::from_utf8_lossy(bytes))
+}
+
+fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
+    let place = |rank: Rank| {
+        let member = view.and_then(|view| view.member(rank));
+        member.map_or_else(|| rank.to_string(), |member| member.endpoint.to_string())
+    };
+    match event {
+        Event::View(view) => eprintln!("{}", shown(view)),
+        Event::Deliver(_) | Event::Sync { .. } if matches!(hears, Hears::Replies) => {}
+        Event::Deliver(message) => {
+            print(&format!("{}: {}", place(message.from()), String::from_utf8_lossy(message.bytes())));
+        }
+        Event::Sync { from, bytes, .. } => print(&line(*from, bytes)),
+        Event::Wedged(heard) => {
+            let heard: Vec<String> = heard.iter().copied().map(place).collect();
+            eprintln!("cannot go on, hears only: {}", heard.join(", "));
+        }
+        Event::Resumed => eprintln!("goes on again"),
+        Event::Excluded(number) => eprintln!("the others went on without me, to {number}: I come back"),
+        Event::Conflict(endpoint, why) => eprintln!("{endpoint}: {why}"),
+        _ => {}
+    }
+}
+
+/// A view as one line: its members by age, who came, who is gone and why.
+fn shown(view: &View) -> String {
+    let members: Vec<String> = view.members().iter().map(|member| member.endpoint.to_string()).collect();
+    let came = view.came().iter().map(|rank| format!(", {} came", members[usize::from(rank.0)]));
+    let gone = view.gone().iter().map(|(member, why)| {
+        let how = if *why == Reason::Left { "left" } else { "is gone" };
+        format!(", {} {how}", member.endpoint)
+    });
+    let changes: String = came.chain(gone).collect();
+    format!("{} of {}: {}{changes}", view.id().number, members.len(), members.join(" "))
+}
