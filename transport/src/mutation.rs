@@ -200,6 +200,8 @@ mod present {
         ReadyBeforeState,
         /// The spool keeps a few events.
         SpoolForgets,
+        /// Who has not got the group's state yet is a destination of calls that go to all.
+        WaitForTheJoining,
         }
         /// Those of the failure detector, which its own tests must catch, likewise.
         DETECTOR {

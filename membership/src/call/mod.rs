@@ -31,6 +31,7 @@ pub use open::{Status, Want};
 use message::{Message, Part};
 use open::Open;
 use sistrum_ordering::{Rank, View, ViewMember};
+use sistrum_transport::mutated;
 use std::collections::{BTreeMap, VecDeque};
 
 /// One of my calls.
@@ -100,6 +101,8 @@ pub struct Calls {
     members: Vec<ViewMember>,
     /// Those of them that have not said goodbye.
     there: Vec<ViewMember>,
+    /// Those of them that have the group's state: the others are no destinations of what goes to all.
+    ready: Vec<ViewMember>,
     me: Option<ViewMember>,
     next: u64,
     open: BTreeMap<u64, Open>,
@@ -186,6 +189,8 @@ impl Calls {
     pub fn see(&mut self, view: &View) {
         self.members = view.members().to_vec();
         self.there.clone_from(&self.members);
+        let ranked = (0..).map(Rank).zip(view.members());
+        self.ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
         self.me = view.member(view.me()).copied();
         self.bury();
     }
@@ -205,7 +210,7 @@ impl Calls {
 
     /// I am in no view any more: who has got my requests, and what they would have said, I shall not learn.
     pub fn excluded(&mut self) {
-        (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
+        (self.members, self.there, self.ready, self.me) = (Vec::new(), Vec::new(), Vec::new(), None);
         self.out.clear();
         for (id, open) in std::mem::take(&mut self.open) {
             let (is_enough, replies) = open.lose();
@@ -244,7 +249,10 @@ impl Calls {
         match part {
             Part::Request { is_awaited, is_of_others, request } => {
                 if Some(from) == self.me {
-                    let is_asked = |member: &ViewMember| !is_of_others || *member != from;
+                    let is_asked = |member: &ViewMember| {
+                        (self.ready.contains(member) || mutated!(WaitForTheJoining))
+                            && (!is_of_others || *member != from)
+                    };
                     let asked: Vec<_> = self.there.iter().copied().filter(is_asked).collect();
                     self.change(id, |open, _| open.deliver(&asked));
                     if is_of_others {

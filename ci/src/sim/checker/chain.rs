@@ -61,7 +61,8 @@ fn is_quorum(view: &View, members: &[ViewMember]) -> bool {
     have > all || (have == all && voters.first().is_some_and(|oldest| members.contains(oldest)))
 }
 
-fn having_state(view: &View) -> impl Iterator<Item = ViewMember> {
+/// Who has the state in a view.
+pub(super) fn having_state(view: &View) -> impl Iterator<Item = ViewMember> {
     let ranked = (0..).map(Rank).zip(view.members());
     ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member)
 }

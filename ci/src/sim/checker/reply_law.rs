@@ -1,13 +1,14 @@
 //! ReplyLaw: a call is over once, exactly when as many real replies are there as are wanted, or nobody is left who could give one.
 //!
-//! Who is asked is who is in the view in which the request is delivered to its caller. What is told of each destination has come about:
+//! Who is asked is who is in the view in which the request is delivered to its caller, and has the group's state. What is told of each destination has come about:
 //! who has replied, has said that, while it was in the caller's view; who is dead is not in it; who is waited for is. What one has said
 //! first stays. In the end no call of the living goes on, and all who live and were called by one who lives have been asked.
 
+use super::chain::having_state;
 use crate::sim::history::calls::{Call, Called, Deed, Whom};
 use crate::sim::history::{History, Process, What};
 use sistrum_membership::{Status, Want};
-use sistrum_ordering::ViewMember;
+use sistrum_ordering::{View, ViewMember};
 use std::collections::BTreeMap;
 
 /// What has become of a call, at each that it concerns.
@@ -62,7 +63,7 @@ struct Known {
 struct Walk<'a> {
     history: &'a History,
     /// The view that each process was told of.
-    views: Vec<Option<Vec<ViewMember>>>,
+    views: Vec<Option<View>>,
     known: Vec<Known>,
 }
 
@@ -71,7 +72,7 @@ impl Walk<'_> {
         let at = usize::from(process.0);
         let deed = match what {
             What::Install(view) => {
-                self.views[at] = Some(view.members().to_vec());
+                self.views[at] = Some((**view).clone());
                 return None;
             }
             What::Excluded(_) => {
@@ -99,7 +100,7 @@ impl Walk<'_> {
 
     fn judge(&mut self, process: Process, call: Call, deed: &Deed) -> Option<String> {
         let me = self.history.who(process).member?;
-        let view = self.views[usize::from(process.0)].as_deref();
+        let view = self.views[usize::from(process.0)].as_ref();
         let Called { by, whom, want } = self.history.called(call);
         let known = &mut self.known[call.0 as usize];
         if by != process && !matches!(deed, Deed::Asked(_) | Deed::Says(..)) {
@@ -113,8 +114,9 @@ impl Walk<'_> {
                 None
             }
             Deed::Delivered(_) => {
-                let is_asked = |member: &&ViewMember| whom == Whom::All || **member != me;
-                let asked = view.unwrap_or_default().iter().filter(is_asked).copied().collect();
+                let is_asked = |member: &ViewMember| whom == Whom::All || *member != me;
+                let asked =
+                    view.into_iter().flat_map(having_state).filter(|member| is_asked(member)).collect();
                 let before = known.destinations.replace(asked);
                 before.map(|_| "it is delivered twice".to_owned())
             }
@@ -185,8 +187,8 @@ impl Walk<'_> {
 
 impl Known {
     /// This has become of it now; tells what cannot be.
-    fn change(&mut self, replies: &Replies, view: Option<&[ViewMember]>) -> Option<String> {
-        let is_there = |who: &ViewMember| view.is_some_and(|view| view.contains(who));
+    fn change(&mut self, replies: &Replies, view: Option<&View>) -> Option<String> {
+        let is_there = |who: &ViewMember| view.is_some_and(|view| view.members().contains(who));
         let find = |replies: &Replies, who: &ViewMember| {
             replies.iter().find(|(known, _)| known == who).map(|(_, status)| status.clone())
         };
