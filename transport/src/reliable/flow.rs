@@ -90,6 +90,8 @@ struct Ack {
     is_gone: bool,
     /// Nothing is under way to it. It still keeps the log from being freed: it may be trusted again.
     is_suspected: bool,
+    /// Casts that were refused because of it.
+    refusals: u64,
 }
 
 impl Flow {
@@ -107,7 +109,13 @@ impl Flow {
         Self {
             me,
             acks: vec![
-                Ack { received: start, delivered: start, is_gone: false, is_suspected: false };
+                Ack {
+                    received: start,
+                    delivered: start,
+                    is_gone: false,
+                    is_suspected: false,
+                    refusals: 0
+                };
                 members
             ],
             stable: start,
@@ -138,6 +146,21 @@ impl Flow {
     /// What one member has received contiguously.
     pub(super) fn received_by(&self, rank: Rank) -> Seq {
         self.acks[rank.0 as usize].received
+    }
+
+    /// What one member has delivered.
+    pub(super) fn delivered_by(&self, rank: Rank) -> Seq {
+        self.acks[rank.0 as usize].delivered
+    }
+
+    /// Casts that were refused because `rank` held the log.
+    pub(super) fn refusals(&self, rank: Rank) -> u64 {
+        self.acks[rank.0 as usize].refusals
+    }
+
+    /// The member that has delivered least, and since when nothing has moved.
+    pub(super) fn slowest(&self) -> (Rank, Instant) {
+        (self.slowest, self.moved_at)
     }
 
     /// Takes an ack of `rank`; acks are monotone, an old one changes nothing. `sent` bounds what can be true.
@@ -242,8 +265,10 @@ impl Flow {
     }
 
     /// The refusal of a cast for which the log has no room: held by the slowest, or by `instead`.
-    pub(super) fn full(&self, now: Instant, instead: Option<Rank>) -> Refused {
-        Refused::Full { held_by: instead.unwrap_or(self.slowest), age: now.since(self.moved_at) }
+    pub(super) fn full(&mut self, now: Instant, instead: Option<Rank>) -> Refused {
+        let held_by = instead.unwrap_or(self.slowest);
+        self.acks[held_by.0 as usize].refusals += 1;
+        Refused::Full { held_by, age: now.since(self.moved_at) }
     }
 
     /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
