@@ -24,6 +24,7 @@ mod snapshot;
 pub use file::Publisher;
 pub use histogram::{BUCKETS, Histogram, Shape};
 pub use label::{Kind, Metric, Unit};
+pub use layout::Size;
 pub use origin::{Life, Origin};
 pub use place::{Place, Unpublished, clean, files, places};
 pub use sink::{Sink, Walk};
