@@ -5,6 +5,7 @@
 //! ratios of each repetition. See [`floor`] and [`packed`] for what the floors are.
 
 mod aims;
+mod counters;
 mod floor;
 mod full;
 mod idle;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Viewchange(options) => viewchange::run(&options),
+        Command::Counters(options) => counters::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -135,6 +137,8 @@ enum Command {
     Order(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
+    /// What it costs to publish counters: the same two nodes with and without, in turn
+    Counters(counters::Options),
     /// Everything, as bench/report.md and bench/report.json
     Report(full::Options),
     /// Draws a report as SVG

@@ -5,9 +5,12 @@ mod causality;
 mod demo;
 mod digest;
 mod feed;
+mod figures;
 mod group;
+mod nodes;
 mod refusal;
 mod signals;
+mod stat;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +39,8 @@ enum Command {
     /// Joins a group whose members come and go, by hand, between terminals.
     #[command(subcommand)]
     Group(group::Command),
+    /// Prints what the nodes of this user count: latencies, losses by cause, who holds whom back. No node notices.
+    Stat(stat::Options),
     /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
     #[command(hide = true)]
     DemoMember {
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Command::Causality(options) => causality::run(&options),
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::Group(command) => group::run(&command).unwrap_or_else(|refusal| refusal.exit()),
+        Command::Stat(options) => stat::run(&options).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
     }
 }
