@@ -1,7 +1,8 @@
 //! What it costs to publish counters: two nodes of one thread in one group, with and without a file, in turns too short for the machine
-//! to become another one in between.
+//! to become another one in between. Costs are processor time: that others want the processor too is no cost of ours.
 
 use crate::Failure;
+use crate::raw::thread_cpu_time;
 use crate::viewchange::steady::Pair;
 use sistrum::counters::Place;
 use sistrum::{Config, Idle};
@@ -14,27 +15,32 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 15)]
     reps: usize,
     /// Turns of each kind in one repetition.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     turns: usize,
 }
 
-/// One kind of work, and its figure.
+/// One kind of work, begun with nothing on its way; it tells how much of it was done.
 struct Work {
     what: &'static str,
-    measure: fn(&mut Pair) -> Result<f64, Failure>,
+    run: fn(&mut Pair) -> Result<f64, Failure>,
 }
 
-const FLOW: Duration = Duration::from_millis(40);
-const TRIPS: u32 = 3_000;
-const EMPTY: u32 = 100_000;
+const FLOW: Duration = Duration::from_millis(30);
+const TRIPS: u32 = 1_500;
+const EMPTY: u32 = 50_000;
 
-/// Of the first two, more is better; of the others, less.
 const WORK: [Work; 4] = [
-    Work { what: "32-byte messages a second", measure: |pair| pair.flow(&[0x5a; 32], FLOW) },
-    Work { what: "1024-byte messages a second", measure: |pair| pair.flow(&[0x5a; 1024], FLOW) },
-    Work { what: "time of a round trip", measure: |pair| pair.round_trips(TRIPS) },
-    Work { what: "time of an empty cycle", measure: |pair| pair.empty_cycles(EMPTY) },
+    Work { what: "a message of 32 bytes", run: |pair| flow(pair, &[0x5a; 32]) },
+    Work { what: "a message of 1024 bytes", run: |pair| flow(pair, &[0x5a; 1024]) },
+    Work { what: "a round trip", run: |pair| pair.round_trips(TRIPS).map(|_| f64::from(TRIPS)) },
+    Work { what: "an empty cycle", run: |pair| pair.empty_cycles(EMPTY).map(|_| f64::from(EMPTY)) },
 ];
+
+fn flow(pair: &mut Pair, message: &[u8]) -> Result<f64, Failure> {
+    let before = pair.heard();
+    pair.flow(message, FLOW)?;
+    Ok((pair.heard() - before) as f64)
+}
 
 /// Prints the ratios: with counters to without.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -49,29 +55,37 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         };
         let mut pairs = [open(Place::Off, 2 * rep)?, open(Place::PerUser, 2 * rep + 1)?];
         for (work, ratios) in WORK.iter().zip(&mut ratios) {
-            let mut sums = [0.0; 2];
-            for turn in 0..options.turns {
-                // Who goes first is the other each time.
-                for at in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
-                    sums[at] += (work.measure)(&mut pairs[at])?;
-                }
-            }
-            ratios.push(sums[1] / sums[0]);
+            ratios.push(ratio(work, &mut pairs, options.turns)?);
         }
     }
     for (work, ratios) in WORK.iter().zip(&mut ratios) {
         ratios.sort_by(f64::total_cmp);
         let count = ratios.len();
-        let at = |quarter: usize| ratios[(count - 1) * quarter / 4];
+        let [least, low, median, high, most] =
+            [0, 1, 2, 3, 4].map(|quarter| ratios[(count - 1) * quarter / 4]);
         println!(
-            "counters on to off, {}: median {:.4}, half of all from {:.4} to {:.4}, all from {:.4} to {:.4} of {count}",
-            work.what,
-            at(2),
-            at(1),
-            at(3),
-            at(0),
-            at(4)
+            "counters on to off, processor time of {}: median {median:.4}, half of all from {low:.4} to {high:.4}, \
+             all from {least:.4} to {most:.4} of {count}",
+            work.what
         );
     }
     Ok(())
+}
+
+/// What some work costs the second pair, to what it costs the first.
+fn ratio(work: &Work, pairs: &mut [Pair; 2], turns: usize) -> Result<f64, Failure> {
+    let (mut times, mut done) = ([0.0; 2], [0.0; 2]);
+    for turn in 0..=turns {
+        // Who goes first is the other each time; the first turn warms up.
+        for at in if turn % 2 == 0 { [0, 1] } else { [1, 0] } {
+            pairs[at].settle()?;
+            let before = thread_cpu_time();
+            let units = (work.run)(&mut pairs[at])?;
+            if turn > 0 {
+                times[at] += (thread_cpu_time() - before).as_secs_f64();
+                done[at] += units;
+            }
+        }
+    }
+    Ok(times[1] / done[1] / (times[0] / done[0]))
 }

@@ -68,6 +68,23 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Messages that the second node was handed.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard[1]
+    }
+
+    /// Until nothing is on its way.
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        while !(0..2).all(|at| self.nodes[at].settled(&self.groups[at])) {
+            (0..2).try_for_each(|at| self.poll(at))?;
+            if Instant::now() > end {
+                return Err("what was cast does not come to its end".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Nanoseconds of a cycle that finds nothing to do, on average.
     pub(crate) fn empty_cycles(&mut self, cycles: u32) -> Result<f64, Failure> {
         let begin = Instant::now();

@@ -11,6 +11,7 @@ mod nodes;
 mod refusal;
 mod signals;
 mod stat;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Group(group::Command),
     /// Prints what the nodes of this user count: latencies, losses by cause, who holds whom back. No node notices.
     Stat(stat::Options),
+    /// Shows the nodes of this user at work: members, views, rates, latencies, losses, who holds whom back.
+    Top(top::Options),
     /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
     #[command(hide = true)]
     DemoMember {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::Group(command) => group::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::Stat(options) => stat::run(&options).unwrap_or_else(|refusal| refusal.exit()),
+        Command::Top(options) => top::run(&options).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
     }
 }

@@ -302,8 +302,9 @@ impl Node {
         if !self.seeds.is_empty() {
             self.look_for_seeds();
         }
-        let Self { config, cycle, groups, published, .. } = self;
-        published.end_cycle((cycle, groups), (&config.name, cycle.medium().local()), work);
+        if self.published.end_cycle(self.cycle.now(), &self.groups, work) {
+            self.publish_known();
+        }
         failure.map_or(Ok(work), Err)
     }
 
@@ -514,8 +515,13 @@ impl Node {
     /// Publishes now what happened so far, which [`poll`](Self::poll) does every 20 ms. It asks the system what the sockets have dropped,
     /// and is not for the hot path.
     pub fn publish(&mut self) {
+        self.published.asked(&self.cycle.medium().counters());
+        self.publish_known();
+    }
+
+    #[cold]
+    fn publish_known(&mut self) {
         let Self { config, cycle, groups, published, .. } = self;
-        published.asked(&cycle.medium().counters());
         published.publish((cycle, groups), (&config.name, cycle.medium().local()));
     }
 

@@ -56,16 +56,10 @@ impl Published {
         self.overflow = medium.overflow;
     }
 
-    /// A cycle is over, which did `work`.
+    /// A cycle that began `now` is over, and did `work`. Tells whether it is time to publish.
     #[inline]
-    pub(crate) fn end_cycle(
-        &mut self,
-        (cycle, groups): (&Cycle<Any, MonotonicClock>, &Groups),
-        (name, endpoint): (&str, Endpoint),
-        work: usize,
-    ) {
-        let Ok(file) = &self.file else { return };
-        let now = cycle.now();
+    pub(crate) fn end_cycle(&mut self, now: Instant, groups: &Groups, work: usize) -> bool {
+        let Ok(file) = &self.file else { return false };
         if self.last != Instant::default() {
             self.cycles.record(now.since_ns(self.last));
         }
@@ -75,13 +69,10 @@ impl Published {
                 self.is_changed |= watched.look(now, joined);
             }
         }
-        if file.is_due(now) {
-            self.publish((cycle, groups), (name, endpoint));
-        }
+        file.is_due(now)
     }
 
     /// Copies everything, due or not.
-    #[cold]
     pub(crate) fn publish(
         &mut self,
         (cycle, groups): (&Cycle<Any, MonotonicClock>, &Groups),
