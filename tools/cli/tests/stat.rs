@@ -105,7 +105,7 @@ fn a_live_process_is_shown_in_three_formats() {
     let nodes: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     let nodes = nodes.as_array().expect("an array");
     assert_eq!(nodes.len(), 2);
-    let node = nodes.iter().find(|node| node["process"].to_string() == process).expect("it is there");
+    let node = nodes.iter().find(|node| node["process"] == members[1].0.id()).expect("it is there");
     assert_eq!((&node["life"], &node["left_out"]), (&"alive".into(), &0.into()));
     let scopes = node["scopes"].as_array().expect("scopes");
     let group = scopes.iter().find(|scope| scope["scope"] == "group").expect("a group");
