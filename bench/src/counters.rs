@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Turns of each kind in one repetition.
     #[arg(long, value_name = "N", default_value_t = 20)]
     turns: usize,
+    /// Both without counters: what the machine makes of no difference.
+    #[arg(long)]
+    control: bool,
 }
 
 /// One kind of work, begun with nothing on its way; it tells how much of it was done.
@@ -53,7 +56,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             let config = Config { idle: Idle::Spin, counters, ..Config::loopback("counters") };
             Pair::open(false, &config, number)
         };
-        let mut pairs = [open(Place::Off, 2 * rep)?, open(Place::PerUser, 2 * rep + 1)?];
+        let other = if options.control { Place::Off } else { Place::PerUser };
+        // Who is opened first has the better memory: each of them in turn.
+        let mut pairs = if rep % 2 == 0 {
+            [open(Place::Off, 2 * rep)?, open(other, 2 * rep + 1)?]
+        } else {
+            let second = open(other, 2 * rep + 1)?;
+            [open(Place::Off, 2 * rep)?, second]
+        };
         for (work, ratios) in WORK.iter().zip(&mut ratios) {
             ratios.push(ratio(work, &mut pairs, options.turns)?);
         }
@@ -64,8 +74,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let [least, low, median, high, most] =
             [0, 1, 2, 3, 4].map(|quarter| ratios[(count - 1) * quarter / 4]);
         println!(
-            "counters on to off, processor time of {}: median {median:.4}, half of all from {low:.4} to {high:.4}, \
+            "counters {} to off, processor time of {}: median {median:.4}, half of all from {low:.4} to {high:.4}, \
              all from {least:.4} to {most:.4} of {count}",
+            if options.control { "off" } else { "on" },
             work.what
         );
     }

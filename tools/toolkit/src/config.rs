@@ -47,8 +47,8 @@ pub struct Config {
     pub tuning: Tuning,
     /// Losses to inject, for tests and demonstrations.
     pub faults: Faults,
-    /// Where the counters are published for other processes of this user (`sistrum stat`, `sistrum top`): in a folder of his own, in a
-    /// folder that is named here, or nowhere. Where that cannot be, the node works without, and
+    /// Where the counters are published for other processes of this user (`sistrum stat`, `sistrum top`): in a folder of his own, in one
+    /// that is named here, which others may not enter, or nowhere. Where that cannot be, the node works without, and
     /// [`Node::counters_file`](crate::Node::counters_file) says why.
     pub counters: Place,
     /// Says, in so many words, that a network is used without a key. Loopback needs no such word.

@@ -105,7 +105,8 @@ impl Flow {
         receive_buffer: usize,
         coalesced: bool,
     ) -> Self {
-        let slowest = Rank(u16::from(me.0 == 0));
+        // Before the first ack it is any other, and where there is none, I.
+        let slowest = if members == 1 { me } else { Rank(u16::from(me.0 == 0)) };
         Self {
             me,
             acks: vec![
@@ -319,6 +320,19 @@ mod tests {
             flow.full(Instant(17), None),
             Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) }
         );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_who_is_named() {
+        let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
+        flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10));
+        flow.full(Instant(6), None);
+        flow.full(Instant(7), None);
+        flow.full(Instant(8), Some(Rank(0)));
+        assert_eq!([0, 1, 2].map(|rank| flow.refusals(Rank(rank))), [1, 0, 2]);
+        let mut alone = Flow::new(Rank(0), 1, 16, Seq(0), 1 << 20, true);
+        let refused = alone.full(Instant(9), None);
+        assert!(matches!(refused, Refused::Full { held_by: Rank(0), .. }), "{refused}");
     }
 
     #[test]
