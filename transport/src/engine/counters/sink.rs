@@ -29,6 +29,7 @@ pub(super) struct Labels {
     pub(super) bytes: Vec<u8>,
     pub(super) words: usize,
     pub(super) left_out: u64,
+    is_full: bool,
     labels: Vec<(&'static str, String)>,
 }
 
@@ -48,11 +49,15 @@ struct Naming {
 impl Naming {
     fn value(&mut self, metric: &'static Metric, kind: Kind) {
         let Self { size, labels } = self;
+        if labels.is_full {
+            labels.left_out += 1;
+            return;
+        }
         let (at, words) = (labels.bytes.len(), labels.words + kind.words());
         label::put_value(&mut labels.bytes, metric, kind);
-        if labels.left_out > 0 || labels.bytes.len() > size.label_bytes || words > size.value_words {
+        if labels.bytes.len() > size.label_bytes || words > size.value_words {
             labels.bytes.truncate(at);
-            labels.left_out += 1;
+            (labels.left_out, labels.is_full) = (1, true);
         } else {
             labels.words = words;
         }
@@ -62,13 +67,16 @@ impl Naming {
 impl Sink for Naming {
     fn scope(&mut self, name: &str, labels: impl FnOnce(&mut Vec<(&'static str, String)>)) {
         let own = &mut self.labels;
+        if own.is_full {
+            return;
+        }
         own.labels.clear();
         labels(&mut own.labels);
         let (at, texts) = (own.bytes.len(), own.labels.iter().map(|(name, value)| (*name, value.as_str())));
         label::put_scope(&mut own.bytes, name, &texts.collect::<Vec<_>>());
-        // Its values do not fit then either.
-        if own.left_out > 0 || own.bytes.len() > self.size.label_bytes {
+        if own.bytes.len() > self.size.label_bytes {
             own.bytes.truncate(at);
+            own.is_full = true;
         }
     }
 

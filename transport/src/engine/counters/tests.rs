@@ -72,13 +72,23 @@ fn what_is_published_is_read() {
 #[test]
 fn what_does_not_fit_is_counted() {
     let folder = Folder::new("full");
+    // Wherever the room ends: in the midst of a scope, of its values, of what they are.
+    for spare in 0..120 {
+        let size = Size { label_bytes: 1_000 + 8 * spare, value_words: 40 - spare % 40 };
+        let place = Place::In(folder.0.clone());
+        let mut publisher = Publisher::create(&place, size, BootId(7), Instant(100)).unwrap();
+        publisher.publish(Instant(1), &Same::new(60, 3), true);
+        let seen = Snapshot::read(publisher.path()).unwrap();
+        let read: usize = seen.scopes.iter().map(|scope| scope.values.len()).sum();
+        assert!(read > 0 && seen.left_out > 0);
+        assert_eq!(read as u64 + seen.left_out, 60 * 2 + 1);
+        for (scope, rank) in seen.scopes.iter().zip(0..) {
+            assert_eq!(scope.label("rank"), rank.to_string());
+            assert!(scope.values.len() <= 2, "what is of the next is not of this one: {scope:?}");
+            assert!(scope.number("sent_blocks").is_none_or(|number| number == 3));
+        }
+    }
     let mut publisher = publisher(&folder);
-    publisher.publish(Instant(1), &Same::new(500, 3), true);
-    let seen = Snapshot::read(publisher.path()).unwrap();
-    let read: usize = seen.scopes.iter().map(|scope| scope.values.len()).sum();
-    assert!(read > 10 && seen.left_out > 0);
-    assert_eq!(read as u64 + seen.left_out, 500 * 2 + 1);
-    assert!(seen.scopes.iter().all(|scope| scope.number("sent_blocks").is_none_or(|number| number == 3)));
     publisher.publish(Instant(2), &Same::new(2, NONE), true);
     let seen = Snapshot::read(publisher.path()).unwrap();
     assert_eq!((seen.left_out, seen.scopes[0].number("age")), (0, None));
