@@ -118,7 +118,7 @@ pub(super) fn draw_times(frame: &mut Frame<'_>, area: Rect, node: &Node, group: 
     let all = [
         ("sealed until held by all", node.times(name, "stable_time")),
         ("sealed until delivered by all", node.times(name, "delivered_time")),
-        ("one cycle to the next", node.engine_times("cycle_time")),
+        ("one busy cycle to the next", node.engine_times("cycle_time")),
         ("pause of a view change", node.times(name, "view_change_pause")),
     ];
     let lines = all.into_iter().map(|(what, times)| {
@@ -200,5 +200,5 @@ const HELP: [&str; 18] = [
     "",
     " Latencies are those of the last ten seconds, or all since the node was opened where none came.",
     " Sealed until ..: from the cycle that sealed a block; what is known here, so heartbeats count.",
-    " One cycle to the next: what the application does between two polls is in it.",
+    " One busy cycle to the next: what the application does between two polls is in it.",
 ];

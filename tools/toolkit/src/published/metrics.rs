@@ -21,7 +21,7 @@ metrics! {
     EMPTY_CYCLES "empty_cycles" Plain "Duty cycles that found nothing to do."
     PAUSES "pauses" Plain "Duty cycles that followed a pause longer than 2 ms: the application did not poll, or did not run."
     BUSY_SENDS "busy_sends" Plain "Sends that found the socket's buffer full, and were tried again."
-    CYCLE_TIME "cycle_time" Nanoseconds "From the beginning of one duty cycle to that of the next, whatever the application does in between."
+    CYCLE_TIME "cycle_time" Nanoseconds "From the beginning of a duty cycle that did something to that of the next, whatever the application does in between."
     RECEIVED_DATAGRAMS "received_datagrams" Plain "Datagrams taken from the network; one that is coalesced of many blocks counts once."
     RECEIVED_BLOCKS "received_blocks" Plain "Blocks received: of the medium, from the network; of a stream, those before the first that is missing."
     SENDS "sends" Plain "Send calls that carried something."

@@ -25,7 +25,8 @@ pub(crate) struct Published {
     file: Result<Publisher, Unpublished>,
     watched: Vec<Watched>,
     cycles: Box<Histogram>,
-    last: Instant,
+    /// When the last cycle began that did something, where the one behind it is yet to begin.
+    worked_at: Option<Instant>,
     /// What the sockets had dropped when they were last asked.
     overflow: u64,
     /// The names in the file are old.
@@ -37,7 +38,7 @@ impl Published {
     pub(crate) fn open(config: &Config, boot: BootId, now: Instant) -> Self {
         let file = Publisher::create(&config.counters, Size::of_groups(config.groups), boot, now);
         let (watched, cycles) = (Vec::new(), Box::default());
-        Self { file, watched, cycles, last: Instant::default(), overflow: 0, is_changed: true }
+        Self { file, watched, cycles, worked_at: None, overflow: 0, is_changed: true }
     }
 
     /// Where it is, or why it is not.
@@ -60,11 +61,12 @@ impl Published {
     #[inline]
     pub(crate) fn end_cycle(&mut self, now: Instant, groups: &Groups, work: usize) -> bool {
         let Ok(file) = &self.file else { return false };
-        if self.last != Instant::default() {
-            self.cycles.record(now.since_ns(self.last));
+        // Of one that did nothing, the idle strategy has the time.
+        if let Some(at) = self.worked_at.take() {
+            self.cycles.record(now.since_ns(at));
         }
-        self.last = now;
         if work > 0 {
+            self.worked_at = Some(now);
             for (watched, joined) in self.watched.iter_mut().zip(groups.iter()) {
                 self.is_changed |= watched.look(now, joined);
             }

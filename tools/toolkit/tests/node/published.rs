@@ -169,8 +169,9 @@ fn latencies_are_those_of_blocks_and_cycles() {
     assert!((40..=50).contains(&stable) && delivered <= stable, "{stable} {delivered}");
     assert!(stable_sum > 0 && stable_sum <= elapsed && delivered_sum <= elapsed);
     let (cycles, time) = times(engine, "cycle_time");
-    assert_eq!(cycles + 1, number(engine, "cycles"));
-    assert!(time <= elapsed);
+    let busy = number(engine, "cycles") - number(engine, "empty_cycles");
+    assert!(cycles == busy || cycles + 1 == busy, "the last one is not over: {cycles} {busy}");
+    assert!(time > 0 && time <= elapsed);
     // Who casts nothing has nothing to follow.
     let seen = self::seen(&mut cluster.members[1].node);
     assert_eq!(times(seen.scope("group").unwrap(), "stable_time"), (0, 0));
