@@ -6,6 +6,7 @@
 
 mod aims;
 mod call;
+mod counters;
 mod floor;
 mod full;
 mod idle;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Call(options) => measure(&options, call::run).map(drop),
         Command::Viewchange(options) => viewchange::run(&options),
         Command::Transfer(options) => transfer::run(&options),
+        Command::Counters(options) => counters::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
     }
@@ -143,6 +145,8 @@ enum Command {
     Viewchange(viewchange::Options),
     /// How fast state is taken over by one who joins, and what that costs those who are there
     Transfer(transfer::Options),
+    /// What it costs to publish counters: the same two nodes with and without, in turn
+    Counters(counters::Options),
     /// Everything, as bench/report.md and bench/report.json
     Report(full::Options),
     /// Draws a report as SVG

@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// The programs of `transport/fuzz`.
-const TARGETS: [&str; 4] = ["header", "data", "control", "session"];
+const TARGETS: [&str; 5] = ["header", "data", "control", "session", "counters"];
 
 /// What the compiler must do for libFuzzer, and for us to see a bad access.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -5,7 +5,7 @@
 //! and between two deliveries, while the view changes. A turn of all members is the least that can be seen; it is told beside.
 
 mod simulated;
-mod steady;
+pub(crate) mod steady;
 
 use crate::Failure;
 use serde::Serialize;

@@ -11,7 +11,7 @@ const MESSAGE: [u8; 32] = [0x5a; 32];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two nodes of one thread in one group.
-struct Pair {
+pub(crate) struct Pair {
     nodes: [Node; 2],
     groups: [Group; 2],
     heard: [u64; 2],
@@ -25,8 +25,9 @@ pub(super) fn run(reps: usize) -> Result<(), Failure> {
         let order = if rep % 2 == 0 { [false, true] } else { [true, false] };
         let mut seen = [(0.0, 0.0); 2];
         for views in order {
-            let mut pair = Pair::open(views, rep)?;
-            seen[usize::from(views)] = (pair.round_trips()?, pair.flow()?);
+            let config = Config { idle: Idle::Spin, ..Config::loopback("steady") };
+            let mut pair = Pair::open(views, &config, rep)?;
+            seen[usize::from(views)] = (pair.round_trips(TRIPS)?, pair.flow(&MESSAGE, FLOW)?);
         }
         trips.push(seen[1].0 / seen[0].0);
         flows.push(seen[1].1 / seen[0].1);
@@ -42,8 +43,9 @@ pub(super) fn run(reps: usize) -> Result<(), Failure> {
 }
 
 impl Pair {
-    fn open(views: bool, rep: usize) -> Result<Self, Failure> {
-        let open = || Node::open(Config { idle: Idle::Spin, ..Config::loopback("steady") });
+    /// Opens both as `config` says; `rep` tells them from all others of this process.
+    pub(crate) fn open(views: bool, config: &Config, rep: usize) -> Result<Self, Failure> {
+        let open = || Node::open(config.clone());
         let mut nodes = [open()?, open()?];
         let members = nodes.each_ref().map(Node::endpoint).to_vec();
         let address =
@@ -66,6 +68,30 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Messages that the second node was handed.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard[1]
+    }
+
+    /// Until nothing is on its way.
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        while !(0..2).all(|at| self.nodes[at].settled(&self.groups[at])) {
+            (0..2).try_for_each(|at| self.poll(at))?;
+            if Instant::now() > end {
+                return Err("what was cast does not come to its end".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds of a cycle that finds nothing to do, on average.
+    pub(crate) fn empty_cycles(&mut self, cycles: u32) -> Result<f64, Failure> {
+        let begin = Instant::now();
+        (0..cycles).try_for_each(|_| self.poll(0))?;
+        Ok(begin.elapsed().as_nanos() as f64 / f64::from(cycles))
+    }
+
     fn poll(&mut self, at: usize) -> Result<(), Failure> {
         let heard = &mut self.heard[at];
         self.nodes[at].poll(|_, event| {
@@ -76,9 +102,9 @@ impl Pair {
     }
 
     /// Nanoseconds of a round trip, on average.
-    fn round_trips(&mut self) -> Result<f64, Failure> {
+    pub(crate) fn round_trips(&mut self, trips: u32) -> Result<f64, Failure> {
         let begin = Instant::now();
-        for _ in 0..TRIPS {
+        for _ in 0..trips {
             for at in [0, 1] {
                 let before = self.heard[1 - at];
                 self.nodes[at].cast(&self.groups[at], Order::Fifo, &MESSAGE)?;
@@ -88,15 +114,15 @@ impl Pair {
                 }
             }
         }
-        Ok(begin.elapsed().as_nanos() as f64 / f64::from(TRIPS))
+        Ok(begin.elapsed().as_nanos() as f64 / f64::from(trips))
     }
 
     /// Messages a second that arrive.
-    fn flow(&mut self) -> Result<f64, Failure> {
+    pub(crate) fn flow(&mut self, message: &[u8], time: Duration) -> Result<f64, Failure> {
         let (begin, before) = (Instant::now(), self.heard[1]);
-        while begin.elapsed() < FLOW {
+        while begin.elapsed() < time {
             for _ in 0..256 {
-                match self.nodes[0].cast(&self.groups[0], Order::Fifo, &MESSAGE) {
+                match self.nodes[0].cast(&self.groups[0], Order::Fifo, message) {
                     Ok(()) => {}
                     Err(Refused::Full { .. }) => break,
                     Err(other) => return Err(other.into()),

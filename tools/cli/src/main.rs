@@ -5,9 +5,13 @@ mod causality;
 mod demo;
 mod digest;
 mod feed;
+mod figures;
 mod group;
+mod nodes;
 mod refusal;
 mod signals;
+mod stat;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +40,10 @@ enum Command {
     /// Joins a group whose members come and go, by hand, between terminals.
     #[command(subcommand)]
     Group(group::Command),
+    /// Prints what the nodes of this user count: latencies, losses by cause, who holds whom back. No node notices.
+    Stat(stat::Options),
+    /// Shows the nodes of this user at work: members, views, rates, latencies, losses, who holds whom back.
+    Top(top::Options),
     /// One process of a running demo; started by `sistrum demo`, spoken to through its standard input.
     #[command(hide = true)]
     DemoMember {
@@ -69,6 +77,8 @@ fn main() -> ExitCode {
         Command::Causality(options) => causality::run(&options),
         Command::Feed(command) => feed::run(&command).unwrap_or_else(|refusal| refusal.exit()),
         Command::Group(command) => group::run(&command).unwrap_or_else(|refusal| refusal.exit()),
+        Command::Stat(options) => stat::run(&options).unwrap_or_else(|refusal| refusal.exit()),
+        Command::Top(options) => top::run(&options).unwrap_or_else(|refusal| refusal.exit()),
         Command::DemoMember { name: _ } => demo::member(),
         Command::DemoFailoverMember { name: _ } => demo::failover_member(),
     }

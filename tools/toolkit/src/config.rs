@@ -1,6 +1,7 @@
 //! What a node is built from. Every value is checked before anything is opened.
 
 use crate::{Error, Idle, MediumChoice, Pace, Result, Tuning};
+use sistrum_transport::engine::counters::Place;
 use sistrum_transport::log::{PoolConfig, SLAB_BYTES};
 use sistrum_transport::reliable::CONTROL_BLOCK_LEN;
 use std::net::{IpAddr, Ipv4Addr};
@@ -46,6 +47,10 @@ pub struct Config {
     pub tuning: Tuning,
     /// Losses to inject, for tests and demonstrations.
     pub faults: Faults,
+    /// Where the counters are published for other processes of this user (`sistrum stat`, `sistrum top`): in a folder of his own, in one
+    /// that is named here, which others may not enter, or nowhere. Where that cannot be, the node works without, and
+    /// [`Node::counters_file`](crate::Node::counters_file) says why.
+    pub counters: Place,
     /// Says, in so many words, that a network is used without a key. Loopback needs no such word.
     pub insecure: bool,
 }
@@ -80,6 +85,7 @@ impl Config {
             idle: Idle::Auto,
             tuning: Tuning::loopback(),
             faults: Faults::default(),
+            counters: Place::PerUser,
             insecure: false,
         }
     }

@@ -1,8 +1,8 @@
 //! What a node has joined: a group as its member, a group's streams as their reader, or nothing but the sight of it.
 
 use crate::{
-    CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, PeerLosses, Rank,
-    Refused, SessionCounters, View, ViewMember, ViewNumber,
+    CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, LostBlocks,
+    PeerLosses, Rank, Refused, SessionCounters, View, ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_membership::ObserverEvent;
@@ -182,6 +182,15 @@ impl Joined {
         }
     }
 
+    /// What is known of the losses of all streams together.
+    pub(crate) fn all_losses(&self) -> PeerLosses {
+        match self {
+            Self::Member(group) => group.session().map(|session| sum(session.losses())).unwrap_or_default(),
+            Self::Reader(_, reader) => sum(reader.losses()),
+            Self::Observer(_) => PeerLosses::default(),
+        }
+    }
+
     /// The most true-size bytes under way at present.
     pub(crate) fn limit(&self) -> Option<u64> {
         let (limit, ..) = self.member()?.session()?.stream().congestion();
@@ -290,6 +299,23 @@ impl Protocol for Joined {
     fn awaits_control(&self) -> bool {
         whichever!(self, protocol => protocol.awaits_control())
     }
+}
+
+fn sum(losses: impl Iterator<Item = (Rank, PeerLosses)>) -> PeerLosses {
+    losses.fold(PeerLosses::default(), |sum, (_, one)| PeerLosses {
+        lost: LostBlocks {
+            network: sum.lost.network + one.lost.network,
+            overflow: sum.lost.overflow + one.lost.overflow,
+            injected: sum.lost.injected + one.lost.injected,
+            pool: sum.lost.pool + one.lost.pool,
+        },
+        unexplained: sum.unexplained + one.unexplained,
+        repaired: sum.repaired + one.repaired,
+        missing: sum.missing + one.missing,
+        sent_again: sum.sent_again + one.sent_again,
+        naks: sum.naks + one.naks,
+        evicted: sum.evicted + one.evicted,
+    })
 }
 
 #[inline]

@@ -35,10 +35,17 @@ mod groups;
 mod join;
 mod joined;
 mod node;
+mod published;
 mod seeds;
 mod state;
 
 pub use calls::Calls;
+/// Counters that nodes publish in files, and their reading: see [`Config::counters`].
+pub mod counters {
+    pub use crate::published::help;
+    pub use sistrum_transport::engine::counters::*;
+}
+
 pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};

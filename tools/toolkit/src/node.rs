@@ -3,6 +3,7 @@
 use crate::groups::Groups;
 use crate::join::Who;
 use crate::joined::Joined;
+use crate::published::Published;
 use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
@@ -12,10 +13,12 @@ use crate::{
 use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
+use sistrum_transport::engine::counters::Unpublished;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
 use sistrum_transport::reliable::{Reader, ReaderConfig, RunLimits, Suspect, Tuning};
 use sistrum_transport::sys;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// An inline engine: everything happens in [`poll`](Self::poll), on the caller's thread.
@@ -31,6 +34,7 @@ pub struct Node {
     seeds: Vec<Seeds>,
     /// When the medium was last asked what it has lost.
     looked_at: Instant,
+    published: Published,
 }
 
 /// What happened so far in a node, all groups together.
@@ -75,8 +79,10 @@ impl Node {
             any = any.with_faults(options, config.faults.seed);
         }
         let cycle = Cycle::new(any, MonotonicClock, config.pool(), config.idle).map_err(Error::Memory)?;
+        let boot = BootId(boot_time());
         Ok(Self {
-            boot: BootId(boot_time()),
+            published: Published::open(&config, boot, sys::clock::monotonic()),
+            boot,
             seed: sys::random::seed().map_err(Error::Entropy)?,
             cycle,
             groups: Groups::default(),
@@ -139,6 +145,7 @@ impl Node {
             Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
         };
         let group = self.groups.add(joined);
+        self.published.joined(name);
         if Seeds::has_names(&seeds) {
             self.seeds.push(Seeds::new(group, seeds, local));
         }
@@ -295,6 +302,9 @@ impl Node {
         if !self.seeds.is_empty() {
             self.look_for_seeds();
         }
+        if self.published.end_cycle(self.cycle.now(), &self.groups, work) {
+            self.publish_known();
+        }
         failure.map_or(Ok(work), Err)
     }
 
@@ -319,8 +329,10 @@ impl Node {
         let now = self.cycle.now();
         if now.since_ns(self.looked_at) >= LOOK_EVERY_NS {
             self.looked_at = now;
-            let cause = self.suspect.look(now, &self.cycle.medium().counters());
+            let medium = self.cycle.medium().counters();
+            let cause = self.suspect.look(now, &medium);
             self.groups.explain(cause);
+            self.published.asked(&medium);
         }
     }
 
@@ -490,6 +502,27 @@ impl Node {
     #[must_use]
     pub fn under_way_limit(&self, group: &Group) -> Option<u64> {
         self.groups.get(group)?.limit()
+    }
+
+    /// Where the counters of this node are published for other processes; or why they are not.
+    ///
+    /// # Errors
+    /// [`Unpublished`] says why. The node works without.
+    pub fn counters_file(&self) -> Result<&Path, &Unpublished> {
+        self.published.path()
+    }
+
+    /// Publishes now what happened so far, which [`poll`](Self::poll) does every 20 ms. It asks the system what the sockets have dropped,
+    /// and is not for the hot path.
+    pub fn publish(&mut self) {
+        self.published.asked(&self.cycle.medium().counters());
+        self.publish_known();
+    }
+
+    #[cold]
+    fn publish_known(&mut self) {
+        let Self { config, cycle, groups, published, .. } = self;
+        published.publish((cycle, groups), (&config.name, cycle.medium().local()));
     }
 
     /// What happened so far.

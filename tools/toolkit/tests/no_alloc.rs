@@ -1,8 +1,9 @@
-//! After warm-up, no message costs an allocation: neither to send, nor to receive, nor to repair.
+//! After warm-up, no message costs an allocation: neither to send, nor to receive, nor to repair. Nor does it to publish counters.
 //!
 //! A global allocator counts what the test's own thread asks for; this file alone has it, and its unsafe code.
 #![allow(unsafe_code)]
 
+use sistrum::counters::Snapshot;
 use sistrum::{Config, Event, Faults, Group, JoinOptions, Node, Order, Refused};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -130,6 +131,18 @@ impl Cluster {
         assert_eq!(self.delivered - before, (count * MEMBERS * (MEMBERS - 1)) as u64);
     }
 
+    /// Polls on for longer than counters stay unpublished.
+    fn rest(&mut self) {
+        let started = Instant::now();
+        self.until(|_| started.elapsed() > Duration::from_millis(50));
+    }
+
+    /// When each member last published its counters.
+    fn published(&self) -> Vec<sistrum::Instant> {
+        let files = self.nodes.iter().map(|node| node.counters_file().expect("counters are on"));
+        files.map(|file| Snapshot::read(file).expect("it can be read").written).collect()
+    }
+
     fn repaired(&self) -> u64 {
         self.nodes.iter().map(|node| node.counters().repaired).sum()
     }
@@ -151,9 +164,13 @@ fn measured(config: &Config, port: u16, lengths: &[usize], count: usize) -> (u64
     let mut cluster = Cluster::open(SocketAddrV4::new(group, port).into(), config);
     let message = vec![7; 100_000];
     cluster.exchange(lengths, count * 2, &message);
-    let (before, repaired) = (allocations(), cluster.repaired());
+    let (published, repaired, before) = (cluster.published(), cluster.repaired(), allocations());
     cluster.exchange(lengths, count, &message);
-    (allocations() - before, cluster.repaired() - repaired)
+    cluster.rest();
+    let allocations = allocations() - before;
+    let again = cluster.published();
+    assert!(published.iter().zip(&again).all(|(before, after)| before < after), "{published:?} {again:?}");
+    (allocations, cluster.repaired() - repaired)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The engine: the only code that reads a clock, drives a medium and waits.
 
+pub mod counters;
 mod cycle;
 mod idle;
 

@@ -183,6 +183,11 @@ impl Medium for Chosen {
         let receive_switches = self.by_ring.as_ref().map_or(0, Receiver::switches);
         MediumCounters { receive_switches, ..self.udp.counters() }
     }
+
+    fn counted(&self) -> MediumCounters {
+        let receive_switches = self.by_ring.as_ref().map_or(0, Receiver::switches);
+        MediumCounters { receive_switches, ..self.udp.counted() }
+    }
 }
 
 macro_rules! whichever {
@@ -233,6 +238,10 @@ impl Medium for Any {
 
     fn counters(&self) -> MediumCounters {
         whichever!(self, medium => medium.counters())
+    }
+
+    fn counted(&self) -> MediumCounters {
+        whichever!(self, medium => medium.counted())
     }
 }
 

@@ -142,6 +142,11 @@ impl<M: Medium> Medium for Fault<M> {
         let inner = self.inner.counters();
         MediumCounters { injected: inner.injected + self.counts.lost, ..inner }
     }
+
+    fn counted(&self) -> MediumCounters {
+        let inner = self.inner.counted();
+        MediumCounters { injected: inner.injected + self.counts.lost, ..inner }
+    }
 }
 
 /// Whether something of this probability happens; nothing is drawn for what never happens.

@@ -73,6 +73,12 @@ pub trait Medium {
 
     /// What happened so far. It may ask the system for some of it, and is not for the hot path.
     fn counters(&self) -> MediumCounters;
+
+    /// As [`counters`](Self::counters), without asking the system: where it would have to be asked for
+    /// [`overflow`](MediumCounters::overflow), that is 0.
+    fn counted(&self) -> MediumCounters {
+        self.counters()
+    }
 }
 
 /// A destination that several members listen to; an index into the medium's channels.

@@ -240,8 +240,12 @@ impl Medium for Udp {
     /// Asks the kernel for the drops of every socket, a system call each.
     fn counters(&self) -> MediumCounters {
         let overflow = self.data.iter().chain([&self.control]).map(Inlet::overflow).sum();
+        MediumCounters { overflow, ..self.counted() }
+    }
+
+    fn counted(&self) -> MediumCounters {
         let MediumCounters { sends, sent_blocks, send_errors, .. } = self.outlet.counters();
-        MediumCounters { overflow, sends, sent_blocks, send_errors, ..self.intake.counters() }
+        MediumCounters { sends, sent_blocks, send_errors, ..self.intake.counters() }
     }
 }
 

@@ -178,6 +178,10 @@ impl Medium for Uring {
     fn counters(&self) -> MediumCounters {
         MediumCounters { receive_switches: self.receiver.switches, ..self.udp.counters() }
     }
+
+    fn counted(&self) -> MediumCounters {
+        MediumCounters { receive_switches: self.receiver.switches, ..self.udp.counted() }
+    }
 }
 
 impl Receiver {

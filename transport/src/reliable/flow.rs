@@ -90,6 +90,8 @@ struct Ack {
     is_gone: bool,
     /// Nothing is under way to it. It still keeps the log from being freed: it may be trusted again.
     is_suspected: bool,
+    /// Casts that were refused because of it.
+    refusals: u64,
 }
 
 impl Flow {
@@ -103,11 +105,18 @@ impl Flow {
         receive_buffer: usize,
         coalesced: bool,
     ) -> Self {
-        let slowest = Rank(u16::from(me.0 == 0));
+        // Before the first ack it is any other, and where there is none, I.
+        let slowest = if members == 1 { me } else { Rank(u16::from(me.0 == 0)) };
         Self {
             me,
             acks: vec![
-                Ack { received: start, delivered: start, is_gone: false, is_suspected: false };
+                Ack {
+                    received: start,
+                    delivered: start,
+                    is_gone: false,
+                    is_suspected: false,
+                    refusals: 0
+                };
                 members
             ],
             stable: start,
@@ -138,6 +147,21 @@ impl Flow {
     /// What one member has received contiguously.
     pub(super) fn received_by(&self, rank: Rank) -> Seq {
         self.acks[rank.0 as usize].received
+    }
+
+    /// What one member has delivered.
+    pub(super) fn delivered_by(&self, rank: Rank) -> Seq {
+        self.acks[rank.0 as usize].delivered
+    }
+
+    /// Casts that were refused because `rank` held the log.
+    pub(super) fn refusals(&self, rank: Rank) -> u64 {
+        self.acks[rank.0 as usize].refusals
+    }
+
+    /// The member that has delivered least, and since when nothing has moved.
+    pub(super) fn slowest(&self) -> (Rank, Instant) {
+        (self.slowest, self.moved_at)
     }
 
     /// Takes an ack of `rank`; acks are monotone, an old one changes nothing. `sent` bounds what can be true.
@@ -242,8 +266,10 @@ impl Flow {
     }
 
     /// The refusal of a cast for which the log has no room: held by the slowest, or by `instead`.
-    pub(super) fn full(&self, now: Instant, instead: Option<Rank>) -> Refused {
-        Refused::Full { held_by: instead.unwrap_or(self.slowest), age: now.since(self.moved_at) }
+    pub(super) fn full(&mut self, now: Instant, instead: Option<Rank>) -> Refused {
+        let held_by = instead.unwrap_or(self.slowest);
+        self.acks[held_by.0 as usize].refusals += 1;
+        Refused::Full { held_by, age: now.since(self.moved_at) }
     }
 
     /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
@@ -294,6 +320,19 @@ mod tests {
             flow.full(Instant(17), None),
             Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) }
         );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_who_is_named() {
+        let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
+        flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10));
+        flow.full(Instant(6), None);
+        flow.full(Instant(7), None);
+        flow.full(Instant(8), Some(Rank(0)));
+        assert_eq!([0, 1, 2].map(|rank| flow.refusals(Rank(rank))), [1, 0, 2]);
+        let mut alone = Flow::new(Rank(0), 1, 16, Seq(0), 1 << 20, true);
+        let refused = alone.full(Instant(9), None);
+        assert!(matches!(refused, Refused::Full { held_by: Rank(0), .. }), "{refused}");
     }
 
     #[test]

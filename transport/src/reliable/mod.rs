@@ -33,7 +33,7 @@ pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
 pub use pace::Pace;
 pub use reader::{Admission, OwnOrder, Reader, ReaderConfig, ReaderEvent, ReaderOrder};
-pub use sender::{Sender, max_message};
+pub use sender::{HeldBack, Sender, max_message};
 pub use session::{Event, Session};
 
 /// Sizes and times of the reliable layer. Times are nanoseconds.

@@ -7,9 +7,11 @@ pub mod clock;
 pub mod crc;
 pub mod interface;
 pub mod message;
+pub mod process;
 pub mod random;
 pub mod socket;
 pub mod uring;
+pub mod words;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -154,6 +154,7 @@ impl Node {
         let is_changing = self.group.agreement().is_some_and(|agreement| agreement.is_changing());
         let app = &self.app;
         let is_over = !is_changing
+            && !self.group.is_taking_over()
             && self.group.before().is_none()
             && app.flushes + app.own_totals == 0
             && app.desk.is_settled();

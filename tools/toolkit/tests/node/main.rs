@@ -10,6 +10,7 @@ mod idle;
 mod losses;
 mod peers;
 mod pressure;
+mod published;
 mod readers;
 mod refusals;
 mod sends;
