@@ -16,13 +16,34 @@ pub(super) enum Message<'a> {
     Call(u64, Part<'a>),
 }
 
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// All who have the group's state.
+    All,
+    /// All of them but who calls.
+    Others,
+    /// The one to whom it is sent.
+    One,
+}
+
+impl Of {
+    /// That of a request whose reply is awaited; the next one is that of the others.
+    const fn tag(self) -> u8 {
+        match self {
+            Self::All => 1,
+            Self::Others => 12,
+            Self::One => 14,
+        }
+    }
+}
+
 /// What is said of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part<'a> {
     Request {
         is_awaited: bool,
-        /// Who calls is not asked.
-        is_of_others: bool,
+        of: Of,
         request: &'a [u8],
     },
     Reply(&'a [u8]),
@@ -74,8 +95,11 @@ impl<'a> Message<'a> {
         }
         let (id, body) = rest.split_first_chunk()?;
         let part = match *tag {
-            1 | 2 | 12 | 13 => {
-                Part::Request { is_awaited: *tag % 11 == 1, is_of_others: *tag >= 12, request: body }
+            tag @ (1 | 2 | 12..=15) => {
+                let of = [Of::All, Of::Others, Of::One]
+                    .into_iter()
+                    .find(|of| matches!(tag.wrapping_sub(of.tag()), 0 | 1))?;
+                Part::Request { is_awaited: tag == of.tag(), of, request: body }
             }
             3 => Part::Reply(body),
             4 => Part::Null,
@@ -97,9 +121,7 @@ impl<'a> Message<'a> {
 impl Part<'_> {
     fn tag(&self) -> u8 {
         match self {
-            Self::Request { is_awaited, is_of_others, .. } => {
-                2 - u8::from(*is_awaited) + 11 * u8::from(*is_of_others)
-            }
+            Self::Request { is_awaited, of, .. } => of.tag() + u8::from(!*is_awaited),
             Self::Reply(_) => 3,
             Self::Null => 4,
             Self::Abort(_) => 5,

@@ -28,7 +28,7 @@ mod tests;
 
 pub use open::{Status, Want};
 
-use message::{Message, Part};
+use message::{Message, Of, Part};
 use open::Open;
 use sistrum_ordering::{Rank, View, ViewMember};
 use sistrum_transport::mutated;
@@ -127,17 +127,17 @@ impl Calls {
     /// Calls all members of the group: what is returned is to be cast, in any order. Where that is refused for good,
     /// [`give_up`](Self::give_up).
     pub fn call_all(&mut self, want: Want, request: &[u8]) -> (CallId, Vec<u8>) {
-        self.cast(want, false, request)
+        self.cast(want, Of::All, request)
     }
 
     /// Calls all members of the group but me, who am not asked; else as [`call_all`](Self::call_all).
     pub fn call_others(&mut self, want: Want, request: &[u8]) -> (CallId, Vec<u8>) {
-        self.cast(want, true, request)
+        self.cast(want, Of::Others, request)
     }
 
-    fn cast(&mut self, want: Want, is_of_others: bool, request: &[u8]) -> (CallId, Vec<u8>) {
+    fn cast(&mut self, want: Want, of: Of, request: &[u8]) -> (CallId, Vec<u8>) {
         let id = self.begin(Open::new(want, None));
-        let part = Part::Request { is_awaited: want.is_any(), is_of_others, request };
+        let part = Part::Request { is_awaited: want.is_any(), of, request };
         (CallId(id), Message::Call(id, part).encode())
     }
 
@@ -146,7 +146,7 @@ impl Calls {
     pub fn call_one(&mut self, to: ViewMember, want: Want, request: &[u8]) -> CallId {
         let status = if self.there.contains(&to) { Status::Waiting } else { Status::Dead };
         let id = self.begin(Open::new(want, Some(vec![(to, status)])));
-        self.post(to, id, Part::Request { is_awaited: want.is_any(), is_of_others: false, request });
+        self.post(to, id, Part::Request { is_awaited: want.is_any(), of: Of::One, request });
         self.conclude(id);
         CallId(id)
     }
@@ -247,17 +247,22 @@ impl Calls {
 
     fn take(&mut self, from: ViewMember, id: u64, part: Part<'_>) {
         match part {
-            Part::Request { is_awaited, is_of_others, request } => {
-                if Some(from) == self.me {
+            Part::Request { is_awaited, of, request } => {
+                if Some(from) == self.me && of != Of::One {
                     let is_asked = |member: &ViewMember| {
                         (self.ready.contains(member) || mutated!(WaitForTheJoining))
-                            && (!is_of_others || *member != from)
+                            && (of == Of::All || *member != from)
                     };
                     let asked: Vec<_> = self.there.iter().copied().filter(is_asked).collect();
                     self.change(id, |open, _| open.deliver(&asked));
-                    if is_of_others {
+                    if of == Of::Others {
                         return;
                     }
+                }
+                // It may still be handed on to one who has not got the state, or sent to it alone.
+                let is_ready = self.me.is_some_and(|me| self.ready.contains(&me));
+                if of != Of::One && !is_ready && !mutated!(WaitForTheJoining) {
+                    return;
                 }
                 self.ask(Request { caller: from, id, bytes: request.to_vec(), is_awaited });
             }
