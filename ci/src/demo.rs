@@ -23,7 +23,7 @@ const MEMBERS: [u16; 3] = [1, 3, 8];
 const MEDIA: [&str; 2] = ["udp", URING];
 
 /// The medium that not every machine has.
-const URING: &str = "uring";
+pub(crate) const URING: &str = "uring";
 
 /// What the loss takes at once.
 const MODELS: [&str; 3] = ["block", "buffer", "both"];
@@ -211,7 +211,7 @@ fn all(report: &mut Report, cases: &[Case]) -> Result<()> {
 }
 
 /// Why there is no io_uring here, in the demo's own words; `None` where there is.
-fn without_uring(program: &Path) -> Result<Option<String>> {
+pub(crate) fn without_uring(program: &Path) -> Result<Option<String>> {
     let options = ["demo", "--medium", URING, "--members", "1", "--loss", "0"];
     let output = Command::new(program).args(options).output().context("the demo does not start")?;
     let said = String::from_utf8_lossy(&output.stderr);

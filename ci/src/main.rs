@@ -5,6 +5,7 @@
 
 mod bounded;
 mod demo;
+mod failover;
 mod fresh;
 mod fuzz;
 mod instructions;
@@ -36,6 +37,8 @@ enum Ci {
     Fresh(fresh::Options),
     /// The demo, as users run it, through a matrix of members, losses and captures.
     Demo(demo::Options),
+    /// The demo whose publisher dies, over each medium, with little and much loss, again and again.
+    Failover(failover::Options),
     /// A member under strace: nothing but IO and the idle strategy's own calls.
     Syscalls,
     /// Instructions that a message costs, against the table that is checked in.
@@ -88,6 +91,7 @@ fn run(ci: Ci) -> Result<()> {
         Ci::Tidy => report.step("tidy", |_| tidy::check(".".as_ref())),
         Ci::Fresh(options) => fresh::run(&mut report, &options),
         Ci::Demo(options) => demo::run(&mut report, &options),
+        Ci::Failover(options) => failover::run(&mut report, &options),
         Ci::Syscalls => syscalls::run(&mut report),
         Ci::Instructions(options) => instructions::run(&mut report, &options),
         Ci::Fuzz(options) => fuzz::run(&mut report, &options),

@@ -1,7 +1,7 @@
 //! `cargo ci test`: what every change must pass, up to the first failure.
 
 use crate::step::{Report, Tally, cargo, run as run_command};
-use crate::{demo, instructions, lab, mutants, shown, sim, syscalls, tidy};
+use crate::{demo, failover, instructions, lab, mutants, shown, sim, syscalls, tidy};
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -27,6 +27,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     sim::short(report)?;
     mutants::short(report)?;
     demo::short(report)?;
+    failover::short(report)?;
     lab::short(report)?;
     syscalls::run(report)?;
     instructions::run(report, &instructions::Options::default())

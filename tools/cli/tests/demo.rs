@@ -155,6 +155,33 @@ fn the_sample_arrives_whole_through_losses() {
 }
 
 #[test]
+fn a_feed_survives_its_publisher_in_every_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (json, file) = (folder.path().join("report.json"), capture(folder.path(), 500));
+    let to_json = ["--json", json.to_str().expect("a plain name")];
+    for more in [&[][..], &["--order", "total", "--members", "2"], &["--order", "causal", "--file", &file]] {
+        let ran = run(&[&["demo", "--failover"], more, &to_json].concat());
+        let report = report(&ran, &json);
+        let members = report["members"].as_array().expect("an array");
+        let killed: Vec<_> = members.iter().filter(|member| member["killed"] == true).collect();
+        assert_eq!((killed.len(), &killed[0]["name"]), (2, &Value::from("p1")));
+        for member in members.iter().filter(|member| member["killed"] == false) {
+            assert_eq!(member["state_digest"], report["state_digest"]);
+            assert_eq!((&member["digest"], &member["delivered"]), (&report["digest"], &report["messages"]));
+        }
+        let late = members.last().expect("the late one");
+        assert_eq!((&late["name"], &late["joined_late"]), (&Value::from("late"), &Value::from(true)));
+        let causes: Vec<_> =
+            report["views"].as_array().expect("views").iter().map(|view| &view["cause"]).collect();
+        for cause in ["late joined", "late has the state", "p1 failed"] {
+            assert!(causes.contains(&&Value::from(cause)), "{causes:?}");
+        }
+    }
+    assert_refused(&run(&["demo", "--failover", "--members", "1"]), "two subscribers at least");
+    assert_refused(&run(&["demo", "--failover", "--publishers", "3"]), "--publishers");
+}
+
+#[test]
 fn one_member_without_loss_takes_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = capture(folder.path(), 1_000);

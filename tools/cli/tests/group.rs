@@ -117,6 +117,33 @@ fn lines_go_to_all_and_views_are_told() {
 }
 
 #[test]
+fn who_joins_takes_over_what_was_said_before() {
+    let name = format!("state {}", std::process::id());
+    let join = ["join", &name, "--state", "--suspect-after", "300", "--expected", "1"];
+    let mut first = Member::start(&join);
+    first.until("it is alone", |line| line.contains(" of 1: "));
+    ["a=1", "b=2", "no value", "a=3"].iter().for_each(|line| first.say(line));
+    first.until("all was said", |line| line.ends_with(": a=3"));
+    let mut second = Member::start(&join);
+    second.until("it is taken over", |line| line == "took over 2 values: a=3, b=2");
+    second.until("it is told", |line| line.contains(" of 2: "));
+    second.until("it counts", |line| line.ends_with(" has the state"));
+    second.say("c=4");
+    first.until("it came", |line| line.ends_with(": c=4"));
+    // The first one dies: the second one has it all.
+    drop(first);
+    second.until("it is alone", |line| line.contains(" of 1: "));
+    let mut third = Member::start(&join);
+    third.until("it is taken over", |line| line == "took over 3 values: a=3, b=2, c=4");
+    third.until("it counts", |line| line.ends_with(" has the state"));
+    third.ends();
+    second.ends();
+    let mut refused = Member::start(&["join", &name, "--state", "--order", "fifo"]);
+    refused.until("the reason", |line| line.contains("--state wants --order total"));
+    refused.ends_with(2);
+}
+
+#[test]
 fn it_is_waited_for_what_is_or_comes_to_be() {
     let name = format!("awaited {}", std::process::id());
     let join = ["join", &name, "--suspect-after", "300", "--expected", "1"];

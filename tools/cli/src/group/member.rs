@@ -35,6 +35,13 @@ pub(super) struct Member {
 impl Member {
     /// Joins the group; nothing waits for anybody yet.
     pub(super) fn open(common: &Common, voice: Voice, hears: Hears) -> Result<Self, Refusal> {
+        if let (true, Voice::Lines(order) | Voice::Once(order, _)) = (common.state, &voice)
+            && *order != Order::Total
+        {
+            return Err(Refusal::new(
+                "--state wants --order total: what I cast has to come back to me in its place",
+            ));
+        }
         let seat = Seat::open(common, hears)?;
         let (lines, next) = match &voice {
             Voice::Once(_, message) => (sync_channel(1).1, Some(message.clone())),

@@ -11,6 +11,7 @@ mod member;
 mod options;
 mod seat;
 mod sight;
+mod table;
 mod wait;
 
 pub(crate) use options::Command;

@@ -261,6 +261,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) expected: usize,
 
+    /// Keeps a state, of lines KEY=VALUE the last value of each key, and takes over that of the group. All members say so.
+    #[arg(long)]
+    pub(super) state: bool,
+
     /// Who is silent for so long is suspected, and the others go on without it.
     #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
     pub(super) suspect_after: Duration,

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sistrum::{
-    CallEvent, Calls, Config, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason, Refused, Request,
-    Status, View, ViewMember,
+    CallEvent, Calls, Config, Domain, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason, Refused,
+    Request, StateTuning, Status, View, ViewMember,
 };
 
 use super::options::Common;
+use super::table::Table;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
@@ -45,6 +46,15 @@ pub(super) struct Seat {
     pub(super) told: Option<View>,
     pub(super) signals: Signals,
     pub(super) hears: Hears,
+    state: Option<Kept>,
+}
+
+/// The state, where it is kept.
+struct Kept {
+    domain: Domain,
+    table: Table,
+    /// Something of it has come, and nobody was told.
+    has_come: bool,
 }
 
 impl Seat {
@@ -53,17 +63,27 @@ impl Seat {
         let config = Config { port: common.port, ..Config::loopback("group") };
         let options =
             JoinOptions::peer().expected_members(common.expected).suspect_after(common.suspect_after);
-        let options = common.place.apply(options);
+        let mut options = common.place.apply(options);
+        if common.state {
+            options = options.keep_state(StateTuning::default());
+        }
         let mut node = Node::open(config).map_err(Refusal::new)?;
         let group = node.join(&common.name, options).map_err(Refusal::new)?;
         eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
-        Ok(Self { node, group, calls: Calls::new(group), told: None, signals: Signals::listen()?, hears })
+        let kept = || Kept { domain: Domain::new("lines"), table: Table::default(), has_come: false };
+        let (calls, state) = (Calls::new(group), common.state.then(kept));
+        Ok(Self { node, group, calls, told: None, signals: Signals::listen()?, hears, state })
     }
 
     /// Takes what has come. A call of mine may be over.
     pub(super) fn poll(&mut self) -> Result<Option<Ended>, Error> {
-        let Self { node, calls, told, hears, .. } = self;
-        node.poll_for(Duration::from_millis(20), |cx, event| {
+        let Self { node, calls, told, hears, state, .. } = self;
+        node.poll_for(Duration::from_millis(20), |cx, mut event| {
+            if let Some(kept) = state
+                && kept.handle(&mut event)?
+            {
+                return Ok(());
+            }
             if let Event::View(view) = &event {
                 *told = Some((*view).clone());
             }
@@ -76,7 +96,10 @@ impl Seat {
         while let Some(event) = calls.poll(node)? {
             match (event, &*hears) {
                 (CallEvent::Done { is_enough, replies, .. }, _) => ended = Some((is_enough, replies)),
-                (CallEvent::Plain { from, bytes }, Hears::All(_)) => print(&line(from, &bytes)),
+                (CallEvent::Plain { from, bytes }, Hears::All(_)) => {
+                    state.iter_mut().for_each(|kept| kept.table.add(&bytes));
+                    print(&line(from, &bytes));
+                }
                 (CallEvent::Request(request), Hears::All(how)) => answer(calls, request, how),
                 (CallEvent::Request(request), _) => calls.null_reply(request),
                 (CallEvent::Plain { .. }, _) => {}
@@ -102,6 +125,26 @@ impl Seat {
             self.node.poll_for(Duration::from_millis(20), |_, _| Ok(()))?;
         }
         Ok(())
+    }
+}
+
+impl Kept {
+    /// Takes what concerns the state; whether there is nothing else to do.
+    fn handle(&mut self, event: &mut Event<'_>) -> Result<bool, Error> {
+        if self.domain.handle(event, &mut self.table)? {
+            self.has_come = true;
+            return Ok(true);
+        }
+        match event {
+            Event::View(_) if std::mem::take(&mut self.has_come) => {
+                let lines: Vec<String> = self.table.lines().collect();
+                eprintln!("took over {} values: {}", lines.len(), lines.join(", "));
+            }
+            Event::Deliver(message) => self.table.add(message.bytes()),
+            Event::Sync { bytes, .. } => self.table.add(bytes),
+            _ => {}
+        }
+        Ok(false)
     }
 }
 
@@ -142,6 +185,7 @@ fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
             eprintln!("cannot go on, hears only: {}", heard.join(", "));
         }
         Event::Resumed => eprintln!("goes on again"),
+        Event::TransferFailed(why) => eprintln!("the state was not taken over: {why}"),
         Event::Excluded(number) => eprintln!("the others went on without me, to {number}: I come back"),
         Event::Conflict(endpoint, why) => eprintln!("{endpoint}: {why}"),
         _ => {}
@@ -156,6 +200,8 @@ fn shown(view: &View) -> String {
         let how = if *why == Reason::Left { "left" } else { "is gone" };
         format!(", {} {how}", member.endpoint)
     });
-    let changes: String = came.chain(gone).collect();
+    let readied =
+        view.readied().iter().map(|rank| format!(", {} has the state", members[usize::from(rank.0)]));
+    let changes: String = came.chain(gone).chain(readied).collect();
     format!("{} of {}: {}{changes}", view.id().number, members.len(), members.join(" "))
 }
