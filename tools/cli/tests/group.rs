@@ -130,14 +130,17 @@ fn who_joins_takes_over_what_was_said_before() {
     second.until("it counts", |line| line.ends_with(" has the state"));
     second.say("c=4");
     first.until("it came", |line| line.ends_with(": c=4"));
-    // The first one dies: the second one has it all.
+    let start = || {
+        let mut member = Member::start(&join);
+        member.until("it is taken over", |line| line == "took over 3 values: a=3, b=2, c=4");
+        member.until("it counts", |line| line.ends_with(" has the state"));
+        member
+    };
+    let third = start();
+    // The first one dies: the others have it all.
     drop(first);
-    second.until("it is alone", |line| line.contains(" of 1: "));
-    let mut third = Member::start(&join);
-    third.until("it is taken over", |line| line == "took over 3 values: a=3, b=2, c=4");
-    third.until("it counts", |line| line.ends_with(" has the state"));
-    third.ends();
-    second.ends();
+    second.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
+    [start(), third, second].into_iter().for_each(Member::ends);
     let mut refused = Member::start(&["join", &name, "--state", "--order", "fifo"]);
     refused.until("the reason", |line| line.contains("--state wants --order total"));
     refused.ends_with(2);
