@@ -4,11 +4,12 @@
 //! stands. Its present view stands in a file of its own, for whoever waits.
 
 use crate::sim::history::lines::{Gone, Identity, Line, Said, read};
+use crate::sim::state::State;
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use sistrum::{
-    Clock as _, Config, Event, Group, JoinOptions, Message, MonotonicClock, Node, Order, Reason, Refused,
-    View, ViewMember, ViewNumber,
+    Clock as _, Config, Event, Group, JoinOptions, Message, MonotonicClock, Node, Order, Pace, Rank, Reason,
+    Refused, StateTuning, View, ViewMember, ViewNumber,
 };
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     suspect_after_ms: u64,
     #[arg(long, value_delimiter = ',')]
     seeds: Vec<String>,
+    /// It has a state, so many bytes more than it needs.
+    #[arg(long)]
+    state: Option<usize>,
     /// Its address in a network of its own.
     #[arg(long)]
     interface: Option<IpAddr>,
@@ -52,6 +56,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.seeds.is_empty() {
         join = join.seeds(options.seeds.clone());
     }
+    if options.state.is_some() {
+        // It takes a while: somebody may die meanwhile.
+        let pace = Some(Pace { rate: STATE_RATE, burst: 64 * 1024 });
+        join = join.keep_state(StateTuning { pace, ..StateTuning::default() });
+    }
     let group = node.join(&options.group, join)?;
     let me = node.member(&group).context("a peer is somebody")?;
     let file = File::create(&options.file).context("the history cannot be written")?;
@@ -65,6 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         syncs: 0,
         rng: Rng::with_seed(me.boot.0),
         is_quiet: false,
+        state: options.state.map(|padding| State::new(me, padding)),
     };
     member.log.say(Said::Starts)?;
     member.log.say(Said::Joins)?;
@@ -124,6 +134,7 @@ struct Member {
     syncs: u32,
     rng: Rng,
     is_quiet: bool,
+    state: Option<State>,
 }
 
 impl Member {
@@ -171,7 +182,12 @@ impl Member {
         // The view that takes it is the last one that is there, told or not.
         let view = node.view(group).map(|view| view.id().number.0);
         match (node.cast(group, order, &message(number, false, len)), view) {
-            (Ok(()), Some(view)) => self.log.say(Said::Sealed { number, view }),
+            (Ok(()), Some(view)) => {
+                if let Some(state) = self.state.as_mut().filter(|_| order != Order::Total) {
+                    state.cast(Some(ViewNumber(view)), name_of(identity(self.log.me), number, false));
+                }
+                self.log.say(Said::Sealed { number, view })
+            }
             _ => self.log.say(Said::Refused { number, sync: false }),
         }
     }
@@ -206,6 +222,7 @@ impl Member {
             Event::Sync { from, bytes, .. } => {
                 let number = u32::from_le_bytes(*bytes.first_chunk().context("it has a number")?);
                 let (from, len) = (identity(from), bytes.len());
+                self.state.iter_mut().for_each(|state| state.deliver(name_of(from, number, true)));
                 self.log.say(Said::Delivers { from, number, sync: true, len })
             }
             Event::Wedged(_) => self.log.say(Said::Wedged),
@@ -215,6 +232,15 @@ impl Member {
                 self.log.show(ViewNumber(0), 0)?;
                 self.log.say(Said::Excluded(number.0))
             }
+            Event::Snapshot(snapshot) => {
+                self.state.iter().for_each(|state| state.write(snapshot));
+                Ok(())
+            }
+            Event::State(block) => match self.state.as_mut().is_some_and(|state| state.take(&block)) {
+                true => self.log.say(Said::Restored),
+                false => Ok(()),
+            },
+            Event::TransferFailed(why) => self.log.say(Said::TransferFailed(why.to_string())),
             Event::Conflict(_, why) => self.log.say(Said::Conflicts(why.to_string())),
             _ => Ok(()),
         }
@@ -226,11 +252,14 @@ impl Member {
             return self.log.say(Said::Alien { from: message.from().0, len });
         };
         let (from, number) = (identity(from), u32::from_le_bytes(*number));
-        self.log.say(Said::Delivers { from, number, sync: bytes[NAME - 1] != 0, len })
+        let sync = bytes[NAME - 1] != 0;
+        self.state.iter_mut().for_each(|state| state.deliver(name_of(from, number, sync)));
+        self.log.say(Said::Delivers { from, number, sync, len })
     }
 
     fn enter(&mut self, view: &View) -> Result<()> {
         let id = view.id();
+        let ranks = |ranks: &[Rank]| ranks.iter().map(|rank| rank.0).collect();
         let gone = view
             .gone()
             .iter()
@@ -240,9 +269,15 @@ impl Member {
             instance: id.instance.0,
             number: id.number.0,
             members: view.members().iter().copied().map(identity).collect(),
-            came: view.came().iter().map(|rank| rank.0).collect(),
+            came: ranks(view.came()),
             gone: gone.collect(),
+            joining: ranks(view.joining()),
+            readied: ranks(view.readied()),
         })?;
+        if let Some(state) = &mut self.state {
+            let digest = state.enter(id.number);
+            self.log.say(Said::State(digest))?;
+        }
         (self.view, self.number, self.has_cut) = (Some(view.clone()), id.number, false);
         self.log.show(id.number, view.members().len())
     }
@@ -253,6 +288,7 @@ impl Member {
             return Ok(());
         };
         (self.number, self.has_cut) = (number, false);
+        self.state.iter_mut().for_each(|state| _ = state.enter(number));
         self.log.say(Said::Renumbered(number.0))?;
         self.log.show(number, self.view.as_ref().map_or(0, |view| view.members().len()))
     }
@@ -266,6 +302,7 @@ impl Member {
                     self.log.say(Said::Excluded(0))?;
                 }
                 self.log.me = me;
+                self.state.iter_mut().for_each(|state| state.forget(me));
                 (self.casts, self.syncs, self.number) = (0, 0, ViewNumber(0));
                 self.log.say(Said::Starts)?;
                 self.log.say(Said::Joins)
@@ -285,3 +322,17 @@ fn message(number: u32, sync: bool, len: usize) -> Vec<u8> {
     bytes.resize(len, 0x5a);
     bytes
 }
+
+/// A number of its own for each message.
+fn name_of(Identity { at, boot }: Identity, number: u32, sync: bool) -> u64 {
+    let mixed =
+        (u64::from(at.port()) << 32 | u64::from(number)) ^ boot.rotate_left(20) ^ u64::from(sync) << 63;
+    let host = match at.ip() {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits() as u64,
+    };
+    mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ host
+}
+
+/// Bytes a second of the state.
+const STATE_RATE: u64 = 4_000_000;

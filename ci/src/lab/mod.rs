@@ -24,6 +24,8 @@ const MOST: usize = 6;
 /// What befalls them in one round, and how long nothing does before each.
 const BLOWS: usize = 6;
 const PAUSES_MS: std::ops::Range<u64> = 100..700;
+/// Bytes that the state of every other pair of rounds has more than it needs.
+const STATE_BYTES: usize = 400_000;
 /// Silence after which a member is suspected: a stop is shorter or longer than that.
 const SUSPECT_AFTER_MS: u64 = 400;
 const STOPS_MS: std::ops::Range<u64> = 50..1_500;
@@ -180,6 +182,9 @@ impl<'a> Lab<'a> {
             command.args(["--interface", &network::address(place).to_string()]);
         }
         command.args(["--suspect-after-ms", &SUSPECT_AFTER_MS.to_string()]);
+        if self.seed % 4 >= 2 {
+            command.args(["--state", &STATE_BYTES.to_string()]);
+        }
         if self.unicast {
             let seeds: Vec<String> =
                 (0..3).map(|at| format!("{}:{}", self.host(at), self.port(at))).collect();

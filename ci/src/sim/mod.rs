@@ -22,6 +22,7 @@ pub(crate) mod options;
 mod oracle;
 mod report;
 mod shrink;
+pub(crate) mod state;
 #[cfg(test)]
 mod twins;
 pub(crate) mod views;

@@ -46,7 +46,15 @@ pub(crate) enum Said {
         /// Ranks in this view.
         came: Vec<u16>,
         gone: Vec<Gone>,
+        #[serde(default)]
+        joining: Vec<u16>,
+        #[serde(default)]
+        readied: Vec<u16>,
     },
+    /// Its state where that view begins, in short; it was given the group's; or why it was not.
+    State(u64),
+    Restored,
+    TransferFailed(String),
     /// Sync casts took a number, and the members stayed.
     Renumbered(u32),
     Changes,
@@ -180,13 +188,13 @@ impl Teller {
                 self.history.crash(at_ns, process);
                 return Ok(());
             }
-            Said::Installs { group, instance, number, members, came, gone } => {
+            Said::Installs { group, instance, number, members, came, gone, joining, readied } => {
                 let id = ViewId {
                     group: GroupId(group),
                     instance: GroupInstance(instance),
                     number: ViewNumber(number),
                 };
-                view(id, identity, &members, &came, &gone)?
+                view(id, identity, &members, [&came, &joining, &readied], &gone)?
             }
             Said::Delivers { from, number, sync, len } => self.delivery((from, sync, number), len),
             other => plain(other),
@@ -220,7 +228,13 @@ fn member(Identity { at, boot }: Identity) -> ViewMember {
 }
 
 /// The view, as long as it can be one at all.
-fn view(id: ViewId, me: Identity, members: &[Identity], came: &[u16], gone: &[Gone]) -> Result<What> {
+fn view(
+    id: ViewId,
+    me: Identity,
+    members: &[Identity],
+    [came, joining, readied]: [&[u16]; 3],
+    gone: &[Gone],
+) -> Result<What> {
     let rank =
         members.iter().position(|other| *other == me).context("a process that installs a view is in it")?;
     let mut endpoints = HashSet::new();
@@ -229,14 +243,16 @@ fn view(id: ViewId, me: Identity, members: &[Identity], came: &[u16], gone: &[Go
         "an endpoint is in {} twice",
         id.number
     );
+    let ranks = |ranks: &[u16]| ranks.iter().copied().map(Rank).collect();
     let reason = |gone: &Gone| if gone.left { Reason::Left } else { Reason::Suspected };
     let change = Change {
-        came: came.iter().copied().map(Rank).collect(),
+        came: ranks(came),
         gone: gone.iter().map(|gone| (member(gone.member), reason(gone))).collect(),
-        ..Change::default()
+        readied: ranks(readied),
     };
     let members = members.iter().copied().map(member).collect();
-    Ok(What::Install(Box::new(View::changed(id, members, Rank(rank as u16), change))))
+    let view = View::changed(id, members, Rank(rank as u16), change).with_joining(ranks(joining));
+    Ok(What::Install(Box::new(view)))
 }
 
 /// What is the same in a history.
@@ -255,6 +271,9 @@ fn plain(said: Said) -> What {
         Said::Flushes(id) => What::Flush(id),
         Said::Flushed(id) => What::Flushed(id),
         Said::Conflicts(why) => What::Conflict(why),
+        Said::State(digest) => What::State(digest),
+        Said::Restored => What::Restored,
+        Said::TransferFailed(why) => What::TransferFailed(why),
         other => unreachable!("{other:?} is not the same in a history"),
     }
 }
@@ -282,7 +301,8 @@ mod tests {
 
     fn installs(number: u32, members: &[Identity], came: &[u16], gone: &[Identity]) -> Said {
         let gone = gone.iter().map(|member| Gone { member: *member, left: false }).collect();
-        Said::Installs { group: 1, instance: 2, number, members: members.to_vec(), came: came.to_vec(), gone }
+        let (members, came, joining, readied) = (members.to_vec(), came.to_vec(), Vec::new(), Vec::new());
+        Said::Installs { group: 1, instance: 2, number, members, came, gone, joining, readied }
     }
 
     fn delivers(from: Identity, number: u32, len: usize) -> Said {

@@ -2,9 +2,9 @@
 
 use super::calls::Desk;
 use super::plan::Plan;
-use super::state::State;
 use crate::sim::history::{History, Message, Process, Send, What};
 use crate::sim::names::{NAME, Names};
+use crate::sim::state::State;
 use fastrand::Rng;
 use sistrum_membership::{Caster, Event, Group};
 use sistrum_ordering::{GroupInstance, Order, Promise, Rank, Seq, View, ViewMember, ViewNumber};
@@ -132,7 +132,7 @@ impl App {
                 if order != Order::Total
                     && let Some(state) = &mut self.state
                 {
-                    state.cast(number, message);
+                    state.cast(number, message.0.into());
                 }
                 self.own_totals += u32::from(order == Order::Total);
                 true
@@ -229,7 +229,7 @@ impl App {
             }
         };
         if let (What::Deliver(message), Some(state)) = (&what, &mut self.state) {
-            state.deliver(*message);
+            state.deliver(message.0.into());
         }
         let may_answer = matches!(what, What::Deliver(_)) && self.casts;
         history.push(now.0, self.process, what);

@@ -6,7 +6,6 @@ mod app;
 mod calls;
 mod node;
 mod plan;
-mod state;
 mod world;
 
 use super::campaign::{Ends, Failure, each_seed};

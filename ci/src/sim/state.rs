@@ -1,15 +1,14 @@
 //! The state of an application: which messages have taken effect, in a form that does not depend on how those of one view were ordered.
 
-use crate::sim::history::Message;
 use sistrum_membership::{Snapshot, StateBlock};
 use sistrum_ordering::{ViewMember, ViewNumber};
 
 /// See the module.
-pub(super) struct State {
-    /// All messages that have taken effect.
-    taken: Vec<u32>,
+pub(crate) struct State {
+    /// All messages that have taken effect, by numbers of their own.
+    taken: Vec<u64>,
     /// What I have cast, and in which view: it takes effect there.
-    mine: Vec<(Option<ViewNumber>, Message)>,
+    mine: Vec<(Option<ViewNumber>, u64)>,
     number: ViewNumber,
     padding: usize,
     /// Members write down the same in different orders.
@@ -22,23 +21,23 @@ pub(super) struct State {
 const DOMAINS: [&str; 3] = ["messages", "nothing", "padding"];
 
 impl State {
-    pub(super) fn new(me: ViewMember, padding: usize) -> Self {
+    pub(crate) fn new(me: ViewMember, padding: usize) -> Self {
         let (taken, mine, coming) = (Vec::new(), Vec::new(), Vec::new());
         Self { taken, mine, number: ViewNumber(0), padding, salt: me.boot.0 / 1_000, coming }
     }
 
     /// Somebody new, who has nothing.
-    pub(super) fn forget(&mut self, me: ViewMember) {
+    pub(crate) fn forget(&mut self, me: ViewMember) {
         *self = Self::new(me, self.padding);
     }
 
     /// What is handed over takes effect.
-    pub(super) fn deliver(&mut self, message: Message) {
-        self.taken.push(message.0);
+    pub(crate) fn deliver(&mut self, message: u64) {
+        self.taken.push(message);
     }
 
     /// So does what I cast and am not handed, in the view that it goes into.
-    pub(super) fn cast(&mut self, number: Option<ViewNumber>, message: Message) {
+    pub(crate) fn cast(&mut self, number: Option<ViewNumber>, message: u64) {
         self.mine.push((number, message));
         self.settle();
     }
@@ -46,11 +45,11 @@ impl State {
     fn settle(&mut self) {
         let number = self.number;
         let due = self.mine.extract_if(.., |(into, _)| into.is_none_or(|into| into <= number));
-        self.taken.extend(due.map(|(_, message)| message.0));
+        self.taken.extend(due.map(|(_, message)| message));
     }
 
     /// A view begins; tells what the state is there, in short.
-    pub(super) fn enter(&mut self, number: ViewNumber) -> u64 {
+    pub(crate) fn enter(&mut self, number: ViewNumber) -> u64 {
         let digest = self.digest();
         self.number = number;
         self.settle();
@@ -59,13 +58,12 @@ impl State {
 
     /// The number of messages, and their sum and exclusive or, each well mixed.
     fn digest(&self) -> u64 {
-        let mixed =
-            |number: &u32| (u64::from(*number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let mixed = |number: &u64| number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         let sum = self.taken.iter().map(mixed).fold(self.taken.len() as u64, u64::wrapping_add);
         self.taken.iter().map(mixed).fold(sum, |all, one| all ^ one.wrapping_mul(0xbf58_476d_1ce4_e5b9))
     }
 
-    pub(super) fn write(&self, snapshot: &mut Snapshot) {
+    pub(crate) fn write(&self, snapshot: &mut Snapshot) {
         let mut taken = self.taken.clone();
         fastrand::Rng::with_seed(self.salt).shuffle(&mut taken);
         let messages = snapshot.domain(DOMAINS[0]);
@@ -75,7 +73,7 @@ impl State {
     }
 
     /// Takes a block; tells whether it was the last one.
-    pub(super) fn take(&mut self, block: &StateBlock<'_>) -> bool {
+    pub(crate) fn take(&mut self, block: &StateBlock<'_>) -> bool {
         if block.is_first() {
             self.coming.clear();
         }
@@ -85,9 +83,9 @@ impl State {
             return false;
         }
         if block.domain == DOMAINS[0] {
-            let (numbers, rest) = self.coming.as_chunks::<4>();
+            let (numbers, rest) = self.coming.as_chunks::<8>();
             assert!(rest.is_empty(), "whole numbers");
-            self.taken = numbers.iter().map(|number| u32::from_le_bytes(*number)).collect();
+            self.taken = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
         } else if block.domain == DOMAINS[2] {
             let is_whole =
                 self.coming.len() == self.padding && self.coming.iter().all(|byte| *byte == self.coming[0]);
