@@ -182,7 +182,7 @@ impl<'a> Lab<'a> {
             command.args(["--interface", &network::address(place).to_string()]);
         }
         command.args(["--suspect-after-ms", &SUSPECT_AFTER_MS.to_string()]);
-        if self.seed % 4 >= 2 {
+        if self.seed % 4 < 2 {
             command.args(["--state", &STATE_BYTES.to_string()]);
         }
         if self.unicast {

@@ -30,16 +30,10 @@ impl Views {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        while let Some(notice) = self.notices.front() {
-            let event = match notice {
-                Notice::Wedged(heard) => Event::Wedged(heard),
-                Notice::Resumed => Event::Resumed,
-                Notice::Excluded(number) => Event::Excluded(*number),
-            };
-            if handler(&mut Caster::default(), event).is_break() {
+        while !self.notices.is_empty() {
+            if self.tell_notice(handler).is_break() {
                 return (events, ControlFlow::Break(()));
             }
-            self.notices.pop_front();
             events += 1;
         }
         let Some(running) = running else { return (events, ControlFlow::Break(())) };
@@ -48,6 +42,22 @@ impl Views {
         }
         let flow = self.bring_over(running, pool, handler, &mut events);
         (events, flow)
+    }
+
+    /// Tells the next of what has become of the group.
+    fn tell_notice<H>(&mut self, handler: &mut H) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Some(notice) = self.notices.front() else { return ControlFlow::Continue(()) };
+        let event = match notice {
+            Notice::Wedged(heard) => Event::Wedged(heard),
+            Notice::Resumed => Event::Resumed,
+            Notice::Excluded(number) => Event::Excluded(*number),
+        };
+        handler(&mut Caster::default(), event)?;
+        self.notices.pop_front();
+        ControlFlow::Continue(())
     }
 
     /// Takes what those who join ask of me.
@@ -72,7 +82,16 @@ impl Views {
     {
         let (Some(mut taking), Some(running)) = (self.transfers.take_taking(), running) else { return 0 };
         let before = (taking.is_loaded(), taking.has_failed());
-        let mut events = taking.poll(pool, handler);
+        // What became of me as I was before I joined is told at once.
+        let mut events = 0;
+        while self.notices.iter().any(|notice| matches!(notice, Notice::Excluded(_))) {
+            if self.tell_notice(handler).is_break() {
+                self.transfers.put_taking(taking);
+                return events;
+            }
+            events += 1;
+        }
+        events += taking.poll(pool, handler);
         if taking.may_keep() {
             let keep = &mut |taking: &mut Taking, event: Event<'_>| {
                 taking.keep(event);

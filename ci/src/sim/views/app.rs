@@ -265,13 +265,17 @@ impl App {
         }
     }
 
-    fn enter(&mut self, view: &View, history: &mut History, lives: &mut Lives) {
-        let instance = view.id().instance;
+    /// In which life of the group it is: also where it was told of no view yet, since the state comes first.
+    pub(super) fn live_in(&self, instance: GroupInstance, history: &mut History, lives: &mut Lives) {
         let life = lives.iter().position(|known| *known == instance).unwrap_or_else(|| {
             lives.push(instance);
             lives.len() - 1
         });
         history.processes[self.process.0 as usize].life = life as u32;
+    }
+
+    fn enter(&mut self, view: &View, history: &mut History, lives: &mut Lives) {
+        self.live_in(view.id().instance, history, lives);
         (self.view, self.number) = (Some(view.clone()), view.id().number);
         (self.is_changing, self.has_cut) = (false, false);
     }

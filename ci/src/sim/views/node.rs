@@ -103,6 +103,9 @@ impl Node {
         let history = &mut history.borrow_mut();
         // Who ends in this cycle, ends before it tells anybody.
         if !step::is_halted() {
+            if let Some(view) = self.group.view().filter(|_| self.app.view.is_none()) {
+                self.app.live_in(view.id().instance, history, lives);
+            }
             self.note_progress(plan, now, history);
             self.app.end_cycle(now, &self.group, history);
         }

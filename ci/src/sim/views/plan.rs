@@ -64,6 +64,8 @@ pub(super) enum Blow {
     Restart(u16),
     /// Processes begin in new places.
     Start(u16),
+    /// The one who gives the state to somebody who joins, ends.
+    KillGiver,
     /// A process leaves.
     Leave(u16),
     /// A process does not run for a while.
@@ -106,6 +108,14 @@ impl Plan {
             let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { ROOM };
             let rate = rng.bool().then(|| rng.u64(300_000..3_000_000));
             plan.state = Some(StatePlan { padding, spool, rate });
+            if rng.bool() {
+                let at = rng.usize(..=plan.blows.len());
+                let then = [
+                    (rng.u64(..20 * MS), Blow::Start(rng.u16(1..3))),
+                    (rng.u64(2 * MS..60 * MS), Blow::KillGiver),
+                ];
+                plan.blows.splice(at..at, then);
+            }
         }
         plan
     }

@@ -199,6 +199,12 @@ impl<'a> World<'a> {
             }
             _ if count == 0 => {}
             Blow::Kill(who) => self.kill(one(who)),
+            Blow::KillGiver => {
+                if let Some(giver) = self.giver() {
+                    self.kill(giver);
+                    self.count("givers killed", 1);
+                }
+            }
             Blow::Restart(who) => {
                 let place = self.nodes[one(who)].place;
                 self.kill(one(who));
@@ -234,6 +240,14 @@ impl<'a> World<'a> {
                 self.count("deaf", 1);
             }
         }
+    }
+
+    /// Who gives the state to somebody.
+    fn giver(&self) -> Option<usize> {
+        let view = self.nodes.iter().find(|node| node.group.is_taking_over())?.group.view()?;
+        let members = (0..).map(Rank).zip(view.members()).filter(|(rank, _)| view.is_ready(*rank));
+        let (_, giver) = members.last()?;
+        self.nodes.iter().position(|node| node.group.me() == *giver)
     }
 
     fn split(&mut self, is_cut: impl Fn(u16, u16) -> bool, ns: u64) {
