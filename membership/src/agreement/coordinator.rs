@@ -430,7 +430,7 @@ impl Agreement {
         let is_senior = next.ranks().take_while(|rank| *rank != me).all(suspects);
         let is_open = |op: &Op| match op {
             Op::Join(introduction) => next.rank_of_member(introduction.member).is_none(),
-            Op::Leave(member) => next.rank_of_member(*member).is_some(),
+            Op::Leave(member) => next.rank_of_member(*member).is_some() && !self.is_put_off(&next, op),
             Op::Sync(sync) => !value.syncs.contains(sync),
             Op::Ready(member) => next.rank_of_member(*member).is_some_and(|rank| next.is_joining(rank)),
         };

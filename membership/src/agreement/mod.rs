@@ -528,7 +528,7 @@ impl Agreement {
             }
             return;
         }
-        let has_reason = self.part.is_frozen() || !self.pending.is_empty() || self.suspected.contains(&true);
+        let has_reason = self.part.is_frozen() || self.wants_change() || self.suspected.contains(&true);
         let others = self.part.is_led_by_other(self.me, &self.suspected);
         if has_reason && !others && self.coordinator() == self.me {
             self.begin(now, streams);

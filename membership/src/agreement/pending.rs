@@ -1,8 +1,8 @@
 //! What was asked of a member: who wants to come in or to leave, and what is to be cast between two views.
 
 use super::Agreement;
-use super::value::{Introduction, MAX_MEMBERS, MAX_SYNC_BYTES, Op, Value};
-use sistrum_ordering::ViewMember;
+use super::value::{Introduction, MAX_MEMBERS, MAX_SYNC_BYTES, Op, Roster, Value};
+use sistrum_ordering::{Rank, ViewMember};
 use sistrum_transport::mutated;
 
 /// Requests that wait for a change; more are not noted, and come again.
@@ -62,6 +62,19 @@ impl Agreement {
     /// Whether this member has not got the group's state yet.
     pub(super) fn is_joining(&self, member: ViewMember) -> bool {
         self.roster.rank_of_member(member).is_some_and(|rank| self.roster.is_joining(rank))
+    }
+
+    /// Whether something is wanted that a change of view would bring about.
+    pub(super) fn wants_change(&self) -> bool {
+        self.pending.iter().any(|op| !self.is_put_off(&self.roster, op))
+    }
+
+    /// Whether this is to wait, in such a view: the last ones who have the state leave when somebody of those who are joining has it.
+    pub(super) fn is_put_off(&self, roster: &Roster, op: &Op) -> bool {
+        let leaves = |rank: Rank| self.pending.contains(&Op::Leave(roster.members[rank.0 as usize].member));
+        matches!(op, Op::Leave(member) if roster.rank_of_member(*member).is_some_and(|rank| !roster.is_joining(rank)))
+            && roster.voters().all(leaves)
+            && !roster.joining.iter().copied().all(leaves)
     }
 
     /// How many may join, those who leave not counted.

@@ -55,7 +55,7 @@ fn members_agree_whatever_the_weather() {
     }
     let mut counts = BTreeMap::<&str, u64>::new();
     let mut deaths = BTreeMap::<Step, u64>::new();
-    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(400) {
+    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(600) {
         let ran = std::panic::catch_unwind(|| {
             let World { counts, deaths, .. } = run(seed);
             (counts, deaths)
