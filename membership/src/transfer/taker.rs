@@ -16,7 +16,6 @@ use crate::running::Running;
 use crate::step::{Step, reached};
 use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
 use sistrum_transport::log::RxPool;
-use sistrum_transport::mutated;
 use sistrum_transport::reliable::Refused;
 use sistrum_transport::wire::checksum_behind;
 use std::ops::ControlFlow;
@@ -100,7 +99,7 @@ impl Taking {
 
     /// Whether the state is here, and the group may be told so.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.phase == Phase::Loaded || mutated!(ReadyBeforeState)
+        self.phase == Phase::Loaded
     }
 
     /// Whether it has failed: nothing more is told, and the group is to be left.

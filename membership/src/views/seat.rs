@@ -257,7 +257,8 @@ impl Views {
         if self.transfers.has_failed() {
             self.is_leaving = true;
         }
-        let is_ready = self.transfers.is_ready() || !self.transfers.is_taking();
+        let has_state = self.transfers.is_ready() || !self.transfers.is_taking();
+        let is_ready = has_state || mutated!(ReadyBeforeState);
         if is_ready && hands.now.since_ns(seat.ready_at) >= SYNC_AGAIN_NS {
             reached(Step::ReadyAsked);
             seat.ready_at = hands.now;
