@@ -44,7 +44,8 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
-    /// The others have gone on without me, to this view: what I have cast since may be lost. There is no view here until the next one,
+    /// The others have gone on without me, to this view: what I have cast since may be lost, and what I had taken over of the state so far
+    /// counts for nothing. There is no view here until the next one,
     /// to which I come as somebody new.
     Excluded(ViewNumber),
 }

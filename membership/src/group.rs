@@ -236,8 +236,9 @@ impl Group {
     /// The application knows that this member of the present view has failed: the others go on without it. Nothing comes of it in a static
     /// list.
     pub fn suspect(&mut self, rank: Rank) {
-        if let (Way::Views(views), Some(running)) = (&mut self.entry, &self.running) {
-            views.suspect(running.view.id().number, rank);
+        // Who a rank is, the application knows from the view that it has come to.
+        if let (Some(number), Way::Views(views)) = (self.reached(), &mut self.entry) {
+            views.suspect(number, rank);
         }
     }
 
@@ -387,7 +388,8 @@ impl Group {
     {
         while let Some((endpoint, conflict)) = self.conflicts.next() {
             // Nothing is cast into a view that the application has not been told of.
-            let told = self.running.as_mut().filter(|running| running.told);
+            let is_behind = matches!(&self.entry, Way::Views(views) if views.is_taking());
+            let told = self.running.as_mut().filter(|running| running.told && !is_behind);
             let mut caster = told.map_or_else(Caster::default, Running::caster);
             handler(&mut caster, Event::Conflict(endpoint, conflict))?;
             self.conflicts.told();

@@ -229,6 +229,7 @@ impl Member {
             Event::Resumed => self.log.say(Said::Resumed),
             Event::Excluded(number) => {
                 (self.view, self.is_out) = (None, true);
+                self.state.iter_mut().for_each(State::forget);
                 self.log.show(ViewNumber(0), 0)?;
                 self.log.say(Said::Excluded(number.0))
             }
@@ -302,7 +303,7 @@ impl Member {
                     self.log.say(Said::Excluded(0))?;
                 }
                 self.log.me = me;
-                self.state.iter_mut().for_each(|state| state.forget(me));
+                self.state.iter_mut().for_each(|state| state.begin_as(me));
                 (self.casts, self.syncs, self.number) = (0, 0, ViewNumber(0));
                 self.log.say(Said::Starts)?;
                 self.log.say(Said::Joins)

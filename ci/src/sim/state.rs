@@ -26,8 +26,17 @@ impl State {
         Self { taken, mine, number: ViewNumber(0), padding, salt: me.boot.0 / 1_000, coming }
     }
 
+    /// What I have had counts for nothing.
+    pub(crate) fn forget(&mut self) {
+        (self.taken, self.mine, self.coming) = (Vec::new(), Vec::new(), Vec::new());
+    }
+
     /// Somebody new, who has nothing.
-    pub(crate) fn forget(&mut self, me: ViewMember) {
+    pub(crate) fn begin_as(&mut self, me: ViewMember) {
+        assert!(
+            self.taken.is_empty() && self.coming.is_empty(),
+            "who had something was told that it is lost"
+        );
         *self = Self::new(me, self.padding);
     }
 

@@ -332,7 +332,7 @@ impl Agreement {
         };
         let has_answered = |rank: Rank| answers[rank.0 as usize].is_some();
         let ready = self.ready(answers);
-        let has_state = |rank: Rank| !self.roster.is_joining(rank) || ready.contains(&rank);
+        let has_state = |rank: Rank| self.roster.has_state(rank) || ready.contains(&rank);
         let (staying, leaving): (Vec<Rank>, Vec<Rank>) =
             self.roster.ranks().filter(|rank| has_answered(*rank)).partition(|rank| !leaves(*rank));
         // Two views that follow each other share a member that has the state: the last one to leave waits until somebody has taken it over.

@@ -72,8 +72,9 @@ impl Agreement {
     /// Whether this is to wait, in such a view: the last ones who have the state leave when somebody of those who are joining has it.
     pub(super) fn is_put_off(&self, roster: &Roster, op: &Op) -> bool {
         let leaves = |rank: Rank| self.pending.contains(&Op::Leave(roster.members[rank.0 as usize].member));
-        matches!(op, Op::Leave(member) if roster.rank_of_member(*member).is_some_and(|rank| !roster.is_joining(rank)))
-            && roster.voters().all(leaves)
+        let has_state = |rank: &Rank| roster.has_state(*rank);
+        matches!(op, Op::Leave(member) if roster.rank_of_member(*member).is_some_and(|rank| has_state(&rank)))
+            && roster.ranks().filter(has_state).all(leaves)
             && !roster.joining.iter().copied().all(leaves)
     }
 

@@ -158,6 +158,13 @@ impl Roster {
         self.joining.binary_search(&rank).is_ok()
     }
 
+    /// Whether this member has the group's state: where nobody keeps one, all have it.
+    #[must_use]
+    pub fn has_state(&self, rank: Rank) -> bool {
+        let keeps = |rank: Rank| self.members[rank.0 as usize].keeps_state;
+        !self.is_joining(rank) && (keeps(rank) || !self.ranks().any(keeps))
+    }
+
     /// Those who decide.
     pub fn voters(&self) -> impl Iterator<Item = Rank> + '_ {
         self.ranks().filter(|rank| !self.is_joining(*rank) || mutated!(JoiningVotes))

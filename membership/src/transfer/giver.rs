@@ -32,6 +32,8 @@ pub(super) struct Giving {
 #[derive(Debug)]
 struct Taken {
     snapshot: Snapshot,
+    /// Why it is given to nobody.
+    refusal: Option<String>,
     prints: Vec<Print>,
 }
 
@@ -167,15 +169,16 @@ impl Flow {
     fn step(&mut self, taken: &Taken) -> Result<(), Refused> {
         self.at = match self.at {
             At::Start | At::Done => self.at,
-            At::Asked(..) if taken.snapshot.refusal().is_some() => {
-                self.stream.send(&Message::Refuse { why: taken.snapshot.refusal().unwrap_or_default() })?;
+            At::Asked(..) if taken.refusal.is_some() => {
+                let why = shortened(taken.refusal.as_deref().unwrap_or_default(), self.stream.room());
+                self.stream.send(&Message::Refuse { why })?;
                 At::Done
             }
             At::Asked(place, begun) => At::Announcing(taken.resume(place, begun)),
             At::Announcing(place) => {
                 let domain = usize::from(place.domain);
                 let Some((name, bytes)) = taken.snapshot.domains().get(domain) else {
-                    self.stream.send(&Message::End)?;
+                    self.stream.send(&Message::End { domains: place.domain })?;
                     self.at = At::Done;
                     return Ok(());
                 };
@@ -203,7 +206,8 @@ impl Taken {
         let shape = shape_of(snapshot.domains());
         let print = |bytes: &Vec<u8>| Print { len: bytes.len() as u64, digest: checksum(bytes), shape };
         let prints = snapshot.domains().iter().map(|(_, bytes)| print(bytes)).collect();
-        Self { snapshot, prints }
+        let refusal = snapshot.refusal().map(str::to_owned).or_else(|| unfit(snapshot.domains()));
+        Self { snapshot, refusal, prints }
     }
 
     /// Where it goes on for one who has come so far with a domain that `begun` so.
@@ -217,3 +221,25 @@ impl Taken {
         if is_same || mutated!(ResumeAnything) { place } else { Place { offset: 0, ..place } }
     }
 }
+
+/// What cannot be given at all, and why.
+fn unfit(domains: &[(String, Vec<u8>)]) -> Option<String> {
+    let long = domains.iter().find(|(name, _)| name.len() > MAX_NAME);
+    let too_many = domains.len() > MAX_DOMAINS;
+    match long {
+        Some((name, _)) => {
+            Some(format!("the name of a domain has {} bytes, {MAX_NAME} are allowed", name.len()))
+        }
+        None => too_many.then(|| format!("there are {} domains, {MAX_DOMAINS} are allowed", domains.len())),
+    }
+}
+
+/// As much of a text as has so many bytes at most.
+fn shortened(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Bytes of the name of a domain, at most: a block holds it, however small.
+const MAX_NAME: usize = 64;
+const MAX_DOMAINS: usize = 4096;

@@ -4,7 +4,7 @@
 //!   Want    1 | domain u16 | offset u64 | length u64 | digest u32 | shape u32     taker -> giver
 //!   Begin   2 | domain u16 | offset u64 | length u64 | digest u32 | shape u32 | name
 //!   Block   3 | domain u16 | offset u64 | bytes
-//!   End     4
+//!   End     4 | domains u16
 //!   Refuse  5 | why
 //! ```
 
@@ -37,8 +37,8 @@ pub(super) enum Message<'a> {
     Begin { place: Place, print: Print, name: &'a str },
     /// Some of it.
     Block { place: Place, bytes: &'a [u8] },
-    /// That was all.
-    End,
+    /// That was all: so many domains.
+    End { domains: u16 },
     /// There is nothing for you.
     Refuse { why: &'a str },
 }
@@ -72,7 +72,10 @@ impl<'a> Message<'a> {
                 place_to(out, place);
                 out.extend_from_slice(bytes);
             }
-            Self::End => out.push(END),
+            Self::End { domains } => {
+                out.push(END);
+                out.extend_from_slice(&domains.to_le_bytes());
+            }
             Self::Refuse { why } => {
                 out.push(REFUSE);
                 out.extend_from_slice(why.as_bytes());
@@ -93,13 +96,18 @@ impl<'a> Message<'a> {
                 let (place, rest) = place_of(rest)?;
                 let (print, name) = print_of(rest)?;
                 let name = std::str::from_utf8(name).ok()?;
-                (place.offset <= print.len).then_some(Self::Begin { place, print, name })
+                // There is something left of it, unless it is empty.
+                let is_sound = place.offset < print.len || print.len == 0 && place.offset == 0;
+                is_sound.then_some(Self::Begin { place, print, name })
             }
             BLOCK => {
                 let (place, bytes) = place_of(rest)?;
                 (!bytes.is_empty()).then_some(Self::Block { place, bytes })
             }
-            END => rest.is_empty().then_some(Self::End),
+            END => {
+                let (domains, rest) = rest.split_first_chunk()?;
+                rest.is_empty().then_some(Self::End { domains: u16::from_le_bytes(*domains) })
+            }
             REFUSE => Some(Self::Refuse { why: std::str::from_utf8(rest).ok()? }),
             _ => None,
         }
@@ -141,7 +149,7 @@ mod tests {
             Message::Want { place, begun: print },
             Message::Begin { place, print, name: "prices" },
             Message::Block { place, bytes: b"abc" },
-            Message::End,
+            Message::End { domains: 3 },
             Message::Refuse { why: "no" },
         ] {
             message.encode(&mut out);
@@ -157,14 +165,16 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let beyond = Message::Begin {
-            place: Place { domain: 0, offset: 10 },
+            place: Place { domain: 0, offset: 9 },
             print: Print { len: 9, ..Print::default() },
             name: "",
         };
         let mut out = Vec::new();
         beyond.encode(&mut out);
         assert_eq!(Message::decode(&out), None);
-        for bytes in [&[][..], &[0], &[9, 1], &[END, 0], &[BLOCK; BLOCK_HEAD], &[REFUSE, 0xff]] {
+        for bytes in
+            [&[][..], &[0], &[9, 1], &[END, 0], &[END, 0, 0, 0], &[BLOCK; BLOCK_HEAD], &[REFUSE, 0xff]]
+        {
             assert_eq!(Message::decode(bytes), None, "{bytes:?}");
         }
     }

@@ -166,7 +166,7 @@ pub enum TransferError {
 
 impl Place {
     const fn next_domain(self) -> Self {
-        Self { domain: self.domain + 1, offset: 0 }
+        Self { domain: self.domain.saturating_add(1), offset: 0 }
     }
 }
 
@@ -245,13 +245,13 @@ impl Transfers {
         self.taking.as_mut().is_none_or(|taking| taking.keep_givers(goes_on, pool))
     }
 
-    /// I am in no view any more. Whether the application was handed one, as far as that is known here.
-    pub(crate) fn part(&mut self, pool: &mut RxPool) -> bool {
+    /// I am in no view any more. Where I was taking the state over: whether the application was handed any of it, or the view.
+    pub(crate) fn part(&mut self, pool: &mut RxPool) -> Option<bool> {
         self.givings.drain(..).for_each(|giving| giving.retire(pool));
         let taking = self.taking.take();
-        let was_told = taking.as_ref().is_none_or(Taking::knows_view);
+        let handed = taking.as_ref().map(Taking::has_handed);
         taking.and_then(|taking| taking.stream).into_iter().for_each(|stream| stream.retire(pool));
-        was_told
+        handed
     }
 
     /// Who takes the state over, or hands over what came meanwhile.
@@ -307,7 +307,7 @@ impl Transfers {
             {
                 taking.stream = Some(Stream::new(here.config, &ends));
             }
-            taking.ask();
+            taking.ask(now, pool);
         }
         self.streams_mut().for_each(|stream| stream.session.handle_timeout(now, pool));
     }

@@ -17,6 +17,7 @@ use crate::step::{Step, reached};
 use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::reliable::Refused;
+use sistrum_transport::time::Instant;
 use sistrum_transport::wire::checksum_behind;
 use std::ops::ControlFlow;
 
@@ -39,6 +40,12 @@ pub(crate) struct Taking {
     pub(super) spool: Spool,
     /// The view that the application was handed last.
     pub(super) told: Option<ViewNumber>,
+    /// It was handed something of the state.
+    has_handed: bool,
+    /// It has refused what it was handed last.
+    is_refused: bool,
+    /// When the giver was asked, of which nothing has come.
+    asked_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +73,9 @@ impl Taking {
             phase: Phase::Loading,
             spool: Spool::new(spool),
             told: None,
+            has_handed: false,
+            is_refused: false,
+            asked_at: None,
         }
     }
 
@@ -116,7 +126,7 @@ impl Taking {
     pub(super) fn has_pending(&self) -> bool {
         match self.phase {
             Phase::Loading => false,
-            Phase::Loaded => true,
+            Phase::Loaded => !self.is_refused,
             Phase::Failed(_) => true,
             Phase::Over => false,
         }
@@ -143,12 +153,18 @@ impl Taking {
         self.spool.clear();
     }
 
-    /// Asks the giver, if that was not done.
-    pub(super) fn ask(&mut self) {
+    /// Asks the giver, if that was not done; one of whom nothing comes is not waited for where there is another.
+    pub(super) fn ask(&mut self, now: Instant, pool: &mut RxPool) {
+        let is_over = self.asked_at.is_some_and(|at| now.since_ns(at) >= GIVER_PATIENCE_NS);
+        if is_over && self.givers.len() > 1 && self.phase == Phase::Loading {
+            self.givers.rotate_left(1);
+            (self.is_to_ask, self.asked_at) = (true, None);
+            return self.stream.take().into_iter().for_each(|stream| stream.retire(pool));
+        }
         let Some(stream) = self.stream.as_mut().filter(|_| self.is_to_ask) else { return };
         let want = Message::Want { place: self.at, begun: self.begun };
         match stream.send(&want) {
-            Ok(()) => self.is_to_ask = false,
+            Ok(()) => (self.is_to_ask, self.asked_at) = (false, Some(now)),
             Err(Refused::Full { .. } | Refused::Paced { .. }) => {}
             Err(refused) => debug_assert!(false, "{refused}"),
         }
@@ -176,11 +192,12 @@ impl Taking {
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
+        self.asked_at = None;
         match message {
             _ if self.phase != Phase::Loading => {}
             Message::Begin { place, print, name } => return self.begin(place, print, name, handler),
             Message::Block { place, bytes } if place == self.at => return self.go_on(bytes, handler),
-            Message::End => {
+            Message::End { domains } if self.at == (Place { domain: domains, offset: 0 }) => {
                 reached(Step::Loaded);
                 self.phase = Phase::Loaded;
             }
@@ -189,7 +206,7 @@ impl Taking {
                 self.fail(TransferError::Refused { by, why: why.to_owned() });
             }
             // What is of another place was on its way when I asked for this one.
-            Message::Block { .. } | Message::Want { .. } => {}
+            Message::Block { .. } | Message::End { .. } | Message::Want { .. } => {}
         }
         ControlFlow::Continue(())
     }
@@ -206,6 +223,7 @@ impl Taking {
         if print.len == 0 {
             let block = StateBlock { domain: name, offset: 0, len: 0, bytes: &[] };
             handler(&mut Caster::default(), Event::State(block))?;
+            self.has_handed = true;
             self.at = place.next_domain();
         } else {
             self.at = place;
@@ -237,6 +255,7 @@ impl Taking {
         let block = StateBlock { domain: &self.name, offset, len: self.begun.len, bytes };
         handler(&mut Caster::default(), Event::State(block))?;
         reached(Step::BlockTaken);
+        self.has_handed = true;
         self.digest = digest;
         self.at = Place { domain, offset: end };
         if is_last {
@@ -245,17 +264,15 @@ impl Taking {
         ControlFlow::Continue(())
     }
 
-    /// Says why there is no state, where the transfer has failed. Tells how many events that were.
-    pub(crate) fn tell_failure<H>(&mut self, handler: &mut H) -> usize
-    where
-        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
-    {
-        let Phase::Failed(why) = &self.phase else { return 0 };
-        if handler(&mut Caster::default(), Event::TransferFailed(why)).is_break() {
-            return 0;
+    /// Why it has failed, once.
+    pub(crate) fn take_failure(&mut self) -> Option<TransferError> {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Failed(why) => Some(why),
+            phase => {
+                self.phase = phase;
+                None
+            }
         }
-        self.phase = Phase::Over;
-        1
     }
 
     /// Hands over the next of what was kept, behind the state; whether there is more for now. What is cast meanwhile goes into the present
@@ -275,12 +292,14 @@ impl Taking {
         let number = running.view.id().number;
         let is_there =
             self.told == Some(number) || matches!(kept, Kept::View(view) if view.id().number == number);
-        match kept {
-            Kept::Snapshot(cut) => givings.tell_snapshot(*cut, handler)?,
-            kept if !running.is_open => kept.tell(&mut Caster::default(), handler)?,
-            kept if is_there && running.told => kept.tell(&mut running.caster(), handler)?,
-            kept => kept.tell(&mut Caster::ahead(number, running.session.sender()), handler)?,
-        }
+        let flow = match kept {
+            Kept::Snapshot(cut) => givings.tell_snapshot(*cut, handler),
+            kept if !running.is_open => kept.tell(&mut Caster::default(), handler),
+            kept if is_there && running.told => kept.tell(&mut running.caster(), handler),
+            kept => kept.tell(&mut Caster::ahead(number, running.session.sender()), handler),
+        };
+        self.is_refused = flow.is_break();
+        flow?;
         let told = match kept {
             Kept::View(view) => Some(view.id().number),
             Kept::Number(number) => Some(*number),
@@ -300,8 +319,16 @@ impl Taking {
         }
     }
 
+    /// Whether it was handed anything.
+    pub(super) fn has_handed(&self) -> bool {
+        self.has_handed || self.told.is_some()
+    }
+
     /// Whether it was handed the view that it has joined in.
     pub(super) fn knows_view(&self) -> bool {
         self.told.is_some()
     }
 }
+
+/// A giver of which nothing comes for so long is behind itself: where there is another one, that is asked.
+const GIVER_PATIENCE_NS: u64 = 250_000_000;

@@ -4,7 +4,7 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use crate::transfer::{Taking, Transfers};
+use crate::transfer::{Taking, TransferError, Transfers};
 use sistrum_ordering::{Change, Rank, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
@@ -16,6 +16,7 @@ pub(super) enum Notice {
     Wedged(Vec<Rank>),
     Resumed,
     Excluded(ViewNumber),
+    TransferFailed(TransferError),
 }
 
 impl Views {
@@ -54,6 +55,7 @@ impl Views {
             Notice::Wedged(heard) => Event::Wedged(heard),
             Notice::Resumed => Event::Resumed,
             Notice::Excluded(number) => Event::Excluded(*number),
+            Notice::TransferFailed(why) => Event::TransferFailed(why),
         };
         handler(&mut Caster::default(), event)?;
         self.notices.pop_front();
@@ -82,9 +84,11 @@ impl Views {
     {
         let (Some(mut taking), Some(running)) = (self.transfers.take_taking(), running) else { return 0 };
         let before = (taking.is_loaded(), taking.has_failed());
-        // What became of me as I was before I joined is told at once.
+        // What became of me as I was before I joined is told at once, and why there is no state.
+        self.notices.extend(taking.take_failure().map(Notice::TransferFailed));
+        let is_of_me = |notice: &Notice| matches!(notice, Notice::Excluded(_) | Notice::TransferFailed(_));
         let mut events = 0;
-        while self.notices.iter().any(|notice| matches!(notice, Notice::Excluded(_))) {
+        while self.notices.iter().any(is_of_me) {
             if self.tell_notice(handler).is_break() {
                 self.transfers.put_taking(taking);
                 return events;
@@ -110,7 +114,6 @@ impl Views {
                 events += handed.0;
             }
         }
-        events += taking.tell_failure(handler);
         let mut told = 0;
         while told < MAX_TOLD && taking.tell_next(running, &mut self.transfers, handler).is_continue() {
             told += 1;

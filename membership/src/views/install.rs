@@ -183,7 +183,7 @@ impl Views {
         self.begin(hands, next);
         if !has_state {
             // Those who would have given it are gone: from the beginning, at the cut of another view.
-            self.start_over(hands);
+            self.part(hands, Some(number));
         }
     }
 

@@ -251,8 +251,10 @@ impl Views {
         if !roster.is_joining(me) {
             return;
         }
-        if roster.voters().all(|rank| seat.agreement.is_suspected(rank)) {
-            return self.start_over(hands);
+        // A group that is only being formed has had nothing that could be lost.
+        let is_unformed = hands.running.as_ref().is_some_and(|running| !running.is_open);
+        if is_unformed && roster.voters().all(|rank| seat.agreement.is_suspected(rank)) {
+            return self.part(hands, None);
         }
         if self.transfers.has_failed() {
             self.is_leaving = true;
@@ -309,23 +311,19 @@ impl Views {
         seat.look_at = Some(hands.now.plus_ns(LOOK_EVERY_NS));
     }
 
-    /// Nobody is left who has the state, or could count me: I join again, as somebody new, and know nothing of what was.
-    pub(super) fn start_over(&mut self, hands: &mut Hands<'_>) {
-        let told = hands.running.as_ref().filter(|running| running.told && !self.transfers.is_before_view());
-        let number = told.map(|running| running.view.id().number);
-        self.part(hands, None);
-        self.notices.extend(number.map(Notice::Excluded));
-    }
-
     /// I am in no view any more: by my own will, or because the others went on `without` me, to this view.
     pub(super) fn part(&mut self, hands: &mut Hands<'_>, without: Option<ViewNumber>) {
         let life = self.seat.take().map(|seat| seat.instance).filter(|_| without.is_some());
-        let knew_view = self.transfers.part(hands.pool);
+        // Who was taking the state over knows what it was handed of it, and of the view perhaps.
+        let handed = self.transfers.part(hands.pool);
+        let present = hands.running.as_ref().map(|running| running.view.id().number);
         let mut was_told = false;
         for running in self.old.take().into_iter().chain(hands.running.take()) {
             was_told |= running.told;
             self.retire(running, hands.pool);
         }
+        let was_told = handed.unwrap_or(was_told);
+        let is_lost = without.is_some() || handed == Some(true);
         self.parked.drain(..).for_each(|(.., block)| hands.pool.release(block));
         (self.is_old_drained, self.has_route) = (false, false);
         self.flushed.clear();
@@ -333,7 +331,7 @@ impl Views {
         self.my_syncs.clear();
         self.asks.clear();
         // Who was told of no view misses none.
-        if let Some(number) = without.filter(|_| was_told && knew_view) {
+        if let Some(number) = without.or(present).filter(|_| was_told && is_lost) {
             self.notices.push_back(Notice::Excluded(number));
         }
         if self.is_leaving || (without.is_some() && !self.peers.rejoins) {

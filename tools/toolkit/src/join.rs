@@ -70,6 +70,10 @@ impl Peer {
             return refuse("expected_members", why);
         }
         self.check_seeds(is_multicast)?;
+        if self.held_casts > 0 && self.state.is_some() {
+            // What is held is in the state of whoever casts it, and goes into the view of those who take that over.
+            return refuse("hold_casts", "a group that keeps a state casts again itself".to_owned());
+        }
         if let Err(why) = self.detector.check() {
             return refuse("suspect_after", why.to_string());
         }

@@ -225,6 +225,7 @@ impl App {
             Event::Resumed => What::Resumed,
             Event::Excluded(number) => {
                 self.view = None;
+                self.state.iter_mut().for_each(State::forget);
                 What::Excluded(*number)
             }
         };
@@ -301,7 +302,7 @@ impl App {
             (self.process, self.me) = (history.start_as(now.0, self.place, me), me);
             history.push(now.0, self.process, What::Joining);
             (self.is_changing, self.has_cut, self.flushes, self.own_totals) = (false, false, 0, 0);
-            self.state.iter_mut().for_each(|state| state.forget(me));
+            self.state.iter_mut().for_each(|state| state.begin_as(me));
         }
     }
 

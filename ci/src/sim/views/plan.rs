@@ -104,20 +104,33 @@ impl Plan {
         let mut plan = Self::draw_stateless(seed);
         let rng = &mut Rng::with_seed(seed ^ 0x57a7e);
         if rng.bool() {
-            let padding = if rng.bool() { rng.usize(..200) } else { rng.usize(..60_000) };
-            let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { ROOM };
-            let rate = rng.bool().then(|| rng.u64(300_000..3_000_000));
-            plan.state = Some(StatePlan { padding, spool, rate });
-            if rng.bool() {
-                let at = rng.usize(..=plan.blows.len());
-                let then = [
-                    (rng.u64(..20 * MS), Blow::Start(rng.u16(1..3))),
-                    (rng.u64(2 * MS..60 * MS), Blow::KillGiver),
-                ];
-                plan.blows.splice(at..at, then);
-            }
+            plan.keep_state(rng);
         }
         plan
+    }
+
+    /// The application has a state; whoever gives it may end, and somebody in the middle of a transfer.
+    fn keep_state(&mut self, rng: &mut Rng) {
+        // Somebody is to end where it is given by another one: the first one has to end before, and has to have time for it.
+        let is_to_end_late = self.doom.is_some_and(|(step, _)| step == Step::TakenOver);
+        let is_small = rng.bool() && !is_to_end_late;
+        let padding = if is_small { rng.usize(..200) } else { rng.usize(20_000..60_000) };
+        let spool = if rng.u8(..20) == 0 { rng.usize(..20_000) } else { ROOM };
+        let rate = (rng.bool() || is_to_end_late).then(|| rng.u64(300_000..3_000_000));
+        self.state = Some(StatePlan { padding, spool, rate });
+        if let Some((
+            Step::SnapshotTaken | Step::BlockTaken | Step::TakenOver | Step::Loaded | Step::ReadyAsked,
+            nth,
+        )) = &mut self.doom
+        {
+            *nth %= 2;
+        }
+        if rng.bool() || is_to_end_late {
+            let at = if is_to_end_late { 0 } else { rng.usize(..=self.blows.len()) };
+            let start = (rng.u64(..20 * MS), Blow::Start(rng.u16(1..3)));
+            self.blows.splice(at..at, [start, (rng.u64(2 * MS..60 * MS), Blow::KillGiver)]);
+            self.first = self.first.max(3);
+        }
     }
 
     /// The seeds of before there was a state stay what they were.

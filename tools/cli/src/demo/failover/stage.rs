@@ -177,7 +177,9 @@ impl<'a> Stage<'a> {
         self.wait_for_flow()?;
 
         self.tell_all(&Tell::Finish);
-        self.wait("have all of the feed", |stage| stage.all(|member| member.evidence.had.is_some()))?;
+        self.wait_while_moving("have all of the feed", |stage| {
+            stage.all(|member| member.evidence.had.is_some())
+        })?;
         self.tell_all(&Tell::Stop);
         self.wait("go", |stage| stage.all(|member| member.gone))
     }
@@ -218,9 +220,25 @@ impl<'a> Stage<'a> {
         self.members.iter_mut().for_each(|member| drop(member.process.tell(tell)));
     }
 
+    /// Waits for what must come soon, whatever moves meanwhile.
     fn wait(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<(), Trouble> {
-        self.show.note(|| format!("waiting for all to {what}"));
+        let from = Instant::now();
+        self.wait_since(what, is_so, |_| from)
+    }
+
+    /// Waits as long as somebody moves.
+    fn wait_while_moving(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<(), Trouble> {
         self.moved_at = Instant::now();
+        self.wait_since(what, is_so, |stage| stage.moved_at)
+    }
+
+    fn wait_since(
+        &mut self,
+        what: &str,
+        is_so: impl Fn(&Self) -> bool,
+        since: impl Fn(&Self) -> Instant,
+    ) -> Result<(), Trouble> {
+        self.show.note(|| format!("waiting for all to {what}"));
         while !is_so(self) {
             match self.heard.recv_timeout(TICK) {
                 Ok((rank, heard)) => self.handle(rank, heard)?,
@@ -229,7 +247,7 @@ impl<'a> Stage<'a> {
                     return Err(Trouble::Broken("all members are gone".to_owned()));
                 }
             }
-            if self.moved_at.elapsed() > self.options.patience {
+            if since(self).elapsed() > self.options.patience {
                 let seconds = self.options.patience.as_secs_f64();
                 let stands = |member: &Member| {
                     let view = member.view().map_or(0, |view| view.number);
