@@ -12,6 +12,7 @@ mod event;
 mod flush;
 mod group;
 mod handshake;
+pub mod lag;
 mod observer;
 mod pairs;
 mod post;
