@@ -119,10 +119,10 @@ impl Backlog {
         Some(Instant(front.at.0.saturating_add(ns).saturating_add(1)))
     }
 
-    /// Whether the handler has refused something in this cycle.
+    /// Whether what comes is offered at once: nothing waits before it, and nothing was refused in this cycle.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.refused
+    pub fn passes(&self) -> bool {
+        matches!(self.state, LagState::Live | LagState::Evicted) && !self.refused
     }
 
     /// Where the application stands.

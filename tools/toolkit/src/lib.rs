@@ -34,6 +34,7 @@ mod error;
 mod groups;
 mod join;
 mod joined;
+mod lagging;
 mod node;
 mod seeds;
 
@@ -45,6 +46,9 @@ pub use join::JoinOptions;
 pub use joined::Departure;
 pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
+pub use sistrum_membership::lag::{
+    Behind, CaughtUp, Eviction, Key, KeyOf, Lag, LagCounters, LagState, PER_MESSAGE, Standing, Tripped,
+};
 pub use sistrum_membership::{
     CallEvent, CallId, Conflict, Fired, FlushId, ListError, Request, Sighting, Snapshot, StateBlock,
     StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
