@@ -8,6 +8,7 @@ mod aims;
 mod floor;
 mod full;
 mod idle;
+mod lag;
 mod order;
 mod ours;
 mod packed;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             aims::print_orders(&series);
             Ok(())
         }
+        Command::Lag(options) => measure(&options, lag::run).map(drop),
         Command::Viewchange(options) => viewchange::run(&options),
         Command::Report(options) => full::run(&options),
         Command::Plot { report, out } => plot::run(&report, &out),
@@ -133,6 +135,8 @@ enum Command {
     Idle(Options),
     /// Fifo, causal and total order: throughput, round trips, and the bytes that order costs
     Order(Options),
+    /// What a lag contract costs an application that keeps up
+    Lag(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
     /// Everything, as bench/report.md and bench/report.json

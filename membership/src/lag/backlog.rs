@@ -292,6 +292,7 @@ impl Backlog {
         }
     }
 
+    #[cold]
     fn keep(&mut self, passing: &Passing<'_>) {
         if self.state == LagState::Evicted {
             return match passing {

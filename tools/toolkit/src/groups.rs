@@ -3,8 +3,8 @@
 use crate::joined::Joined;
 use crate::lagging;
 use crate::{
-    Behind, CaughtUp, Cause, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Lag, Promise, Rank,
-    Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId, ViewMember,
+    Behind, CaughtUp, Cause, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup, Lag, Promise,
+    Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId, ViewMember,
     ViewNumber,
 };
 use sistrum_membership as membership;
@@ -15,6 +15,7 @@ use sistrum_transport::reliable::Message;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// A group that this node has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +63,11 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
+    /// My casts are refused because of this member, and were for as long as [`Config::tuning`](crate::Config::tuning)`.held_back_ns` says, a
+    /// second by default: told again each time that it has lasted twice as long.
+    HeldBack(Holdup),
+    /// They are not refused because of it any more, after so long: told once of who was told to hold back. A new view ends it without a word.
+    Released(Rank, Duration),
     /// The others have gone on without me, to this view. There is no view here until the next one, to which I come as somebody new, unless
     /// I [stay out](crate::JoinOptions::stay_out).
     Excluded(ViewNumber),

@@ -6,8 +6,8 @@ use crate::joined::Joined;
 use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
-    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
-    Result, Seq, SessionCounters, Standing, TotalMode, View, ViewMember, ViewNumber,
+    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Pressure, Promise,
+    Rank, Refused, Result, Seq, SessionCounters, Standing, TotalMode, View, ViewMember, ViewNumber,
 };
 use sistrum_membership::lag::Backlog;
 use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
@@ -447,6 +447,13 @@ impl Node {
     /// I was not cut off.
     pub fn readmit(&mut self, group: &Group) -> bool {
         self.groups.backlog_mut(group).is_some_and(Backlog::readmit)
+    }
+
+    /// What my casts have met with at each other member: how far it is behind, and how often and for how long casts were refused because of
+    /// it. Not for the hot path.
+    #[must_use]
+    pub fn pressure(&self, group: &Group) -> Vec<(Rank, Pressure)> {
+        self.groups.get(group).map(Joined::pressure).unwrap_or_default()
     }
 
     /// The present view, once there is one.

@@ -6,6 +6,7 @@
 
 use crate::id::{Rank, Seq};
 use crate::medium::true_size;
+use crate::reliable::sender::Blame;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The window is full.
-    #[error("the window is full: {held_by} has not delivered the oldest block, for {age:?} now")]
+    #[error("the window is full: {held_by} has not delivered {behind} blocks, the oldest for {age:?} now")]
     Full {
         /// The member that has delivered least.
         held_by: Rank,
+        /// Blocks that it has not delivered.
+        behind: u64,
         /// How long the oldest block has been waited for.
         age: Duration,
     },
@@ -80,6 +83,7 @@ pub(super) struct Flow {
     limit: u64,
     /// Whether every receiver takes a run in one buffer, or at least one is charged block by block.
     coalesced: bool,
+    blame: Blame,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,8 @@ struct Ack {
     is_gone: bool,
     /// Nothing is under way to it. It still keeps the log from being freed: it may be trusted again.
     is_suspected: bool,
+    /// Casts that were refused because of it.
+    refusals: u64,
 }
 
 impl Flow {
@@ -103,11 +109,18 @@ impl Flow {
         receive_buffer: usize,
         coalesced: bool,
     ) -> Self {
-        let slowest = Rank(u16::from(me.0 == 0));
+        // Before the first ack it is any other, and where there is none, I.
+        let slowest = if members == 1 { me } else { Rank(u16::from(me.0 == 0)) };
         Self {
             me,
             acks: vec![
-                Ack { received: start, delivered: start, is_gone: false, is_suspected: false };
+                Ack {
+                    received: start,
+                    delivered: start,
+                    is_gone: false,
+                    is_suspected: false,
+                    refusals: 0
+                };
                 members
             ],
             stable: start,
@@ -122,6 +135,7 @@ impl Flow {
             // A quarter stays free for repairs, control and what the model of true sizes does not see.
             limit: receive_buffer as u64 * 3 / 4,
             coalesced,
+            blame: Blame::new(members),
         }
     }
 
@@ -138,6 +152,21 @@ impl Flow {
     /// What one member has received contiguously.
     pub(super) fn received_by(&self, rank: Rank) -> Seq {
         self.acks[rank.0 as usize].received
+    }
+
+    /// What one member has delivered.
+    pub(super) fn delivered_by(&self, rank: Rank) -> Seq {
+        self.acks[rank.0 as usize].delivered
+    }
+
+    /// Casts that were refused because `rank` held the log.
+    pub(super) fn refusals(&self, rank: Rank) -> u64 {
+        self.acks[rank.0 as usize].refusals
+    }
+
+    /// The member that has delivered least, and since when nothing has moved.
+    pub(super) fn slowest(&self) -> (Rank, Instant) {
+        (self.slowest, self.moved_at)
     }
 
     /// Takes an ack of `rank`; acks are monotone, an old one changes nothing. `sent` bounds what can be true.
@@ -241,9 +270,23 @@ impl Flow {
         size as u64
     }
 
-    /// The refusal of a cast for which the log has no room: held by the slowest, or by `instead`.
-    pub(super) fn full(&self, now: Instant, instead: Option<Rank>) -> Refused {
-        Refused::Full { held_by: instead.unwrap_or(self.slowest), age: now.since(self.moved_at) }
+    /// The refusal of a cast for which the log has no room, since so many blocks are kept: held by the slowest, or by `instead`.
+    pub(super) fn full(&mut self, now: Instant, instead: Option<Rank>, behind: u64) -> Refused {
+        let held_by = instead.unwrap_or(self.slowest);
+        self.acks[held_by.0 as usize].refusals += 1;
+        self.blame.refuse(now, held_by);
+        Refused::Full { held_by, behind, age: now.since(self.moved_at) }
+    }
+
+    /// A cast has found room in a block that was not open yet.
+    #[inline]
+    pub(super) fn accept(&mut self, now: Instant) {
+        self.blame.accept(now);
+    }
+
+    /// Whom refusals are put down to.
+    pub(super) fn blame(&self) -> &Blame {
+        &self.blame
     }
 
     /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
@@ -291,9 +334,22 @@ mod tests {
         assert!(flow.on_ack(Instant(7), Rank(2), Seq(8), Seq(4), Seq(10)));
         assert_eq!((flow.stable(), flow.delivered()), (Seq(8), Seq(4)));
         assert_eq!(
-            flow.full(Instant(17), None),
-            Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) }
+            flow.full(Instant(17), None, 6),
+            Refused::Full { held_by: Rank(2), behind: 6, age: Duration::from_nanos(10) }
         );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_who_is_named() {
+        let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
+        flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10));
+        flow.full(Instant(6), None, 1);
+        flow.full(Instant(7), None, 1);
+        flow.full(Instant(8), Some(Rank(0)), 1);
+        assert_eq!([0, 1, 2].map(|rank| flow.refusals(Rank(rank))), [1, 0, 2]);
+        let mut alone = Flow::new(Rank(0), 1, 16, Seq(0), 1 << 20, true);
+        let refused = alone.full(Instant(9), None, 1);
+        assert!(matches!(refused, Refused::Full { held_by: Rank(0), .. }), "{refused}");
     }
 
     #[test]

@@ -4,8 +4,13 @@
 
 mod cast;
 mod flush;
+mod pressure;
+mod refusals;
 
 pub use cast::max_message;
+pub use pressure::HeldBack;
+pub(super) use refusals::Blame;
+pub use refusals::Refusal;
 
 use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
@@ -56,6 +61,8 @@ pub struct Sender<O: Outbound = Fifo> {
     /// Senders that share the receivers' buffers, this one included.
     senders: usize,
     now: Instant,
+    /// Casts that the pace alone refused.
+    paced: u64,
     /// Why nothing is cast any more: I say goodbye, or the view is about to change.
     refuses: Option<Refused>,
     held: flush::Held<O::Class>,
@@ -95,6 +102,7 @@ impl<O: Outbound> Sender<O> {
             announced: Heartbeat { next: me.start, stable: me.start, delivered: me.start },
             senders: 1,
             now: Instant::default(),
+            paced: 0,
             refuses: None,
             held: Default::default(),
             me: config.me,
@@ -478,11 +486,14 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// The refusal of a cast for which the log has no room.
-    fn full(&self) -> Refused {
+    fn full(&mut self) -> Refused {
         if let Some(due) = self.held_by_pace() {
+            self.paced += 1;
             return Refused::Paced { wait: due.since(self.now) };
         }
-        self.flow.full(self.now, (self.kept < self.flow.delivered()).then_some(self.me))
+        let (delivered, end) = (self.flow.delivered(), self.log.open());
+        let myself = (self.kept < delivered).then_some(self.me);
+        self.flow.full(self.now, myself, end.since(delivered.min(self.kept)))
     }
 
     fn position_before(&self, next: Seq) -> Heartbeat {
