@@ -2,7 +2,7 @@
 
 use crate::{BLOCK, RUN_BLOCKS, pool, session};
 use sistrum_membership::Session;
-use sistrum_membership::lag::{Backlog, Passing, Told};
+use sistrum_membership::lag::{Backlog, Told};
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::sim::endpoint_of;
@@ -119,7 +119,7 @@ impl Receiving {
             delivered += backlog.hand_over(&mut handler);
             delivered += self.session.poll_event(&mut self.pool, &mut |_, event| {
                 if let Event::Deliver(message) = event {
-                    backlog.take(Passing::Message(message), &mut handler);
+                    backlog.take(message, &mut handler);
                 }
                 ControlFlow::Continue(())
             });

@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 
 /// See [`lag`](super).
 ///
-/// **In each cycle: [`begin_cycle`](Self::begin_cycle), [`hand_over`](Self::hand_over), then [`take`](Self::take) for all that the protocol
-/// delivers, which counts as delivered from then on.** After the handler has refused something it is not called again in that cycle.
+/// **In each cycle: [`begin_cycle`](Self::begin_cycle), [`hand_over`](Self::hand_over), then [`take`](Self::take) or [`take_note`](Self::take_note) for all that
+/// the protocol delivers, which counts as delivered from then on.** After the handler has refused something it is not called again in that cycle.
 #[derive(Debug)]
 pub struct Backlog {
     contract: Lag,
@@ -28,15 +28,6 @@ pub struct Backlog {
     dropped: Vec<Dropped>,
     is_any_dropped: bool,
     counters: LagCounters,
-}
-
-/// What the protocol delivers.
-#[derive(Debug)]
-pub enum Passing<'a> {
-    /// A message.
-    Message(Message<'a>),
-    /// Something else of this member's stream.
-    Note(Rank, Note),
 }
 
 /// From the first refusal until the application has caught up.
@@ -143,29 +134,47 @@ impl Backlog {
         is_out
     }
 
-    /// Takes what was delivered: it is handed over at once while the application keeps up, and kept otherwise.
+    /// Takes a message that was delivered: it is handed over at once while the application keeps up, and kept otherwise.
     #[inline]
-    pub fn take<H>(&mut self, mut passing: Passing<'_>, handler: &mut H)
+    pub fn take<H>(&mut self, mut message: Message<'_>, handler: &mut H)
     where
         H: FnMut(Told<'_>) -> ControlFlow<()>,
     {
-        let is_behind = self.state != LagState::Live && !mutated!(OvertakeKept);
-        if is_behind || self.refused {
-            return self.keep(&passing);
+        if self.offers() {
+            if handler(Told::Message(message.reborrow())).is_continue() {
+                self.counters.live += 1;
+                return;
+            }
+            self.refuse();
         }
-        let (told, messages) = match &mut passing {
-            Passing::Message(message) => (Told::Message(message.reborrow()), 1),
-            Passing::Note(from, note) => (Told::Note(*from, *note), 0),
-        };
-        if handler(told).is_continue() {
-            self.counters.live += messages;
-            return;
+        self.keep_message(&message);
+    }
+
+    /// Takes something else of this member's stream, likewise.
+    pub fn take_note<H>(&mut self, from: Rank, note: Note, handler: &mut H)
+    where
+        H: FnMut(Told<'_>) -> ControlFlow<()>,
+    {
+        if self.offers() {
+            if handler(Told::Note(from, note)).is_continue() {
+                return;
+            }
+            self.refuse();
         }
+        self.keep_note(from, note);
+    }
+
+    #[inline]
+    fn offers(&self) -> bool {
+        (self.state == LagState::Live || mutated!(OvertakeKept)) && !self.refused
+    }
+
+    #[cold]
+    fn refuse(&mut self) {
         self.refused = true;
         if self.state == LagState::Live {
             self.fall_behind();
         }
-        self.keep(&passing);
     }
 
     /// Hands over what is kept, until the application refuses something. Returns the events.
@@ -293,30 +302,20 @@ impl Backlog {
     }
 
     #[cold]
-    fn keep(&mut self, passing: &Passing<'_>) {
-        if self.state == LagState::Evicted {
-            return match passing {
-                Passing::Message(message) => self.lose(message.from()),
-                Passing::Note(from, note) => self.absorb(*from, *note),
-            };
+    fn keep_note(&mut self, from: Rank, note: Note) {
+        if self.state != LagState::Evicted && self.make_room(PER_MESSAGE) {
+            self.store.keep(self.now, from, Body::Note(note), (None, 0));
+            self.count_most();
+        } else {
+            self.absorb(from, note);
         }
-        match passing {
-            Passing::Message(message) => self.keep_message(message),
-            Passing::Note(from, note) => {
-                if self.make_room(PER_MESSAGE) {
-                    self.store.keep(self.now, *from, Body::Note(*note), (None, 0));
-                } else {
-                    self.absorb(*from, *note);
-                }
-            }
-        }
-        let behind = self.behind();
-        let counters = &mut self.counters;
-        counters.most_bytes = counters.most_bytes.max(behind.bytes);
-        counters.most_messages = counters.most_messages.max(behind.messages);
     }
 
+    #[cold]
     fn keep_message(&mut self, message: &Message<'_>) {
+        if self.state == LagState::Evicted {
+            return self.lose(message.from());
+        }
         let from = message.from();
         let body = self.store.write(message);
         let key = match &self.contract {
@@ -333,10 +332,17 @@ impl Backlog {
         let since = key.map_or(0, |key| self.supersede(from, key));
         if self.make_room(message.len() + PER_MESSAGE) {
             self.store.keep(self.now, from, body, (key, since));
+            self.count_most();
         } else {
             self.store.unwrite(body);
             self.lose(from);
         }
+    }
+
+    fn count_most(&mut self) {
+        let (bytes, messages, counters) = (self.store.cost(), self.store.messages(), &mut self.counters);
+        counters.most_bytes = counters.most_bytes.max(bytes);
+        counters.most_messages = counters.most_messages.max(messages);
     }
 
     /// Leaves out what a message of this key supersedes. Says how many had been handed over when the key began to wait.

@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use backlog::{Backlog, Passing};
+pub use backlog::Backlog;
 pub use store::PER_MESSAGE;
 
 use sistrum_ordering::{Rank, Seq};

@@ -29,6 +29,12 @@ fn heard(told: &Told<'_>) -> Heard {
     }
 }
 
+/// What the protocol delivers.
+enum Passing<'a> {
+    Message(Message<'a>),
+    Note(Rank, Note),
+}
+
 /// A backlog, and an application that takes so many messages in each cycle.
 struct Bench {
     backlog: Backlog,
@@ -59,7 +65,12 @@ impl Bench {
             ControlFlow::Continue(())
         };
         self.backlog.hand_over(&mut handler);
-        passing.into_iter().for_each(|passing| self.backlog.take(passing, &mut handler));
+        for passing in passing {
+            match passing {
+                Passing::Message(message) => self.backlog.take(message, &mut handler),
+                Passing::Note(from, note) => self.backlog.take_note(from, note, &mut handler),
+            }
+        }
     }
 
     fn cast(&mut self, budget: usize, messages: &[&[u8]]) {

@@ -1,9 +1,7 @@
 //! An application that takes what it likes, and a judge that knows what was delivered to it.
 
 use fastrand::Rng;
-use sistrum_membership::lag::{
-    Backlog, CaughtUp, Key, Lag, LagState, Note, PER_MESSAGE, Passing, Told, Tripped,
-};
+use sistrum_membership::lag::{Backlog, CaughtUp, Key, Lag, LagState, Note, PER_MESSAGE, Told, Tripped};
 use sistrum_ordering::Rank;
 use sistrum_transport::reliable::{Message, ReaderEvent};
 use sistrum_transport::time::Instant;
@@ -140,25 +138,28 @@ impl App {
     }
 
     pub(crate) fn deliver(&mut self, event: ReaderEvent<'_>) {
-        let noted = |from, note| (Passing::Note(from, note), PER_MESSAGE, Some((from, note)));
-        let (passing, cost, note) = match event {
+        let (cost, note) = match &event {
             ReaderEvent::Deliver(message) => {
                 let bytes = message.bytes();
                 let number = u32::from_le_bytes(bytes[..4].try_into().expect("a number"));
                 self.judge.note_delivered(message.from(), number, bytes[4]);
-                let cost = message.len() + PER_MESSAGE;
-                (Passing::Message(message), cost, None)
+                (message.len() + PER_MESSAGE, None)
             }
-            ReaderEvent::Reading(from, seq) => noted(from, Note::Reading(seq)),
-            ReaderEvent::Gap(from, blocks) => noted(from, Note::Gap(blocks)),
-            ReaderEvent::Left(from) => noted(from, Note::Left),
+            ReaderEvent::Reading(from, seq) => (PER_MESSAGE, Some((*from, Note::Reading(*seq)))),
+            ReaderEvent::Gap(from, blocks) => (PER_MESSAGE, Some((*from, Note::Gap(*blocks)))),
+            ReaderEvent::Left(from) => (PER_MESSAGE, Some((*from, Note::Left))),
         };
         if self.backlog.standing().state != LagState::Evicted {
             self.judge.kept.push_back(Kept { at: self.now, cost, note });
             self.expect_bytes();
         }
         let Self { backlog, judge, budget, .. } = self;
-        backlog.take(passing, &mut |told: Told<'_>| listen(judge, budget, &told));
+        let mut listen = |told: Told<'_>| listen(judge, budget, &told);
+        match (event, note) {
+            (ReaderEvent::Deliver(message), _) => backlog.take(message, &mut listen),
+            (_, Some((from, note))) => backlog.take_note(from, note, &mut listen),
+            _ => unreachable!("all else is noted"),
+        }
         self.check();
     }
 

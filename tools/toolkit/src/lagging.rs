@@ -3,7 +3,7 @@
 use crate::joined::Joined;
 use crate::{Departure, Event};
 use sistrum_membership as membership;
-use sistrum_membership::lag::{Backlog, Note, Passing, Told};
+use sistrum_membership::lag::{Backlog, Note, Told};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::protocol::Protocol;
 use std::ops::ControlFlow;
@@ -22,21 +22,25 @@ where
     let handed =
         backlog.hand_over(&mut |told: Told<'_>| handler(&mut membership::Caster::default(), of_told(told)));
     let came = own.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: Event<'_>| {
-        let passing = match event {
-            Event::Deliver(message) => Passing::Message(message),
-            Event::Reading(from, seq) => Passing::Note(from, Note::Reading(seq)),
-            Event::Gap(from, blocks) => Passing::Note(from, Note::Gap(blocks)),
-            Event::Left(from, Departure::Goodbye) => Passing::Note(from, Note::Left),
+        let (from, note) = match event {
+            Event::Deliver(message) => {
+                backlog.take(message, &mut |told: Told<'_>| handler(caster, of_told(told)));
+                return ControlFlow::Continue(());
+            }
+            Event::Reading(from, seq) => (from, Note::Reading(seq)),
+            Event::Gap(from, blocks) => (from, Note::Gap(blocks)),
+            Event::Left(from, Departure::Goodbye) => (from, Note::Left),
             // What cannot be kept waits where it is until all before it was taken.
             other if backlog.passes() => return handler(caster, other),
             _ => return ControlFlow::Break(()),
         };
-        backlog.take(passing, &mut |told: Told<'_>| handler(caster, of_told(told)));
+        backlog.take_note(from, note, &mut |told: Told<'_>| handler(caster, of_told(told)));
         ControlFlow::Continue(())
     });
     handed + came
 }
 
+#[inline]
 fn of_told(told: Told<'_>) -> Event<'_> {
     match told {
         Told::Message(message) => Event::Deliver(message),
