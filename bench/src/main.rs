@@ -10,6 +10,7 @@ mod counters;
 mod floor;
 mod full;
 mod idle;
+mod lag;
 mod order;
 mod ours;
 mod packed;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Call(options) => measure(&options, call::run).map(drop),
+        Command::Lag(options) => measure(&options, lag::run).map(drop),
         Command::Viewchange(options) => viewchange::run(&options),
         Command::Transfer(options) => transfer::run(&options),
         Command::Counters(options) => counters::run(&options),
@@ -141,6 +143,8 @@ enum Command {
     Order(Options),
     /// Calls: round trips and calls a second, for 1, 3 and 7 that answer and for as many replies as can be wanted
     Call(Options),
+    /// What a lag contract costs an application that keeps up
+    Lag(Options),
     /// What a change of view costs those who go on: pauses of casts and deliveries, for join, leave and crash
     Viewchange(viewchange::Options),
     /// How fast state is taken over by one who joins, and what that costs those who are there

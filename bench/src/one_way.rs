@@ -2,6 +2,7 @@
 
 use crate::{BLOCK, RUN_BLOCKS, pool, session};
 use sistrum_membership::Session;
+use sistrum_membership::lag::{Backlog, Told};
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::sim::endpoint_of;
@@ -94,22 +95,55 @@ impl Receiving {
     /// that were, and the bytes in them.
     pub fn deliver(&mut self, count: usize) -> (usize, usize) {
         let (mut delivered, mut bytes) = (0, 0);
-        while delivered < count && !self.arrived.is_empty() {
-            for _ in 0..RUN_BLOCKS {
-                let Some(block) = self.arrived.pop_front() else { break };
-                self.session.handle_datagram(self.now, self.from, block, &mut self.pool);
-            }
-            self.session.handle_timeout(self.now, &mut self.pool);
+        while delivered < count && self.receive() {
             delivered += self.session.poll_event(&mut self.pool, &mut |_, event| {
                 let Event::Deliver(message) = event else { return ControlFlow::Continue(()) };
                 bytes += message.bytes().len();
                 ControlFlow::Continue(())
             });
-            self.session.seal(self.now);
-            while self.session.poll_transmit(self.now).is_some() {}
-            self.now = self.now.plus_ns(CYCLE_NS);
+            self.send();
         }
         (delivered, bytes)
+    }
+
+    /// The same to an application that has a lag contract, and keeps up.
+    pub fn deliver_by(&mut self, backlog: &mut Backlog, count: usize) -> (usize, usize) {
+        let (mut delivered, mut bytes) = (0, 0);
+        let mut handler = |told: Told<'_>| {
+            let Told::Message(message) = told else { return ControlFlow::Continue(()) };
+            bytes += message.bytes().len();
+            ControlFlow::Continue(())
+        };
+        while delivered < count && self.receive() {
+            backlog.begin_cycle(self.now);
+            delivered += backlog.hand_over(&mut handler);
+            delivered += self.session.poll_event(&mut self.pool, &mut |_, event| {
+                if let Event::Deliver(message) = event {
+                    backlog.take(message, &mut handler);
+                }
+                ControlFlow::Continue(())
+            });
+            self.send();
+        }
+        (delivered, bytes)
+    }
+
+    /// A duty cycle begins, with a run; false when there is none left.
+    fn receive(&mut self) -> bool {
+        let arrived = !self.arrived.is_empty();
+        for _ in 0..RUN_BLOCKS {
+            let Some(block) = self.arrived.pop_front() else { break };
+            self.session.handle_datagram(self.now, self.from, block, &mut self.pool);
+        }
+        self.session.handle_timeout(self.now, &mut self.pool);
+        arrived
+    }
+
+    /// It ends.
+    fn send(&mut self) {
+        self.session.seal(self.now);
+        while self.session.poll_transmit(self.now).is_some() {}
+        self.now = self.now.plus_ns(CYCLE_NS);
     }
 }
 
@@ -124,11 +158,14 @@ const CYCLE_NS: u64 = 20_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sistrum_membership::lag::Lag;
 
     #[test]
     fn everything_that_is_cast_is_delivered() {
         for (size, count) in [(32, 100_000), (1024, 2_500)] {
             assert_eq!(Receiving::of(size, count).deliver(count), (count, count * size));
+            let backlog = &mut Backlog::new(Lag::replay(1024));
+            assert_eq!(Receiving::of(size, count).deliver_by(backlog, count), (count, count * size));
         }
     }
 }

@@ -3,10 +3,12 @@
 use crate::flush::FlushId;
 use crate::group::Sender;
 use crate::handshake::Conflict;
+use crate::holdup::Holdup;
 use crate::pairs::Outgoing;
 use crate::transfer::{Snapshot, StateBlock, TransferError};
 use sistrum_ordering::{Endpoint, Promise, Rank, Seq, View, ViewMember, ViewNumber};
 use sistrum_transport::reliable::{Message, Refused};
+use std::time::Duration;
 
 /// What a group hands to the application.
 #[derive(Debug)]
@@ -44,6 +46,11 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
+    /// Casts were refused because of this member for as long as [`held_back_ns`](sistrum_transport::reliable::Tuning::held_back_ns) says;
+    /// told again each time that it has lasted twice as long.
+    HeldBack(Holdup),
+    /// They are not any more, after so long: told where that was. A new view ends it without a word.
+    Released(Rank, Duration),
     /// The others have gone on without me, to this view: what I have cast since may be lost, and what I had taken over of the state so far
     /// counts for nothing. There is no view here until the next one,
     /// to which I come as somebody new.

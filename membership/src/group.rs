@@ -470,7 +470,10 @@ impl Protocol for Group {
         let Some(running) = self.running.as_mut().filter(|_| may_go) else { return events };
         let (handed, flow) = running.poll_event(None, pool, handler);
         events += handed;
-        if flow.is_continue() { events + running.tell_flushed(handler) } else { events }
+        if flow.is_break() || running.tell_holdups(handler, &mut events).is_break() {
+            return events;
+        }
+        events + running.tell_flushed(handler)
     }
 
     fn seal(&mut self, now: Instant) {

@@ -5,6 +5,7 @@ use crate::config::GroupConfig;
 use crate::event::{Caster, Event};
 use crate::flush::{FlushId, Flushes};
 use crate::group::{Sender, Session};
+use crate::holdup::{Holdups, Telling};
 use crate::pairs::{self, Incoming, Outgoing};
 use sistrum_ordering::{Endpoint, GroupId, Rank, View, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
@@ -30,6 +31,7 @@ pub(crate) struct Running {
     /// I leave when what I sent to others alone has come to them.
     pub(crate) is_leaving: bool,
     pub(crate) flushes: Flushes,
+    holdups: Holdups,
 }
 
 impl Running {
@@ -62,7 +64,8 @@ impl Running {
         let offered = vec![false; view.members().len()];
         let (told, is_open, is_leaving) = (false, true, false);
         let flushes = Flushes::default();
-        Self { view, told, is_open, session, outgoing, incoming, offered, is_leaving, flushes }
+        let holdups = Holdups::new(config.tuning.held_back_ns, members.len());
+        Self { view, told, is_open, session, outgoing, incoming, offered, is_leaving, flushes, holdups }
     }
 
     /// A flush that is over, and that the application has not been told of.
@@ -98,7 +101,8 @@ impl Running {
             return Some(Instant::default());
         }
         let pairs = [self.outgoing.poll_timeout(), self.incoming.poll_timeout()];
-        pairs.into_iter().chain([self.session.poll_timeout()]).flatten().min()
+        let streams = [self.session.poll_timeout(), self.holdups.poll_timeout()];
+        pairs.into_iter().chain(streams).flatten().min()
     }
 
     pub(crate) fn handle_block(
@@ -124,6 +128,7 @@ impl Running {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        self.holdups.look(now, self.session.stream());
         self.session.handle_timeout(now, pool);
         self.outgoing.handle_timeout(now, pool);
         self.incoming.handle_timeout(now, pool);
@@ -255,6 +260,24 @@ impl Running {
             events += 1;
         }
         events
+    }
+
+    /// Tells who holds everybody back, and who does not any more.
+    pub(crate) fn tell_holdups<H>(&mut self, handler: &mut H, events: &mut usize) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Some(telling) = self.holdups.due().filter(|_| self.told) else {
+            return ControlFlow::Continue(());
+        };
+        let event = match telling {
+            Telling::HeldBack(holdup) => Event::HeldBack(holdup),
+            Telling::Released(by, lasted) => Event::Released(by, lasted),
+        };
+        handler(&mut self.caster(), event)?;
+        self.holdups.told();
+        *events += 1;
+        ControlFlow::Continue(())
     }
 
     /// What happened so far in its streams.

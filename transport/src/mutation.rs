@@ -227,6 +227,25 @@ mod present {
         /// A call may be over before its request was delivered, and all destinations are known.
         RepliesBeforeDelivery,
         }
+        /// Those of the lag contract, which its own seeded runs must catch, likewise.
+        LAG {
+        /// What is kept of what an application does not take has no bound.
+        KeepWithoutBound,
+        /// What comes is handed over before what is kept.
+        OvertakeKept,
+        /// What is dropped is not told as lost.
+        LoseUntold,
+        /// Who was cut off is told so more than once.
+        EvictTwice,
+        /// The wait of the newest counts for that of the oldest.
+        AgeOfNewest,
+        /// Of each key, the first message is kept.
+        KeepFirstOfKey,
+        /// What has no key is left out as if it had one.
+        ConflateWithoutKey,
+        /// A key that is replaced again and again never has its turn.
+        StarveHotKeys,
+        }
         /// Those of the end of a view in the streams, which their own seeded runs must catch, likewise.
         FLUSH {
         /// A member goes on to deliver what it has not reported.

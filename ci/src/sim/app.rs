@@ -177,6 +177,7 @@ impl App {
             | Event::TransferFailed(_) => {
                 unreachable!("a static list has one view: {event:?}")
             }
+            Event::HeldBack(_) | Event::Released(..) => unreachable!("nobody asked: {event:?}"),
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {

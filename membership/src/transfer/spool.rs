@@ -85,7 +85,9 @@ impl Spool {
             | Event::Left(_)
             | Event::Excluded(_)
             | Event::State(_)
-            | Event::TransferFailed(_) => return,
+            | Event::TransferFailed(_)
+            | Event::HeldBack(_)
+            | Event::Released(..) => return,
         };
         self.push(kept);
         if mutated!(SpoolForgets) && self.kept.len() > 8 {

@@ -117,6 +117,7 @@ impl App {
             Event::Flushed(_) => self.flushed += 1,
             Event::Snapshot(_) | Event::State(_) | Event::TransferFailed(_) => panic!("there is no state"),
             Event::Left(rank) => panic!("{rank} said goodbye"),
+            Event::HeldBack(_) | Event::Released(..) => panic!("nobody asked who holds back"),
         }
         ControlFlow::Continue(())
     }

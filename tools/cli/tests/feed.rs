@@ -1,5 +1,7 @@
 //! The feed as a user runs it: real processes, their exit status, their lines, what they write.
 
+#[path = "feed/lag.rs"]
+mod lag;
 #[path = "feed/network.rs"]
 mod network;
 #[path = "feed/process.rs"]

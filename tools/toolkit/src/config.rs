@@ -83,7 +83,7 @@ impl Config {
             pool_blocks: 32 * 1024,
             offload: true,
             idle: Idle::Auto,
-            tuning: Tuning::loopback(),
+            tuning: Tuning { held_back_ns: HELD_BACK_NS, ..Tuning::loopback() },
             faults: Faults::default(),
             counters: Place::PerUser,
             insecure: false,
@@ -215,6 +215,9 @@ const MAX_PAIR_WINDOW: usize = 64;
 const MAX_GROUPS: usize = u16::MAX as usize;
 /// Bytes of slabs for each byte of strides.
 const SLABS_FOR_STRIDES: usize = 2;
+
+/// Who has held casts back for so long is told of.
+const HELD_BACK_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,9 @@ pub enum Error {
     /// The system has no random number generator to draw the boot id from.
     #[error("random numbers: {0}")]
     Entropy(#[source] std::io::Error),
+    /// A handler cannot take its event now: it is offered again.
+    #[error("the handler is busy: the event is offered again")]
+    Busy,
     /// The handler of an event failed, with an error of its own.
     #[error(transparent)]
     Handler(Box<dyn std::error::Error + Send + Sync>),

@@ -1,17 +1,21 @@
 //! All groups of a node as one protocol, and the caster that a handler replies with.
 
 use crate::joined::Joined;
+use crate::lagging;
 use crate::{
-    Cause, Conflict, Departure, Endpoint, FlushId, GroupId, Promise, Rank, Refused, Result, Seq, Sighting,
-    Snapshot, StateBlock, TransferError, View, ViewId, ViewMember, ViewNumber,
+    Behind, CaughtUp, Cause, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup, Lag, Promise,
+    Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId, ViewMember,
+    ViewNumber,
 };
 use sistrum_membership as membership;
+use sistrum_membership::lag::Backlog;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::Message;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// A group that this node has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +63,11 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
+    /// My casts are refused because of this member, and were for as long as [`Config::tuning`](crate::Config::tuning)`.held_back_ns` says, a
+    /// second by default: told again each time that it has lasted twice as long.
+    HeldBack(Holdup),
+    /// They are not refused because of it any more, after so long: told once of who was told to hold back. A new view ends it without a word.
+    Released(Rank, Duration),
     /// The others have gone on without me, to this view. There is no view here until the next one, to which I come as somebody new, unless
     /// I [stay out](crate::JoinOptions::stay_out).
     Excluded(ViewNumber),
@@ -76,6 +85,17 @@ pub enum Event<'a> {
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.
     Gap(Rank, u64),
+    /// My handler has refused what came, and is behind by so much: what comes is kept, as the [lag contract](crate::JoinOptions::lag) says.
+    /// Told once, until [`CaughtUp`](Self::CaughtUp).
+    Lagging(Behind),
+    /// My handler takes what was kept, and so much is left. Told once, likewise.
+    Replaying(Behind),
+    /// Nothing is kept any more: what comes is handed over at once.
+    CaughtUp(CaughtUp),
+    /// So many messages of this member were dropped at this place, since my handler was too slow.
+    Lost(Rank, u64),
+    /// My handler was too slow by this number: nothing more is handed over, until [`Node::readmit`](crate::Node::readmit).
+    Evicted(Eviction),
 }
 
 /// Casts from inside a handler, into the group of the event or any other of the node.
@@ -150,6 +170,8 @@ impl Caster<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: Vec<Joined>,
+    /// For each: what its application has not taken, where that has a lag contract.
+    backlogs: Vec<Option<Box<Backlog>>>,
     /// Blocks of groups that this node is not in.
     pub(crate) unclaimed: u64,
     /// Blocks that cannot be read.
@@ -161,9 +183,10 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn add(&mut self, group: Joined) -> Group {
+    pub(crate) fn add(&mut self, group: Joined, lag: Option<Lag>) -> Group {
         let handle = Group { index: self.groups.len() as u16, id: group.id() };
         self.groups.push(group);
+        self.backlogs.push(lag.map(|lag| Box::new(Backlog::new(lag))));
         handle
     }
 
@@ -186,6 +209,16 @@ impl Groups {
 
     pub(crate) fn get(&self, group: &Group) -> Option<&Joined> {
         self.groups.get(group.index as usize).filter(|found| found.id() == group.id)
+    }
+
+    pub(crate) fn backlog(&self, group: &Group) -> Option<&Backlog> {
+        self.get(group)?;
+        self.backlogs[group.index as usize].as_deref()
+    }
+
+    pub(crate) fn backlog_mut(&mut self, group: &Group) -> Option<&mut Backlog> {
+        self.get(group)?;
+        self.backlogs[group.index as usize].as_deref_mut()
     }
 
     /// Whether a gap of any waits for its cause to be told.
@@ -223,6 +256,7 @@ impl Protocol for Groups {
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
         self.groups.iter_mut().for_each(|group| group.handle_timeout(now, pool));
+        self.backlogs.iter_mut().flatten().for_each(|backlog| backlog.begin_cycle(now));
     }
 
     fn poll_event<H>(&mut self, pool: &mut RxPool, handler: &mut H) -> usize
@@ -237,12 +271,16 @@ impl Protocol for Groups {
             let (own, after) = rest.split_first_mut().expect("the index is in the vector");
             let group = Group { index: index as u16, id: own.id() };
             let mut broke = false;
-            events += own.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: Event<'_>| {
+            let mut hand = |caster: &mut membership::Caster<'_>, event: Event<'_>| {
                 let mut caster = Caster { group, own: caster.reborrow(), before, after };
                 let flow = handler(&mut caster, event);
                 broke = flow.is_break();
                 flow
-            });
+            };
+            events += match self.backlogs[index].as_deref_mut() {
+                None => own.poll_event(pool, &mut hand),
+                Some(backlog) => lagging::poll_event(own, backlog, pool, &mut hand),
+            };
             if broke {
                 self.first = index + 1;
                 break;
@@ -276,7 +314,8 @@ impl Protocol for Groups {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.groups.iter().filter_map(Protocol::poll_timeout).min()
+        let backlogs = self.backlogs.iter().flatten().filter_map(|backlog| backlog.poll_timeout());
+        self.groups.iter().filter_map(Protocol::poll_timeout).chain(backlogs).min()
     }
 
     fn awaits_control(&self) -> bool {

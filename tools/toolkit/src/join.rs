@@ -1,7 +1,9 @@
 //! What a group is joined with: who is in it, and how a cast reaches them.
 
 use crate::seeds::Seeds;
-use crate::{DetectorTuning, Endpoint, Error, Family, GroupId, Result, StateTuning, Suspicion, TotalMode};
+use crate::{
+    DetectorTuning, Endpoint, Error, Family, GroupId, Lag, Result, StateTuning, Suspicion, TotalMode,
+};
 use sistrum_membership::Peers;
 use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
 use sistrum_transport::medium::FanOut;
@@ -15,6 +17,7 @@ pub struct JoinOptions {
     pub(crate) fan_out: Reach,
     pub(crate) sources: Sources,
     pub(crate) total: TotalMode,
+    pub(crate) lag: Option<Lag>,
 }
 
 /// Who is in the group, and as what I join.
@@ -165,7 +168,7 @@ impl JoinOptions {
     }
 
     const fn with(who: Who) -> Self {
-        Self { who, fan_out: Reach::Unicast, sources: Sources::All, total: TotalMode::Token }
+        Self { who, fan_out: Reach::Unicast, sources: Sources::All, total: TotalMode::Token, lag: None }
     }
 
     fn of_peer(mut self, change: impl FnOnce(&mut Peer)) -> Self {
@@ -268,6 +271,30 @@ impl JoinOptions {
     pub fn sources(mut self, sources: Vec<IpAddr>) -> Self {
         self.sources = Sources::Named(sources);
         self
+    }
+
+    /// What becomes of what a reader's handler refuses, as busy: it counts as delivered all the same, and is kept and handed over later,
+    /// within what the contract allows. Without one, it is offered again until it is taken, and what comes meanwhile is lost once the window
+    /// is full. A handler that is busy for long says so with [`Error::Busy`], and the node is polled on.
+    #[must_use]
+    pub fn lag(mut self, lag: Lag) -> Self {
+        self.lag = Some(lag);
+        self
+    }
+
+    /// Whether the lag contract can be kept to.
+    ///
+    /// # Errors
+    /// When it cannot, or would be a member's.
+    pub(crate) fn check_lag(&self) -> Result<()> {
+        let refuse = |why| Err(Error::Config { key: "lag", why });
+        match (&self.lag, &self.who) {
+            (None, _) => Ok(()),
+            (Some(lag), Who::Reader { .. }) => lag.check().or_else(refuse),
+            (Some(_), _) => {
+                refuse("only a reader may lag: all wait for a member, by what it has taken".to_owned())
+            }
+        }
     }
 
     /// The name that the group has on the wire.

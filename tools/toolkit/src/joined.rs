@@ -12,6 +12,7 @@ use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::{Reader, ReaderEvent};
 use sistrum_transport::wire::Header;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// One of a node's groups.
 #[derive(Debug)]
@@ -191,6 +192,17 @@ impl Joined {
         }
     }
 
+    /// What my casts have met with at each other member.
+    pub(crate) fn pressure(&self) -> Vec<(Rank, Pressure)> {
+        let Some(session) = self.member().and_then(membership::Group::session) else { return Vec::new() };
+        let own = session.stream();
+        let of = |rank| {
+            let (refusals, refused) = (own.refusals(rank), own.refused_for(rank));
+            (rank, Pressure { behind: own.open().since(own.delivered_by(rank)), refusals, refused })
+        };
+        own.gating().map(of).collect()
+    }
+
     /// The most true-size bytes under way at present.
     pub(crate) fn limit(&self) -> Option<u64> {
         let (limit, ..) = self.member()?.session()?.stream().congestion();
@@ -332,6 +344,8 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::Snapshot(snapshot) => Event::Snapshot(snapshot),
         membership::Event::State(block) => Event::State(block),
         membership::Event::TransferFailed(why) => Event::TransferFailed(why),
+        membership::Event::HeldBack(holdup) => Event::HeldBack(holdup),
+        membership::Event::Released(rank, lasted) => Event::Released(rank, lasted),
         membership::Event::Excluded(number) => Event::Excluded(number),
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
     }
@@ -344,6 +358,17 @@ fn of_reader(event: ReaderEvent<'_>) -> Event<'_> {
         ReaderEvent::Reading(rank, seq) => Event::Reading(rank, seq),
         ReaderEvent::Gap(rank, blocks) => Event::Gap(rank, blocks),
     }
+}
+
+/// What my casts have met with at one member, in the present view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pressure {
+    /// Blocks of mine that it has not delivered.
+    pub behind: u64,
+    /// Casts that were refused because of it.
+    pub refusals: u64,
+    /// How long casts were refused because of it, all times together.
+    pub refused: Duration,
 }
 
 /// Why a member is gone.

@@ -34,6 +34,7 @@ mod error;
 mod groups;
 mod join;
 mod joined;
+mod lagging;
 mod node;
 mod published;
 mod seeds;
@@ -50,11 +51,14 @@ pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
 pub use join::JoinOptions;
-pub use joined::Departure;
+pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
+pub use sistrum_membership::lag::{
+    Behind, CaughtUp, Eviction, Key, KeyOf, Lag, LagCounters, LagState, PER_MESSAGE, Standing, Tripped,
+};
 pub use sistrum_membership::{
-    CallEvent, CallId, Conflict, Fired, FlushId, ListError, Request, Sighting, Snapshot, StateBlock,
+    CallEvent, CallId, Conflict, Fired, FlushId, Holdup, ListError, Request, Sighting, Snapshot, StateBlock,
     StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
 };
 pub use sistrum_ordering::{

@@ -7,9 +7,10 @@ use crate::published::Published;
 use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
-    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
-    Result, Seq, SessionCounters, TotalMode, View, ViewMember, ViewNumber,
+    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Pressure, Promise,
+    Rank, Refused, Result, Seq, SessionCounters, Standing, TotalMode, View, ViewMember, ViewNumber,
 };
+use sistrum_membership::lag::Backlog;
 use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
@@ -122,7 +123,8 @@ impl Node {
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
-        let name = &options.full_name(name);
+        options.check_lag()?;
+        let (name, lag) = (&options.full_name(name), options.lag);
         let local = self.endpoint();
         let fan_out = options.fan_out_from(name, local)?;
         let is_multicast = options.is_multicast();
@@ -144,7 +146,7 @@ impl Node {
             }
             Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
         };
-        let group = self.groups.add(joined);
+        let group = self.groups.add(joined, lag);
         self.published.joined(name);
         if Seeds::has_names(&seeds) {
             self.seeds.push(Seeds::new(group, seeds, local));
@@ -275,7 +277,7 @@ impl Node {
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
     ///
     /// When the handler fails, its event is not consumed: it is offered again by the next poll, after what is ready of other
-    /// senders and groups.
+    /// senders and groups. Who has a [lag contract](JoinOptions::lag) may find by then that it was left out.
     ///
     /// # Errors
     /// The handler's, or the medium's when that broke for good.
@@ -444,6 +446,26 @@ impl Node {
     pub fn silence(&self, group: &Group) -> Option<(Rank, Duration)> {
         let (rank, at) = self.groups.get(group)?.most_silent()?;
         Some((rank, self.cycle.now().since(at)))
+    }
+
+    /// Where my handler stands, as a reader with a [lag contract](JoinOptions::lag): whether it keeps up, how far it is behind, and what
+    /// became of what it did not take.
+    #[must_use]
+    pub fn lag(&self, group: &Group) -> Option<Standing> {
+        Some(self.groups.backlog(group)?.standing())
+    }
+
+    /// Goes on reading after [`Event::Evicted`] was told: with [`Event::Lost`] for what passed since, then with what comes next. False where
+    /// I was not cut off.
+    pub fn readmit(&mut self, group: &Group) -> bool {
+        self.groups.backlog_mut(group).is_some_and(Backlog::readmit)
+    }
+
+    /// What my casts have met with at each other member: how far it is behind, and how often and for how long casts were refused because of
+    /// it. Not for the hot path.
+    #[must_use]
+    pub fn pressure(&self, group: &Group) -> Vec<(Rank, Pressure)> {
+        self.groups.get(group).map(Joined::pressure).unwrap_or_default()
     }
 
     /// The present view, once there is one.

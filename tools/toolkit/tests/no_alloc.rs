@@ -1,10 +1,11 @@
-//! After warm-up, no message costs an allocation: neither to send, nor to receive, nor to repair. Nor does it to publish counters.
+//! After warm-up, no message costs an allocation: neither to send, nor to receive, nor to repair, nor to keep for who is slow. Nor does it to publish
+//! counters.
 //!
 //! A global allocator counts what the test's own thread asks for; this file alone has it, and its unsafe code.
 #![allow(unsafe_code)]
 
 use sistrum::counters::Snapshot;
-use sistrum::{Config, Event, Faults, Group, JoinOptions, Node, Order, Refused};
+use sistrum::{Config, Error, Event, Faults, Group, JoinOptions, Key, Lag, LagState, Node, Order, Refused};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -202,5 +203,64 @@ fn repairs_cost_no_allocation() {
         let (allocations, repaired) = measured(&config(offload, 0.03), 32_103, &[64, 1_000, 10_000], 1_500);
         assert!(repaired > 50, "only {repaired} repairs: this proves nothing");
         assert_eq!(allocations, 0, "offload {offload}, {repaired} repaired");
+    }
+}
+
+/// A member casts to a reader, which is busy while it does, and takes what was kept behind that.
+fn lag(lag: Lag, port: u16) -> u64 {
+    let at = SocketAddrV4::new(Ipv4Addr::new(239, 255, 254, std::process::id() as u8), port).into();
+    let open = || Node::open(config(true, 0.0)).expect("loopback opens");
+    let (mut member, mut reader) = (open(), open());
+    let options = JoinOptions::members(vec![member.endpoint()]).multicast(at);
+    let casts = member.join("ticks", options).unwrap();
+    let reads = reader.join("ticks", JoinOptions::reader().multicast(at).lag(lag)).unwrap();
+    let (mut entered, mut measured, started) = (false, 0, Instant::now());
+    while !entered {
+        assert!(started.elapsed() < PATIENCE, "the reader does not enter");
+        member.poll(|_, _| Ok(())).unwrap();
+        _ = reader.poll(|_, event| {
+            entered |= matches!(event, Event::Reading(..));
+            Ok(())
+        });
+    }
+    for round in 0..20 {
+        let before = allocations();
+        for number in 0..500_u32 {
+            let message = [number as u8 % 10; 300];
+            while let Err(refused) = member.cast(&casts, Order::Fifo, &message) {
+                assert!(matches!(refused, Refused::Full { .. }), "{refused}");
+                member.poll(|_, _| Ok(())).unwrap();
+            }
+            member.poll(|_, _| Ok(())).unwrap();
+            let busy = reader.poll(|_, _| Err(Error::Busy));
+            assert!(matches!(busy, Ok(_) | Err(Error::Busy)), "{busy:?}");
+        }
+        loop {
+            assert!(started.elapsed() < PATIENCE, "the reader does not catch up: {:?}", reader.lag(&reads));
+            member.poll(|_, _| Ok(())).unwrap();
+            reader.poll(|_, _| Ok(())).unwrap();
+            let standing = reader.lag(&reads).unwrap();
+            let counters = standing.counters;
+            let all = counters.live + counters.late + counters.conflated + counters.lost;
+            if standing.state == LagState::Live && all == 500 * (round + 1) {
+                break;
+            }
+        }
+        measured = allocations() - before;
+    }
+    let counters = reader.lag(&reads).unwrap().counters;
+    assert!(counters.lags >= 20 && counters.late > 0, "{counters:?}");
+    measured
+}
+
+#[test]
+fn what_is_kept_for_who_is_slow_costs_no_allocation() {
+    let contracts = [
+        Lag::replay(1 << 20),
+        Lag::replay(30_000),
+        Lag::conflate(1 << 20, |message| Some(Key::from(u64::from(message[0])))),
+    ];
+    for (contract, port) in contracts.into_iter().zip(32_104..) {
+        assert_eq!(lag(contract, port), 0, "{contract:?}");
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::id::{Rank, Seq};
 use crate::medium::true_size;
+use crate::reliable::sender::Blame;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The window is full.
-    #[error("the window is full: {held_by} has not delivered the oldest block, for {age:?} now")]
+    #[error("the window is full: {held_by} has not delivered {behind} blocks, the oldest for {age:?} now")]
     Full {
         /// The member that has delivered least.
         held_by: Rank,
+        /// Blocks that it has not delivered.
+        behind: u64,
         /// How long the oldest block has been waited for.
         age: Duration,
     },
@@ -80,6 +83,7 @@ pub(super) struct Flow {
     limit: u64,
     /// Whether every receiver takes a run in one buffer, or at least one is charged block by block.
     coalesced: bool,
+    blame: Blame,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +135,7 @@ impl Flow {
             // A quarter stays free for repairs, control and what the model of true sizes does not see.
             limit: receive_buffer as u64 * 3 / 4,
             coalesced,
+            blame: Blame::new(members),
         }
     }
 
@@ -265,11 +270,23 @@ impl Flow {
         size as u64
     }
 
-    /// The refusal of a cast for which the log has no room: held by the slowest, or by `instead`.
-    pub(super) fn full(&mut self, now: Instant, instead: Option<Rank>) -> Refused {
+    /// The refusal of a cast for which the log has no room, since so many blocks are kept: held by the slowest, or by `instead`.
+    pub(super) fn full(&mut self, now: Instant, instead: Option<Rank>, behind: u64) -> Refused {
         let held_by = instead.unwrap_or(self.slowest);
         self.acks[held_by.0 as usize].refusals += 1;
-        Refused::Full { held_by, age: now.since(self.moved_at) }
+        self.blame.refuse(now, held_by);
+        Refused::Full { held_by, behind, age: now.since(self.moved_at) }
+    }
+
+    /// A cast has found room in a block that was not open yet.
+    #[inline]
+    pub(super) fn accept(&mut self, now: Instant) {
+        self.blame.accept(now);
+    }
+
+    /// Whom refusals are put down to.
+    pub(super) fn blame(&self) -> &Blame {
+        &self.blame
     }
 
     /// The clock of [`Refused::Full::age`] starts when something is outstanding again.
@@ -317,8 +334,8 @@ mod tests {
         assert!(flow.on_ack(Instant(7), Rank(2), Seq(8), Seq(4), Seq(10)));
         assert_eq!((flow.stable(), flow.delivered()), (Seq(8), Seq(4)));
         assert_eq!(
-            flow.full(Instant(17), None),
-            Refused::Full { held_by: Rank(2), age: Duration::from_nanos(10) }
+            flow.full(Instant(17), None, 6),
+            Refused::Full { held_by: Rank(2), behind: 6, age: Duration::from_nanos(10) }
         );
     }
 
@@ -326,12 +343,12 @@ mod tests {
     fn refusals_are_counted_by_who_is_named() {
         let mut flow = Flow::new(Rank(0), 3, 16, Seq(0), 1 << 20, true);
         flow.on_ack(Instant(5), Rank(1), Seq(9), Seq(9), Seq(10));
-        flow.full(Instant(6), None);
-        flow.full(Instant(7), None);
-        flow.full(Instant(8), Some(Rank(0)));
+        flow.full(Instant(6), None, 1);
+        flow.full(Instant(7), None, 1);
+        flow.full(Instant(8), Some(Rank(0)), 1);
         assert_eq!([0, 1, 2].map(|rank| flow.refusals(Rank(rank))), [1, 0, 2]);
         let mut alone = Flow::new(Rank(0), 1, 16, Seq(0), 1 << 20, true);
-        let refused = alone.full(Instant(9), None);
+        let refused = alone.full(Instant(9), None, 1);
         assert!(matches!(refused, Refused::Full { held_by: Rank(0), .. }), "{refused}");
     }
 

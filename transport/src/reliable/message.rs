@@ -41,6 +41,21 @@ impl<'a> Message<'a> {
         Self { from, body: Body::Fragmented(Fragmented { len, parts, scratch, whole: OnceCell::new() }) }
     }
 
+    /// The same message for a shorter time: this one is still there when the other was handed on.
+    #[inline]
+    #[must_use]
+    pub fn reborrow(&mut self) -> Message<'_> {
+        let body = match &mut self.body {
+            Body::Whole(bytes) => Body::Whole(bytes),
+            Body::Fragmented(body) => {
+                let scratch = Cell::new(body.scratch.get_mut().as_deref_mut());
+                let whole = body.whole.get().copied().map_or_else(OnceCell::new, OnceCell::from);
+                Body::Fragmented(Fragmented { len: body.len, parts: body.parts.clone(), scratch, whole })
+            }
+        };
+        Message { from: self.from, body }
+    }
+
     /// Who cast it.
     #[must_use]
     pub fn from(&self) -> Rank {

@@ -33,7 +33,7 @@ pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
 pub use pace::Pace;
 pub use reader::{Admission, OwnOrder, Reader, ReaderConfig, ReaderEvent, ReaderOrder};
-pub use sender::{HeldBack, Sender, max_message};
+pub use sender::{HeldBack, Refusal, Sender, max_message};
 pub use session::{Event, Session};
 
 /// Sizes and times of the reliable layer. Times are nanoseconds.
@@ -61,6 +61,8 @@ pub struct Tuning {
     pub pace: Option<Pace>,
     /// Whether less is sent at a time while losses repeat and that helps.
     pub congestion: bool,
+    /// Who has held back casts for so long is told of by name, while it lasts and when it is over; 0 tells nothing.
+    pub held_back_ns: u64,
 }
 
 /// What a session counted since its view began. Counts of blocks, unless said otherwise.
@@ -142,6 +144,7 @@ impl Tuning {
             check_payload: false,
             pace: None,
             congestion: true,
+            held_back_ns: 0,
         }
     }
 

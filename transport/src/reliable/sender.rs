@@ -5,9 +5,12 @@
 mod cast;
 mod flush;
 mod pressure;
+mod refusals;
 
 pub use cast::max_message;
 pub use pressure::HeldBack;
+pub(super) use refusals::Blame;
+pub use refusals::Refusal;
 
 use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
@@ -488,7 +491,9 @@ impl<O: Outbound> Sender<O> {
             self.paced += 1;
             return Refused::Paced { wait: due.since(self.now) };
         }
-        self.flow.full(self.now, (self.kept < self.flow.delivered()).then_some(self.me))
+        let (delivered, end) = (self.flow.delivered(), self.log.open());
+        let myself = (self.kept < delivered).then_some(self.me);
+        self.flow.full(self.now, myself, end.since(delivered.min(self.kept)))
     }
 
     fn position_before(&self, next: Seq) -> Heartbeat {

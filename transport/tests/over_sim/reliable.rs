@@ -297,7 +297,7 @@ fn a_full_window_names_the_member_that_holds_it_and_since_when() {
                 Err(refused) => break refused,
             }
         };
-        let Refused::Full { held_by, age } = refused else { panic!("{refused:?}") };
+        let Refused::Full { held_by, age, .. } = refused else { panic!("{refused:?}") };
         assert_eq!(held_by, Rank(slow as u16));
         assert!((Duration::from_millis(10)..Duration::from_millis(40)).contains(&age), "{age:?}");
         world.nodes[slow].app.stalled = false;

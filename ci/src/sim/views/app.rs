@@ -216,6 +216,7 @@ impl App {
                 What::TransferFailed(why.to_string())
             }
             Event::Left(_) => unreachable!("nobody says goodbye: {event:?}"),
+            Event::HeldBack(_) | Event::Released(..) => unreachable!("nobody asked: {event:?}"),
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {
                 self.flushes = self.flushes.saturating_sub(1);

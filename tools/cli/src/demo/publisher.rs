@@ -141,7 +141,7 @@ impl<'a> Publisher<'a> {
             }
             match seat.node.cast(&seat.group, self.order, &self.frame) {
                 Ok(()) => {}
-                Err(Refused::Full { held_by, age }) => {
+                Err(Refused::Full { held_by, age, .. }) => {
                     return Ok(Turn::Held(Held { rank: tally.place(held_by.0), age }));
                 }
                 Err(Refused::ViewChanging) => return Ok(Turn::Listening),

@@ -9,6 +9,7 @@
 
 mod api;
 mod frame;
+mod lag;
 mod losses;
 mod members;
 mod named;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::api;
+use super::lag::Contract;
 use crate::capture::stream::Format;
 use crate::demo::{Medium, Pace};
 use crate::refusal::Refusal;
@@ -57,6 +58,15 @@ pub(crate) struct Subscribe {
     /// Who is late hears only what is sent from these addresses (source-specific multicast).
     #[arg(long, value_name = "ADDR,..", value_delimiter = ',')]
     pub(super) sources: Vec<IpAddr>,
+
+    /// What becomes of what who is late does not take in time: it is cut off beyond so many bytes, or when the oldest waits for so many ms (0:
+    /// no bound); of each instrument's quotes the latest is kept; or all is kept, and the oldest dropped beyond the bytes.
+    #[arg(long, value_name = "evict:BYTES,MS|conflate:BYTES|replay:BYTES", value_parser = super::lag::contract)]
+    pub(super) lag: Option<Contract>,
+
+    /// Takes so many messages a second at most, to try --lag.
+    #[arg(long, value_name = "N", requires = "lag", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) take: Option<u32>,
 
     /// Writes the messages to standard output.
     #[arg(long)]
@@ -153,6 +163,14 @@ impl Subscribe {
         if !self.late && !self.sources.is_empty() {
             return Err(Refusal::new(
                 "--sources goes with --late: who stands in the list hears it by --source-specific",
+            ));
+        }
+        if !self.late && self.lag.is_some() {
+            return Err(Refusal::new("--lag goes with --late: who stands in the list is waited for"));
+        }
+        if self.format == Format::Binary && matches!(self.lag, Some(Contract::Conflate { .. })) {
+            return Err(Refusal::new(
+                "--lag conflate: what messages of format binary are about is not known: take evict or replay",
             ));
         }
         if self.json && self.write {

@@ -31,7 +31,7 @@ pub(super) fn run(options: &Publish) -> Result<ExitCode, Refusal> {
             Head::Message | Head::Waiting => {}
         }
     }
-    let seat = Seat::open(options, Role::Publisher, &[], options.limit_of_sending())?;
+    let seat = Seat::open(options, Role::Publisher, &[], (options.limit_of_sending(), None))?;
     seat.announce();
     if let Some(size) = stream.size() {
         seat.bar.set_length(size);
@@ -230,6 +230,7 @@ impl Publisher {
             lost_blocks: 0,
             took: self.started.map_or(Duration::ZERO, |from| self.settled.unwrap_or(now).since(from)),
             holds: self.holds,
+            kept: None,
         };
         let summary = Summary::new(&self.seat, &tallied, stop.as_ref());
         super::end(&summary, stop, options.json, false)

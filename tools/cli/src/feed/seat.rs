@@ -7,9 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Stop;
 use super::api::{
-    self, Clock, Config, Endpoint, Error, Faults, Group, Happening, Instant, Interface, JoinOptions,
-    MediumChoice, MediumError, MonotonicClock, Node, Pace, Rank,
+    self, Clock, Config, Endpoint, Error, Event, Faults, Group, Happening, Instant, Interface, JoinOptions,
+    Lag, MediumChoice, MediumError, MonotonicClock, Node, Pace, Rank,
 };
+use super::lag::Taking;
 use super::losses::{Losses, Watch};
 use super::members::{Members, Own, Role};
 use super::named::Named;
@@ -45,16 +46,18 @@ pub(super) struct Seat {
     /// Blocks received so far, and since when there are no more.
     sign: (u64, Instant),
     watch: Watch,
+    /// Messages are taken at a rate; all of them when there is none.
+    pub(super) taking: Option<Taking>,
 }
 
 impl Seat {
     /// Opens the node, which sends at this pace, and joins the group. Nothing waits for anybody yet. Who is late may hear
-    /// `sources` only.
+    /// `sources` only, and have a lag contract.
     pub(super) fn open(
         options: &Common,
         role: Role,
         sources: &[IpAddr],
-        pace: Option<Pace>,
+        (pace, lag): (Option<Pace>, Option<Lag>),
     ) -> Result<Self, Refusal> {
         let named = Named::by(options, sources)?;
         let place = Place::before_list(options, role, &named)?;
@@ -73,8 +76,10 @@ impl Seat {
         let mut node = Node::open(config).map_err(|error| refused(&error, options, &interface))?;
         let multicast = named.group;
         let joining = joining(role, &members, options, &named);
+        let joining = if let Some(lag) = lag { joining.lag(lag) } else { joining };
         let group = node.join(GROUP, joining).map_err(|error| not_joined(&error))?;
         let (viewed, look_at, stop, left, sign, watch) = Default::default();
+        let taking = None;
         let (bar, clock) = (bar(role), MonotonicClock);
         let (medium, limit, wait) = (node.medium().to_owned(), options.limit, options.wait);
         Ok(Self {
@@ -97,6 +102,7 @@ impl Seat {
             look_at,
             sign,
             watch,
+            taking,
         })
     }
 
@@ -141,8 +147,13 @@ impl Seat {
         wait: Duration,
         mut take: impl FnMut(Happening<'_>),
     ) -> Result<usize, Stop> {
-        let Self { node, members, left, bar, stop, viewed, .. } = self;
+        let Self { node, members, left, bar, stop, viewed, taking, clock, .. } = self;
         let polled = node.poll_for(wait, |_, event| {
+            if let (Some(taking), Event::Deliver(_)) = (&mut *taking, &event)
+                && !taking.takes(clock.now())
+            {
+                return Err(Error::Busy);
+            }
             api::tell(&event, |happening| match happening {
                 Happening::View => *viewed = true,
                 Happening::Conflict(who, conflict) => *stop = Some(format!("{who}: {conflict}")),
@@ -151,11 +162,27 @@ impl Seat {
                     bar.suspend(|| eprintln!("{} said goodbye", name(members, rank)));
                     take(Happening::Left(rank));
                 }
+                Happening::HeldBack(holdup) => {
+                    let (who, lasts) = (name(members, holdup.by), holdup.lasts.as_secs_f64());
+                    let behind = holdup.behind;
+                    bar.suspend(|| eprintln!("held up by {who} for {lasts:.1} s: {behind} blocks behind"));
+                }
+                Happening::Released(rank, lasted) => {
+                    let (who, lasted) = (name(members, rank), lasted.as_secs_f64());
+                    bar.suspend(|| eprintln!("no longer held up by {who}: it was for {lasted:.1} s"));
+                }
                 other => take(other),
             });
             Ok(())
         });
-        let work = polled.map_err(Stop::wrong)?;
+        let work = match polled {
+            Err(Error::Busy) => {
+                // What takes at a rate has time.
+                std::thread::sleep(REFUSED_WAIT);
+                0
+            }
+            polled => polled.map_err(Stop::wrong)?,
+        };
         if let Some(why) = self.stop.take() {
             return Err(Stop::Wrong(why));
         }
@@ -189,7 +216,8 @@ impl Seat {
     fn look_for_any_sign(&mut self, now: Instant) -> Result<(), Stop> {
         let received = self.node.counters().medium.received_blocks;
         let (before, since) = self.sign;
-        let waits = !self.viewed && self.role != Role::Late;
+        let is_behind = self.node.lag(&self.group).is_some_and(|standing| standing.behind.messages > 0);
+        let waits = !self.viewed && self.role != Role::Late || is_behind;
         if self.role == Role::Publisher || waits || received == 0 || received != before {
             self.sign = (received, now);
             return Ok(());
@@ -341,6 +369,8 @@ fn bar(role: Role) -> ProgressBar {
 
 /// How long a cycle that found nothing to do may wait.
 pub(super) const WAIT: Duration = Duration::from_millis(1);
+
+const REFUSED_WAIT: Duration = Duration::from_micros(200);
 
 /// Blocks that who is late can hold of the publisher's stream.
 const LATE_WINDOW: usize = 8 * 1024;

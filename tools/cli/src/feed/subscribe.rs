@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::Stop;
-use super::api::{Clock, Happening, Instant, MonotonicClock, Rank};
+use super::api::{CaughtUp, Clock, Eviction, Happening, Instant, LagCounters, MonotonicClock, Rank};
 use super::frame::{Ending, Frame};
+use super::lag::{Contract, Taking};
 use super::members::Role;
 use super::options::Subscribe;
 use super::seat::{Seat, WAIT};
@@ -17,11 +18,13 @@ use crate::refusal::Refusal;
 pub(super) fn run(options: &Subscribe) -> Result<ExitCode, Refusal> {
     options.check()?;
     let role = if options.late { Role::Late } else { Role::Subscriber };
-    let mut seat = Seat::open(options, role, &options.sources, None)?;
+    let lag = options.lag.map(|contract| contract.for_format(options.format));
+    let mut seat = Seat::open(options, role, &options.sources, (None, lag))?;
+    seat.taking = options.take.map(Taking::new);
     let wanted = options.write || options.out.is_some();
     let sink = wanted.then(|| Sink::open(options.out.as_deref(), options.format)).transpose()?;
     seat.announce();
-    let mut tally = Tally::new(role, sink);
+    let mut tally = Tally { contract: options.lag, ..Tally::new(role, sink) };
     let stop = subscribe(&mut seat, &mut tally).err();
     seat.say_goodbye();
     seat.bar.finish_and_clear();
@@ -53,7 +56,7 @@ fn subscribe(seat: &mut Seat, tally: &mut Tally) -> Result<(), Stop> {
             seat.watch_losses();
         }
     }
-    let verdict = tally.verdict();
+    let verdict = tally.verdict(seat.node.lag(&seat.group).map(|standing| standing.counters).as_ref());
     tally.notes.drain(..).for_each(|line| seat.note(line));
     verdict.map_or(Ok(()), |why| Err(Stop::Wrong(why)))
 }
@@ -75,6 +78,13 @@ struct Tally {
     gone: bool,
     trouble: Option<String>,
     notes: Vec<String>,
+    contract: Option<Contract>,
+    /// Messages that did not come, as the contract allows.
+    left_out: u64,
+    eviction: Option<Eviction>,
+    /// When it was last told that this process is behind, and whether it was told so the last time.
+    lag_said: Option<Instant>,
+    says_lag: bool,
 }
 
 /// What the publisher said at the end.
@@ -89,6 +99,7 @@ impl Tally {
     fn new(role: Role, sink: Option<Sink>) -> Self {
         let (from, next, lost_blocks, lost_messages, times) = Default::default();
         let (digester, end, gone, trouble, notes) = Default::default();
+        let (contract, left_out, eviction, lag_said, says_lag) = Default::default();
         Self {
             role,
             sink,
@@ -102,6 +113,11 @@ impl Tally {
             gone,
             trouble,
             notes,
+            contract,
+            left_out,
+            eviction,
+            lag_said,
+            says_lag,
         }
     }
 
@@ -117,6 +133,24 @@ impl Tally {
                 self.lost_blocks += blocks;
                 self.notes
                     .push(format!("{blocks} blocks are lost for good: going on at the next whole message"));
+            }
+            Happening::Lagging(behind) => {
+                let now = MonotonicClock.now();
+                self.says_lag = self.lag_said.is_none_or(|said| now.since_ns(said) >= SAY_LAG_EVERY_NS);
+                if self.says_lag {
+                    self.lag_said = Some(now);
+                    self.notes.push(format!("behind: {behind}"));
+                }
+            }
+            Happening::CaughtUp(CaughtUp { took, handed, conflated, lost }) if self.says_lag => {
+                self.notes.push(format!(
+                    "caught up after {:.3} s: {handed} messages came late, {conflated} were conflated, {lost} dropped",
+                    took.as_secs_f64()
+                ));
+            }
+            Happening::Evicted(eviction) => {
+                self.eviction = Some(eviction);
+                self.wrong(format!("{eviction} (--lag)"));
             }
             // Whoever else is in the group publishes nothing.
             _ => {}
@@ -142,6 +176,7 @@ impl Tally {
                 self.lost_messages += number - next;
                 self.notes.push(format!("messages {next} to {} are missing", number - 1));
             }
+            Some(next) if self.contract.is_some() && number > next => self.left_out += number - next,
             next => {
                 let next = next.unwrap_or(0);
                 return self.wrong(format!("message {number} came in the place of message {next}"));
@@ -178,7 +213,7 @@ impl Tally {
     }
 
     /// Why not everything was delivered although the publisher said goodbye.
-    fn verdict(&mut self) -> Option<String> {
+    fn verdict(&mut self, lag: Option<&LagCounters>) -> Option<String> {
         let next = self.next.unwrap_or(0);
         if self.role == Role::Late && self.next.is_none() && self.end.is_none() && self.lost_blocks == 0 {
             self.notes.push("came in behind the last message".to_owned());
@@ -196,8 +231,11 @@ impl Tally {
         if self.lost_messages > 0 || self.lost_blocks > 0 {
             return Some(format!("{} messages in the middle are missing", self.lost_messages));
         }
+        if let Some(why) = lag.and_then(|lag| self.unaccounted(lag)) {
+            return Some(why);
+        }
         let own = self.digester.digest().hash;
-        if self.from == Some(0) && *hash != own {
+        if self.from == Some(0) && self.left_out == 0 && *hash != own {
             return Some(format!("digest {own} is not the publisher's, {hash}"));
         }
         match ending {
@@ -212,6 +250,17 @@ impl Tally {
         }
     }
 
+    /// What did not come was conflated, all of it.
+    fn unaccounted(&self, lag: &LagCounters) -> Option<String> {
+        let LagCounters { conflated, lost, .. } = lag;
+        if *lost > 0 {
+            return Some(format!("{lost} messages were dropped: they were not taken in time (--lag)"));
+        }
+        let missing = self.left_out;
+        (missing != *conflated)
+            .then(|| format!("{missing} messages did not come, and {conflated} were conflated"))
+    }
+
     fn tallied(&self) -> Tallied {
         Tallied {
             digest: self.digester.digest(),
@@ -219,11 +268,13 @@ impl Tally {
             lost_blocks: self.lost_blocks,
             took: self.times.map(|(first, last)| last.since(first)).unwrap_or_default(),
             holds: Holds::default(),
+            kept: self.contract.map(|contract| (contract, self.eviction)),
         }
     }
 }
 
 const SHOW_EVERY_NS: u64 = 100_000_000;
+const SAY_LAG_EVERY_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +297,7 @@ mod tests {
         Frame::End { ending, messages, hash }.write(&mut buffer);
         tally.take(Happening::Deliver(Rank(0), &buffer));
         tally.take(Happening::Left(Rank(0)));
-        tally.trouble.take().or_else(|| tally.verdict())
+        tally.trouble.take().or_else(|| tally.verdict(None))
     }
 
     #[test]
@@ -278,10 +329,10 @@ mod tests {
     fn a_goodbye_without_an_end_and_a_gap_are_no_success() {
         let mut tally = Tally::new(Role::Subscriber, None);
         tally.take(Happening::Left(Rank(0)));
-        assert!(tally.gone && tally.verdict().is_some_and(|why| why.contains("without the end")));
+        assert!(tally.gone && tally.verdict(None).is_some_and(|why| why.contains("without the end")));
         let mut tally = Tally::new(Role::Late, None);
         tally.take(Happening::Left(Rank(0)));
-        assert_eq!(tally.verdict(), None);
+        assert_eq!(tally.verdict(None), None);
         let mut tally = Tally::new(Role::Late, None);
         let mut buffer = Vec::new();
         for number in [3, 9] {
@@ -291,6 +342,6 @@ mod tests {
         }
         Frame::End { ending: Ending::Complete, messages: 10, hash: &hash_of(&[]) }.write(&mut buffer);
         tally.take(Happening::Deliver(Rank(0), &buffer));
-        assert_eq!(tally.verdict().as_deref(), Some("5 messages in the middle are missing"));
+        assert_eq!(tally.verdict(None).as_deref(), Some("5 messages in the middle are missing"));
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Stop;
-use super::api::{Instant, Rank};
+use super::api::{Eviction, Instant, Rank};
+use super::lag::{Contract, Kept};
 use super::losses::{self, Losses};
 use super::members::Role;
 use super::seat::Seat;
@@ -44,6 +45,8 @@ pub(super) struct Summary {
     losses: Vec<Losses>,
     /// How often less was sent at a time because losses repeated, without those that did not help.
     reductions: u64,
+    /// How the lag contract was kept, of who has one.
+    lag: Option<Kept>,
 }
 
 /// A member of the list.
@@ -67,6 +70,8 @@ pub(super) struct Tallied {
     /// From the first message to the last.
     pub(super) took: Duration,
     pub(super) holds: Holds,
+    /// The lag contract, and why this process was cut off.
+    pub(super) kept: Option<(Contract, Option<Eviction>)>,
 }
 
 /// Who has held the publisher up, and for how long.
@@ -139,6 +144,11 @@ impl Summary {
             members: rows(seat, &tallied.holds),
             losses: seat.losses(),
             reductions: counters.session.reductions - counters.session.reductions_undone,
+            lag: tallied.kept.as_ref().zip(seat.node.lag(&seat.group)).map(
+                |((contract, eviction), standing)| {
+                    Kept::new(*contract, &standing.counters, eviction.as_ref())
+                },
+            ),
         }
     }
 
@@ -176,6 +186,7 @@ impl Summary {
         if self.lost_blocks > 0 {
             text.push_str(&format!(", for good {}", self.lost_blocks));
         }
+        text.extend(self.lag.as_ref().map(Kept::line));
         for row in self.members.iter().filter(|row| row.held_seconds > 0.0) {
             text.push_str(&format!(
                 "\nheld up by r{} {} for {:.3} s, at most {:.3} s at once",

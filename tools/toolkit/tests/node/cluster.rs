@@ -46,6 +46,8 @@ pub(crate) fn config() -> Config {
     config.receive_buffer = 2 << 20;
     config.pool_blocks = 4096;
     config.tuning.window = 256;
+    // On a slow machine anybody may hold back the others for a second.
+    config.tuning.held_back_ns = 0;
     config
 }
 

@@ -7,6 +7,7 @@ mod exchange;
 mod families;
 mod handler;
 mod idle;
+mod lag;
 mod losses;
 mod peers;
 mod pressure;

@@ -220,7 +220,7 @@ fn who_holds_everybody_back_is_named_with_the_number() {
         assert!(Instant::now() < end, "the window is never full");
         match cluster.members[0].cast(&message) {
             Ok(()) => {}
-            Err(Refused::Full { held_by: Rank(2), age }) if age > Duration::from_millis(20) => break,
+            Err(Refused::Full { held_by: Rank(2), age, .. }) if age > Duration::from_millis(20) => break,
             Err(Refused::Full { .. }) => {}
             Err(refused) => panic!("{refused}"),
         }

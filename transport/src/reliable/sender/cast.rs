@@ -57,6 +57,7 @@ impl<O: Outbound> Sender<O> {
         if self.log.open().since(self.log.oldest()) >= limit {
             return Err(self.full());
         }
+        self.flow.accept(self.now);
         self.order_room = self.out.open(class);
         self.log.begin(self.order_room + if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
