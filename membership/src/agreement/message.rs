@@ -125,6 +125,11 @@ pub enum Message {
         /// I cannot go on.
         wedged: bool,
     },
+    /// How did this view end? I read it, and am in none.
+    Follow {
+        /// Its number.
+        number: ViewNumber,
+    },
 }
 
 impl Message {
@@ -144,7 +149,8 @@ impl Message {
             | Self::Behind { .. }
             | Self::Request { .. }
             | Self::Lookup
-            | Self::Found { .. } => None,
+            | Self::Found { .. }
+            | Self::Follow { .. } => None,
         }
     }
 

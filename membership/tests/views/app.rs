@@ -15,16 +15,28 @@ pub(crate) type Name = (ViewMember, u32);
 pub(crate) struct Stay {
     pub(crate) view: View,
     pub(crate) handed: Vec<Name>,
+    /// Of each sender, the last of them.
+    pub(crate) last: BTreeMap<ViewMember, u32>,
     pub(crate) totals: Vec<Name>,
     /// Between this view and the one before it.
     pub(crate) syncs: Vec<(ViewMember, Vec<u8>)>,
     pub(crate) is_over: bool,
 }
 
+/// What was cast: in which view, in which order, and what of each sender its caster had been handed in that view.
+#[derive(Debug, Clone)]
+pub(crate) struct Cast {
+    pub(crate) name: Name,
+    pub(crate) view: Option<ViewNumber>,
+    pub(crate) order: Order,
+    pub(crate) seen: BTreeMap<ViewMember, u32>,
+}
+
 /// See the module.
 pub(crate) struct App {
     pub(crate) stays: Vec<Stay>,
     pub(crate) numbers: BTreeMap<ViewMember, u32>,
+    pub(crate) casts: Vec<Cast>,
     pub(crate) wedged: u32,
     pub(crate) resumed: u32,
     pub(crate) excluded: Vec<ViewNumber>,
@@ -47,6 +59,7 @@ impl App {
         Self {
             stays: Vec::new(),
             numbers: BTreeMap::new(),
+            casts: Vec::new(),
             wedged: 0,
             resumed: 0,
             excluded: Vec::new(),
@@ -74,7 +87,13 @@ impl App {
     }
 
     /// It was taken.
-    pub(crate) fn sent(&mut self) {
+    pub(crate) fn sent(&mut self, order: Order, view: Option<ViewNumber>) {
+        let me = self.me.expect("a view");
+        let stay = self.stays.last().expect("a view");
+        let is_told = view == Some(stay.view.id().number);
+        let seen = if is_told { stay.last.clone() } else { BTreeMap::new() };
+        let name = (me, self.numbers.get(&me).copied().unwrap_or(0));
+        self.casts.push(Cast { name, view, order, seen });
         *self.numbers.entry(self.me.expect("a view")).or_default() += 1;
     }
 
@@ -91,7 +110,7 @@ impl App {
                     let promise = Promise::from(Order::Total);
                     let text = self.message(promise);
                     match caster.cast(promise, &text) {
-                        Ok(()) => self.sent(),
+                        Ok(()) => self.sent(promise.order, caster.view()),
                         Err(Refused::ViewChanging) => self.changing += 1,
                         Err(Refused::Full { .. }) => {}
                         Err(refused) => panic!("{refused}"),
@@ -136,6 +155,7 @@ impl App {
         self.stays.push(Stay {
             view: view.clone(),
             handed: Vec::new(),
+            last: BTreeMap::new(),
             totals: Vec::new(),
             syncs,
             is_over: false,
@@ -159,6 +179,7 @@ impl App {
             assert!(number > *before, "{number} of {sender:?} after {before}");
         }
         stay.handed.push((sender, number));
+        stay.last.insert(sender, number);
         if bytes[0] == Order::Total as u8 {
             stay.totals.push((sender, number));
         }

@@ -257,7 +257,7 @@ impl<L: Layer> Session<L> {
             return pool.release(block);
         }
         if header.rank == Rank::READER && header.kind == Kind::Control {
-            self.handle_reader(header, pool.bytes(&block));
+            self.handle_reader(now, header, pool.bytes(&block));
             return pool.release(block);
         }
         let known = self.config.members.get(header.rank.0 as usize);
@@ -290,16 +290,18 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// A reader may ask for repairs of my stream, and nothing else. What it asks for is bounded like the members' requests.
-    fn handle_reader(&mut self, header: &Header, block: &[u8]) {
+    /// A reader may ask for repairs, and nothing else. What it asks for is bounded like the members' requests.
+    fn handle_reader(&mut self, now: Instant, header: &Header, block: &[u8]) {
         let mut frames = ControlFrames::new(header.control(block));
         let before = self.counters.naks_received;
         while let Ok(Some(frame)) = frames.next_frame() {
-            if let Control::Nak(nak) = frame
-                && nak.origin == self.config.me
-            {
-                self.counters.naks_received += 1;
-                self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
+            match frame {
+                Control::Nak(nak) if nak.origin == self.config.me => {
+                    self.counters.naks_received += 1;
+                    self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
+                }
+                Control::Fetch(nak) => self.handle_fetch(now, Rank::READER, nak),
+                _ => {}
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);

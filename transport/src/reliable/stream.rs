@@ -32,6 +32,8 @@ pub(super) struct Stream {
     only: u8,
     /// Blocks from here on may not be delivered yet, whatever is held: an ordering layer says so.
     gate: Seq,
+    /// A reader's blocks from here on are kept, delivered or not, as far as there is room.
+    keep: Seq,
     /// Nothing from here on is read or delivered, whatever the layer says: the view is about to change.
     ceiling: Seq,
     /// Blocks from here on are not wanted: the view ends before them.
@@ -80,6 +82,7 @@ impl Stream {
             is_passive: false,
             only: 0,
             gate: Seq(u64::MAX),
+            keep: Seq(u64::MAX),
             ceiling: Seq(u64::MAX),
             end: Seq(u64::MAX),
             is_fetched: false,
@@ -539,7 +542,8 @@ impl Stream {
         let to = if mutated!(FreeOnStableOnly) {
             self.stable.min(self.window.next())
         } else if self.is_passive {
-            self.cursor.seq
+            let is_tight = self.window.next().since(self.window.base()) > self.window.capacity() / 2;
+            if is_tight { self.cursor.seq } else { self.cursor.seq.min(self.keep) }
         } else {
             self.stable.min(self.cursor.seq)
         };

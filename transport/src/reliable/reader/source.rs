@@ -4,10 +4,10 @@
 //! window while something before it can still be delivered is *parked*, and let in behind the delivery: so a reader
 //! never skips what it holds and could deliver. The park is bounded; beyond it a block is lost like any other.
 
-use super::super::SessionCounters;
 use super::super::config::{Entry, Member};
 use super::super::message::Message;
 use super::super::stream::Stream;
+use super::super::{SessionCounters, Tuning};
 use super::{Admission, ReaderConfig, ReaderEvent, ReaderOrder};
 use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{RxBlock, RxPool};
@@ -28,6 +28,10 @@ pub(super) struct Source {
     lost: u64,
     /// Blocks were lost that the order of the reader has not been told of.
     is_broken: bool,
+    /// What is held and may not be delivered yet is worth waiting for: the view ends at a cut.
+    has_cut: bool,
+    /// Blocks before it are firm, as the order says, where some are handed over that are not.
+    firm: Seq,
     end: Option<Seq>,
     parked: VecDeque<(Seq, RxBlock)>,
 }
@@ -53,7 +57,35 @@ impl Source {
         };
         let stream = Stream::passive(rank, &member, &config.tuning);
         let parked = VecDeque::with_capacity(MAX_PARKED);
-        Self { endpoint, stream, entered: None, lost: 0, is_broken: false, end: None, parked }
+        Self {
+            endpoint,
+            stream,
+            entered: None,
+            lost: 0,
+            is_broken: false,
+            has_cut: false,
+            firm: Seq(u64::MAX),
+            end: None,
+            parked,
+        }
+    }
+
+    /// Of a view that ends at a cut.
+    pub(super) fn of_view(rank: Rank, known: &Member, tuning: &Tuning) -> Self {
+        let stream = Stream::passive(rank, known, tuning);
+        let endpoint = known.endpoint;
+        let parked = VecDeque::with_capacity(MAX_PARKED);
+        Self {
+            endpoint,
+            stream,
+            entered: None,
+            lost: 0,
+            is_broken: false,
+            has_cut: true,
+            firm: Seq(u64::MAX),
+            end: None,
+            parked,
+        }
     }
 
     /// The stream begins here, for me.
@@ -81,12 +113,17 @@ impl Source {
 
     /// Gives up the oldest gap, unless something before it can still be delivered; returns whether it did.
     pub(super) fn give_up(&mut self, means: &mut Means<'_>) -> bool {
-        if self.stream.is_ready() {
+        if self.is_worth_waiting() {
             return false;
         }
         let lost = self.stream.give_up(means.now, means.pool, means.rng);
         self.note_lost(lost);
         true
+    }
+
+    /// Whether something before the oldest gap will be delivered.
+    fn is_worth_waiting(&self) -> bool {
+        self.stream.is_ready() || (self.has_cut && self.stream.has_gate())
     }
 
     fn note_lost(&mut self, blocks: u64) {
@@ -103,7 +140,7 @@ impl Source {
             return;
         }
         let (pool, stream) = (&*means.pool, &self.stream);
-        let Admission { enter, gate } =
+        let Admission { enter, gate, keep, is_last } =
             order.admit(rank, stream.passed(), stream.held(), |seq| stream.block(seq, pool));
         if let Some(seq) = enter.filter(|seq| *seq > self.stream.passed()) {
             let skipped = self.stream.give_up_to(means.now, seq, means.pool, means.rng);
@@ -114,6 +151,32 @@ impl Source {
             }
         }
         self.stream.admit(gate);
+        self.stream.keep(keep);
+        self.firm = keep;
+        if is_last {
+            self.stream.end_at(means.now, gate.max(self.stream.passed()), means.pool);
+        }
+    }
+
+    /// The view ends at `cut`: nothing is taken or handed over from there on.
+    pub(super) fn end_view_at(&mut self, cut: Seq, means: &mut Means<'_>) {
+        while let Some((seq, block)) = self.parked.pop_front() {
+            match seq < cut {
+                true if self.is_in_reach(seq, means) => self.insert(seq, block, means),
+                _ => means.pool.release(block),
+            }
+        }
+        self.stream.end_at(means.now, cut, means.pool);
+    }
+
+    /// Whether all that there is before `cut` was handed over, or given up.
+    pub(super) fn has_come_to(&self, cut: Seq) -> bool {
+        self.stream.held() >= self.stream.end().min(cut) && !self.stream.is_ready() && self.lost == 0
+    }
+
+    /// Blocks that were handed over and should not have been, once all of the view is there.
+    pub(super) fn retracted(&self, cut: Seq) -> u64 {
+        self.stream.delivered_beyond(self.firm.min(cut))
     }
 
     /// Gives everything back to the pool.
@@ -209,7 +272,7 @@ impl Source {
 
     /// Whether the window takes a block at `seq`, once what nobody waits for has made way.
     fn is_in_reach(&mut self, seq: Seq, means: &mut Means<'_>) -> bool {
-        while !self.stream.reaches(seq) && !self.stream.is_ready() {
+        while !self.stream.reaches(seq) && !self.is_worth_waiting() {
             let lost = self.stream.make_way(means.now, seq, means.pool, means.rng);
             self.note_lost(lost);
         }
