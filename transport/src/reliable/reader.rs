@@ -16,7 +16,7 @@ use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind};
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Unavailable};
 use std::ops::ControlFlow;
 use view::End;
 
@@ -221,7 +221,12 @@ impl<O: ReaderOrder> Reader<O> {
                         source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
                     }
                 }
-                Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
+                Control::Unavailable(Unavailable { origin, to }) if origin == header.rank => {
+                    if let Some(Some(source)) = self.senders.get_mut(origin.0 as usize) {
+                        source.gone_before(to);
+                    }
+                }
+                Control::Unavailable(_) | Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
                 Control::Chunk(_) | Control::Order { .. } => {}
             }
         }

@@ -20,7 +20,7 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak, Unavailable};
 use flush::Flush;
 use std::ops::ControlFlow;
 
@@ -257,7 +257,7 @@ impl<L: Layer> Session<L> {
             return pool.release(block);
         }
         if header.rank == Rank::READER && header.kind == Kind::Control {
-            self.handle_reader(now, header, pool.bytes(&block));
+            self.handle_reader(now, from, header, pool.bytes(&block));
             return pool.release(block);
         }
         let known = self.config.members.get(header.rank.0 as usize);
@@ -291,7 +291,7 @@ impl<L: Layer> Session<L> {
     }
 
     /// A reader may ask for repairs, and nothing else. What it asks for is bounded like the members' requests.
-    fn handle_reader(&mut self, now: Instant, header: &Header, block: &[u8]) {
+    fn handle_reader(&mut self, now: Instant, from: Endpoint, header: &Header, block: &[u8]) {
         let mut frames = ControlFrames::new(header.control(block));
         let before = self.counters.naks_received;
         while let Ok(Some(frame)) = frames.next_frame() {
@@ -299,6 +299,12 @@ impl<L: Layer> Session<L> {
                 Control::Nak(nak) if nak.origin == self.config.me => {
                     self.counters.naks_received += 1;
                     self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
+                    let (origin, to) = (self.config.me, self.sender.retained());
+                    if nak.ranges.iter().any(|(first, _)| first < to) {
+                        self.control.push(Target::One(from), |writer| {
+                            writer.unavailable(Unavailable { origin, to });
+                        });
+                    }
                 }
                 Control::Fetch(nak) => self.handle_fetch(now, Rank::READER, nak),
                 _ => {}
@@ -357,6 +363,8 @@ impl<L: Layer> Session<L> {
                 }
                 // The handshake is over, agreement has blocks of its own, and the layer reads its frames in the order of the stream.
                 Ok(Some(Control::Setup(_) | Control::Chunk(_) | Control::Order { .. })) => {}
+                // A member finds in the log whatever it lacks.
+                Ok(Some(Control::Unavailable(_))) => {}
                 Err(_) => {
                     self.counters.malformed_frames += 1;
                     return;

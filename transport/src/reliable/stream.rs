@@ -188,6 +188,17 @@ impl Stream {
         self.give_up_to(now, self.behind_gap(), pool, rng)
     }
 
+    /// Gives up what of the oldest gap lies before `to`. Returns the blocks that are lost by it.
+    pub(super) fn give_up_before(
+        &mut self,
+        now: Instant,
+        to: Seq,
+        pool: &mut RxPool,
+        rng: &mut fastrand::Rng,
+    ) -> u64 {
+        self.give_up_to(now, self.behind_gap().min(to), pool, rng)
+    }
+
     /// The end of the oldest gap.
     fn behind_gap(&self) -> Seq {
         let gap = self.window.missing(self.window.next(), self.highest).next();

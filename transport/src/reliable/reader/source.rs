@@ -32,6 +32,8 @@ pub(super) struct Source {
     has_cut: bool,
     /// Blocks before it are firm, as the order says, where some are handed over that are not.
     firm: Seq,
+    /// Blocks before it cannot be had any more.
+    gone: Seq,
     end: Option<Seq>,
     parked: VecDeque<(Seq, RxBlock)>,
 }
@@ -65,6 +67,7 @@ impl Source {
             is_broken: false,
             has_cut: false,
             firm: Seq(u64::MAX),
+            gone: Seq(0),
             end: None,
             parked,
         }
@@ -83,6 +86,7 @@ impl Source {
             is_broken: false,
             has_cut: true,
             firm: Seq(u64::MAX),
+            gone: Seq(0),
             end: None,
             parked,
         }
@@ -119,6 +123,22 @@ impl Source {
         let lost = self.stream.give_up(means.now, means.pool, means.rng);
         self.note_lost(lost);
         true
+    }
+
+    /// Blocks before `to` cannot be had any more.
+    pub(super) fn gone_before(&mut self, to: Seq) {
+        self.gone = self.gone.max(to);
+    }
+
+    /// Gives up what cannot be had any more, and behind which nothing waits.
+    fn give_up_gone(&mut self, means: &mut Means<'_>) {
+        while !self.stream.is_waiting() && self.stream.held() < self.gone && !self.is_worth_waiting() {
+            let lost = self.stream.give_up_before(means.now, self.gone, means.pool, means.rng);
+            if lost == 0 {
+                break;
+            }
+            self.note_lost(lost);
+        }
     }
 
     /// Whether something before the oldest gap will be delivered.
@@ -196,6 +216,7 @@ impl Source {
         tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         loop {
+            self.give_up_gone(means);
             if O::ORDERS {
                 self.let_through(rank, order, means);
             }
