@@ -32,7 +32,7 @@ impl Group {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A view was installed: casts are possible from here on.
+    /// A view was installed: casts are possible from here on. To a reader of peers, it is read from here on.
     View(&'a View),
     /// A message, borrowed: copy what is to stay.
     Deliver(Message<'a>),
@@ -76,6 +76,12 @@ pub enum Event<'a> {
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.
     Gap(Rank, u64),
+    /// As an [eager](crate::JoinOptions::eager) reader I was handed so many blocks of a member's stream, the last ones of the view, that its
+    /// members are not: forget what came of them.
+    Retracted(Rank, u64),
+    /// As a reader of peers I do not know how this view has ended, or what was cast behind it: the next one that I am told of is read in
+    /// mid-flow.
+    Missed(ViewId),
 }
 
 /// Casts from inside a handler, into the group of the event or any other of the node.

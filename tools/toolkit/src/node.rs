@@ -1,7 +1,7 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
 use crate::groups::Groups;
-use crate::join::Who;
+use crate::join::{Reads, Who};
 use crate::joined::Joined;
 use crate::seeds::Seeds;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
     Result, Seq, SessionCounters, TotalMode, View, ViewMember, ViewNumber,
 };
-use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
+use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig, ViewReader, ViewReaderConfig};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
@@ -136,7 +136,7 @@ impl Node {
                 peer.check_seeds(is_multicast)?;
                 (self.join_as_observer(name, &peer.seeds, fan_out)?, peer.seeds)
             }
-            Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
+            Who::Reader(reads) => (self.join_as_reader(name, fan_out, &reads)?, Vec::new()),
         };
         let group = self.groups.add(joined);
         if Seeds::has_names(&seeds) {
@@ -192,17 +192,24 @@ impl Node {
         Ok(Joined::Observer(Box::new(Observer::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, fan_out: FanOut, is_causal: bool) -> Result<Joined> {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut, reads: &Reads) -> Result<Joined> {
         if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
         }
         let window = self.config.window_for(2, self.groups.len())?;
-        self.cycle.medium_mut().open_channel(fan_out)?;
+        let channel = self.cycle.medium_mut().open_channel(fan_out)?;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
-        let config =
-            ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
+        let (block, seed) = (self.config.block_size, self.seed_of(name));
+        let &Reads { is_causal, is_eager, of_peers, .. } = reads;
+        if of_peers {
+            let (name, local) = (name.to_owned(), self.endpoint());
+            let config =
+                ViewReaderConfig { name, local, channel, index, block, tuning, is_causal, is_eager, seed };
+            return Ok(Joined::ViewReader(Box::new(ViewReader::new(config))));
+        }
+        let config = ReaderConfig { group, index, block, tuning, seed };
         let order = if is_causal { Reading::causal() } else { Reading::default() };
         Ok(Joined::Reader(group, Box::new(Reader::ordered(config, order))))
     }

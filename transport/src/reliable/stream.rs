@@ -1,6 +1,7 @@
 //! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
 
 mod flush;
+mod passive;
 
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
@@ -168,64 +169,6 @@ impl Stream {
     /// Whether the window takes a block at `seq`, as far as its place goes.
     pub(super) fn reaches(&self, seq: Seq) -> bool {
         self.waiting || seq < self.window.base().plus(self.window.capacity())
-    }
-
-    /// A block at `seq` shows that the sender has gone on by more than my window: gives up the oldest gap where something is
-    /// held behind it, otherwise everything before `seq`. Returns the blocks that are lost by it.
-    pub(super) fn make_way(
-        &mut self,
-        now: Instant,
-        seq: Seq,
-        pool: &mut RxPool,
-        rng: &mut fastrand::Rng,
-    ) -> u64 {
-        let behind = self.behind_gap();
-        self.give_up_to(now, if behind < self.highest { behind } else { seq }, pool, rng)
-    }
-
-    /// Gives up the oldest gap. Returns the blocks that are lost by it.
-    pub(super) fn give_up(&mut self, now: Instant, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
-        self.give_up_to(now, self.behind_gap(), pool, rng)
-    }
-
-    /// Gives up what of the oldest gap lies before `to`. Returns the blocks that are lost by it.
-    pub(super) fn give_up_before(
-        &mut self,
-        now: Instant,
-        to: Seq,
-        pool: &mut RxPool,
-        rng: &mut fastrand::Rng,
-    ) -> u64 {
-        self.give_up_to(now, self.behind_gap().min(to), pool, rng)
-    }
-
-    /// The end of the oldest gap.
-    fn behind_gap(&self) -> Seq {
-        let gap = self.window.missing(self.window.next(), self.highest).next();
-        gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)))
-    }
-
-    /// Goes on at `to`, whatever is missing before it. Returns the blocks that are lost by it.
-    pub(super) fn give_up_to(
-        &mut self,
-        now: Instant,
-        to: Seq,
-        pool: &mut RxPool,
-        rng: &mut fastrand::Rng,
-    ) -> u64 {
-        let lost = self.skip(to, pool);
-        self.gaps.give_up(now, to);
-        self.nak.update(now, self.window.next(), self.highest, rng);
-        lost
-    }
-
-    fn skip(&mut self, to: Seq, pool: &mut RxPool) -> u64 {
-        let lost = to.since(self.cursor.seq);
-        self.window.skip(to, pool);
-        self.highest = self.highest.max(to);
-        self.cursor = Cursor { seq: to, at: 0, seeking: true, wait_until: to };
-        self.nak.restart(to);
-        lost
     }
 
     /// The sequence that low halves on the wire are completed with.

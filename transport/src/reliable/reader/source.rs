@@ -26,6 +26,8 @@ pub(super) struct Source {
     /// What the application is to be told before the next message: that it enters here, and has lost so many blocks.
     entered: Option<Seq>,
     lost: u64,
+    /// A message of it was handed over, or would have been: its beginning is known.
+    has_begun: bool,
     /// Blocks were lost that the order of the reader has not been told of.
     is_broken: bool,
     /// What is held and may not be delivered yet is worth waiting for: the view ends at a cut.
@@ -64,6 +66,7 @@ impl Source {
             stream,
             entered: None,
             lost: 0,
+            has_begun: false,
             is_broken: false,
             has_cut: false,
             firm: Seq(u64::MAX),
@@ -83,6 +86,7 @@ impl Source {
             stream,
             entered: None,
             lost: 0,
+            has_begun: known.entry == Entry::Start,
             is_broken: false,
             has_cut: true,
             firm: Seq(u64::MAX),
@@ -165,9 +169,9 @@ impl Source {
         if let Some(seq) = enter.filter(|seq| *seq > self.stream.passed()) {
             let skipped = self.stream.give_up_to(means.now, seq, means.pool, means.rng);
             // Before the first message, nothing is lost: the stream is entered a little later.
-            match &mut self.entered {
-                Some(entered) => *entered = seq,
-                None => self.lost += skipped,
+            match self.has_begun {
+                true => self.lost += skipped,
+                false => self.entered = Some(seq),
             }
         }
         self.stream.admit(gate);
@@ -270,6 +274,7 @@ impl Source {
             tell(ReaderEvent::Deliver(message))
         });
         means.counters.delivered += (*events - before) as u64;
+        self.has_begun |= *events > before;
         self.stream.release(means.pool);
         flow
     }

@@ -40,46 +40,6 @@ impl Stream {
         self.ack_due = None;
     }
 
-    /// A reader's view ends at `cut`: what is held of later blocks is dropped, and what is missing before it is asked for at once.
-    pub(in crate::reliable) fn end_at(&mut self, now: Instant, cut: Seq, pool: &mut RxPool) {
-        if self.waiting {
-            self.begin_at(cut);
-        }
-        self.window.truncate(cut.max(self.window.base()), pool);
-        (self.end, self.highest) = (cut, self.highest.min(cut).max(self.window.next()));
-        self.nak.urge(now, self.window.next());
-    }
-
-    /// As far as there is room, what is missing before the end is asked for.
-    pub(in crate::reliable) fn reach_for_end(&mut self, now: Instant, rng: &mut fastrand::Rng) {
-        let next = self.end.min(self.reach());
-        if next > self.highest {
-            self.gaps.note(now, self.highest, next);
-            self.highest = next;
-        }
-        self.nak.update(now, self.window.next(), self.highest, rng);
-    }
-
-    /// What is missing is asked of a member that holds it, or of the sender.
-    pub(in crate::reliable) fn fetches(&mut self, is_fetched: bool) {
-        self.is_fetched = is_fetched;
-    }
-
-    /// A reader's blocks from here on are kept, as far as there is room.
-    pub(in crate::reliable) fn keep(&mut self, from: Seq) {
-        self.keep = from;
-    }
-
-    /// Blocks that are known to exist, and of which not all was delivered.
-    pub(in crate::reliable) fn undelivered(&self) -> u64 {
-        self.highest.max(self.window.next()).since(self.passed())
-    }
-
-    /// Blocks from `to` on of which something was delivered.
-    pub(in crate::reliable) fn delivered_beyond(&self, to: Seq) -> u64 {
-        self.cursor.seq.plus(u64::from(self.cursor.at > 0 && !self.cursor.seeking)).since(to)
-    }
-
     /// Whether all that may be delivered of it, and was not dropped, has been handed over.
     pub(in crate::reliable) fn is_drained(&self) -> bool {
         self.passed() >= self.ceiling
@@ -93,11 +53,6 @@ impl Stream {
     /// Blocks from here on cannot be held here.
     pub(in crate::reliable) fn reach(&self) -> Seq {
         self.window.base().plus(self.window.capacity())
-    }
-
-    /// Blocks from here on are not wanted.
-    pub(in crate::reliable) fn end(&self) -> Seq {
-        self.end
     }
 
     /// Whether this block is held.
