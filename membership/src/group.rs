@@ -468,7 +468,17 @@ impl Protocol for Group {
         let Some(running) = self.running.as_mut().filter(|_| may_go) else { return events };
         let (handed, flow) = running.poll_event(None, pool, handler);
         events += handed;
-        if flow.is_continue() { events + running.tell_flushed(handler) } else { events }
+        if flow.is_break() {
+            return events;
+        }
+        if let Way::Views(views) = &mut self.entry {
+            let (told, flow) = views.tell_readers(running, pool, handler);
+            events += told;
+            if flow.is_break() {
+                return events;
+            }
+        }
+        events + running.tell_flushed(handler)
     }
 
     fn seal(&mut self, now: Instant) {

@@ -29,6 +29,6 @@ pub use flush::FlushId;
 pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;
 pub use observer::{Observer, ObserverConfig, ObserverEvent, Sighting};
-pub use reader::{ViewReader, ViewReaderConfig, ViewReaderEvent};
+pub use reader::{ReaderState, ViewReader, ViewReaderConfig, ViewReaderEvent};
 pub use transfer::{Snapshot, StateBlock, StateTuning, TransferError};
 pub use watch::{Fired, Until, WatchId, Watches};

@@ -11,6 +11,7 @@
 
 mod firm;
 
+use crate::delay::Stamped;
 use crate::timestamp;
 use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames, numbers};
 use firm::Firm;
@@ -47,6 +48,17 @@ impl Reading {
     #[must_use]
     pub fn causal() -> Self {
         Self { is_causal: true, ..Self::default() }
+    }
+
+    /// Behind what was placed, this has been read of the stamps of `rank` elsewhere, where all before was handed over.
+    pub fn vouch(&mut self, rank: Rank, stamped: Stamped<'_>) {
+        let Some(firm) = &mut self.firm else { return };
+        firm.vouch(rank, stamped);
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.next, stream.is_read) =
+                (Some(stamped.vector.to_vec()), stamped.next, stamped.is_read);
+        }
     }
 
     /// At once, whether or not a cut may leave it out.
@@ -165,6 +177,19 @@ impl ReaderOrder for Reading {
 
     fn announced(&mut self, rank: Rank, held: Seq, handed: Seq) {
         self.firm.iter_mut().for_each(|firm| firm.announced(rank, held, handed));
+    }
+
+    fn place(&mut self, rank: Rank, seq: Seq) {
+        self.firm.iter_mut().for_each(|firm| firm.place(rank, seq));
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.next, stream.is_read) = (None, seq, false);
+            (stream.delivered, stream.named) = (seq, seq);
+        }
+    }
+
+    fn is_held(&self, rank: Rank, seq: Seq) -> bool {
+        self.firm.as_ref().is_none_or(|firm| firm.is_held(rank, seq))
     }
 
     fn ended(&mut self, cut: &[Seq]) {

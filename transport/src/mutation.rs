@@ -140,6 +140,8 @@ mod present {
         ReadAboveAnnounced,
         /// A reader goes on to the next view before the one before it has been handed over up to its cut.
         ReadNextTooEarly,
+        /// Behind a snapshot, a reader is handed some of what is in the state.
+        ReadTwice,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

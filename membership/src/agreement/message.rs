@@ -1,6 +1,6 @@
 //! What processes tell each other to agree on a view. `next` is the number of the view that is being decided.
 
-use super::value::{Ballot, Op, Proposal, Roster, Value};
+use super::value::{Ballot, Introduction, Op, Proposal, Roster, Value};
 use sistrum_ordering::{Endpoint, GroupInstance, Rank, Seq, ViewMember, ViewNumber};
 
 /// To whom a message goes.
@@ -130,6 +130,15 @@ pub enum Message {
         /// Its number.
         number: ViewNumber,
     },
+    /// I read this view, and ask for the state as you have it.
+    Borrow {
+        /// The view's number.
+        number: ViewNumber,
+        /// What I call the stream that it is to come by: each has another name.
+        stream: GroupInstance,
+        /// What I am like.
+        mine: Introduction,
+    },
 }
 
 impl Message {
@@ -150,7 +159,8 @@ impl Message {
             | Self::Request { .. }
             | Self::Lookup
             | Self::Found { .. }
-            | Self::Follow { .. } => None,
+            | Self::Follow { .. }
+            | Self::Borrow { .. } => None,
         }
     }
 

@@ -10,18 +10,25 @@
 //! members hold with its causes, or were handed, as the senders say in their heartbeats. Nothing is lost in silence: what is not handed
 //! over of a stream that was entered is a [gap](ViewReaderEvent::Gap), or lies in views that were [missed](ViewReaderEvent::Missed).
 
+mod borrowing;
 mod era;
 
 use crate::agreement::{Message, Roster, Value};
 use crate::event::Caster;
 use crate::post::Post;
+use crate::transfer::{self, StateBlock, StateTuning, TransferError};
+use borrowing::Borrowing;
 use era::{End, Era};
-use sistrum_ordering::{Endpoint, GroupId, GroupInstance, Rank, Seq, View, ViewId, ViewMember, ViewNumber};
+use sistrum_ordering::{
+    BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, View, ViewId, ViewMember, ViewNumber,
+};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
-use sistrum_transport::reliable::{self, Cause, Gap, PeerLosses, ReaderEvent, SessionCounters, Tuning};
+use sistrum_transport::reliable::{
+    self, Cause, Gap, PeerLosses, ReaderEvent, RunLimits, SessionCounters, Tuning,
+};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind};
 use std::collections::VecDeque;
@@ -46,8 +53,27 @@ pub struct ViewReaderConfig {
     pub is_causal: bool,
     /// Whether messages are handed over at once, and [taken back](ViewReaderEvent::Retracted) where a cut leaves them out.
     pub is_eager: bool,
+    /// Begins with the group's state, as one of its members has it.
+    pub state: Option<ReaderState>,
     /// Seed of the random delays.
     pub seed: u64,
+}
+
+/// What a member has to know of a reader to give it the state.
+#[derive(Debug, Clone, Copy)]
+pub struct ReaderState {
+    /// How it is taken over. The spool counts for nothing: what is cast meanwhile stays in the windows.
+    pub tuning: StateTuning,
+    /// My incarnation.
+    pub boot: BootId,
+    /// What the medium carries in one send.
+    pub limits: RunLimits,
+    /// My receive buffer in true-size bytes.
+    pub receive_buffer: usize,
+    /// Whether I take coalesced runs in one buffer.
+    pub coalesces: bool,
+    /// Blocks of the window of what goes to one alone.
+    pub pair_window: usize,
 }
 
 /// What a reader of a group with views is told.
@@ -73,6 +99,11 @@ pub enum ViewReaderEvent<'a> {
     Gap(Rank, u64),
     /// So many blocks of a member's stream were handed over, the last ones, that nobody else is handed: the view ends before them.
     Retracted(Rank, u64),
+    /// Some of the group's state, where it [begins with it](ViewReaderConfig::state). Behind the last of it comes [`View`](Self::View), and
+    /// what was cast behind the state; where a view was missed, the state comes again.
+    State(StateBlock<'a>),
+    /// There is no state for me, for this reason; what comes is read without.
+    TransferFailed(&'a TransferError),
     /// I do not know how this view has ended, or what was cast in those behind it: the next one that I am told of is read in mid-flow.
     Missed(ViewId),
 }
@@ -85,6 +116,8 @@ pub struct ViewReader {
     post: Post,
     /// The view that is handed over, and those behind it.
     eras: VecDeque<Era>,
+    /// The state comes first.
+    borrowing: Option<Borrowing>,
     now: Instant,
     heard_at: Instant,
     asks_at: Instant,
@@ -104,6 +137,7 @@ impl ViewReader {
             post: Post::new(config.local, config.block),
             config,
             eras: VecDeque::new(),
+            borrowing: None,
             now: Instant::default(),
             heard_at: Instant::default(),
             asks_at: Instant::default(),
@@ -117,6 +151,12 @@ impl ViewReader {
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    /// Whether blocks of this group id are for it.
+    #[must_use]
+    pub fn owns(&self, id: GroupId) -> bool {
+        id == self.id || (self.config.state.is_some() && id == transfer::id_of(self.id))
     }
 
     /// The view that is being handed over.
@@ -163,6 +203,12 @@ impl ViewReader {
         pool: &mut RxPool,
     ) {
         self.now = now;
+        if header.group != self.id {
+            return match &mut self.borrowing {
+                Some(borrowing) => borrowing.handle_block((now, from), header, block, pool),
+                None => pool.release(block),
+            };
+        }
         if header.kind == Kind::Agreement {
             let message = self.post.receive(from, true, header, pool.bytes(&block));
             pool.release(block);
@@ -253,6 +299,7 @@ impl ViewReader {
             last.end = End::Missed;
         }
         self.eras.push_back(Era::live(&self.config, instance, roster));
+        self.borrowing = self.config.state.as_ref().map(|state| Borrowing::new(&self.config, state));
         (self.behind, self.heard_at) = (None, self.now);
         self.ask_later();
     }
@@ -282,6 +329,16 @@ impl ViewReader {
             self.post.send(Target::Channel(self.config.channel), names, &Message::Lookup);
         }
         self.ask_later();
+    }
+
+    /// Asks for the state, where that is to be done.
+    fn borrow(&mut self, now: Instant, pool: &mut RxPool) {
+        let names = self.names();
+        let (Some(borrowing), Some(last)) = (&mut self.borrowing, self.eras.back()) else { return };
+        borrowing.handle_timeout(now, pool);
+        if let Some((to, message)) = borrowing.ask(now, &last.roster, pool) {
+            self.post.send(Target::One(to), names, &message);
+        }
     }
 
     fn ask_later(&mut self) {
@@ -351,7 +408,7 @@ impl Protocol for ViewReader {
 
     fn handle_datagram(&mut self, now: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         match Header::decode(pool.bytes(&block)) {
-            Ok(header) if header.group == self.id => self.handle_block(now, from, &header, block, pool),
+            Ok(header) if self.owns(header.group) => self.handle_block(now, from, &header, block, pool),
             _ => pool.release(block),
         }
     }
@@ -361,6 +418,7 @@ impl Protocol for ViewReader {
         if self.asks_at <= now {
             self.ask();
         }
+        self.borrow(now, pool);
         self.eras.iter_mut().for_each(|era| era.reader.handle_timeout(now, pool));
     }
 
@@ -369,7 +427,19 @@ impl Protocol for ViewReader {
         H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
+        // The view before was missed, and is told to its end before the state of a later one.
+        let is_first = self.eras.front().is_some_and(|era| era.end != End::Missed);
+        if let Some(borrowing) = self.borrowing.as_mut().filter(|_| is_first) {
+            events += borrowing.poll(self.now, &mut self.eras, pool, handler);
+            if !borrowing.is_over() {
+                return events;
+            }
+            self.borrowing = None;
+        }
         while let Some(era) = self.eras.front_mut() {
+            if self.borrowing.is_some() && era.end != End::Missed {
+                break;
+            }
             if Self::tell_beginning(era, &mut events, handler).is_break() {
                 break;
             }
@@ -398,12 +468,17 @@ impl Protocol for ViewReader {
         events
     }
 
-    fn seal(&mut self, _: Instant) {}
+    fn seal(&mut self, now: Instant) {
+        self.borrowing.iter_mut().for_each(|borrowing| borrowing.seal(now));
+    }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         if let Some(to) = self.post.take() {
             let (group, view, payload) = (self.config.index, ViewNumber(0), Payload::Setup { slot: 0 });
             return Some(Transmit { to, group, view, lane: 0, payload });
+        }
+        if let Some(transmit) = self.borrowing.as_mut().and_then(|borrowing| borrowing.poll_transmit(now)) {
+            return Some(transmit);
         }
         let mut transmits = self.eras.iter_mut().enumerate();
         transmits.find_map(|(at, era)| Some(Transmit { lane: at as u16, ..era.reader.poll_transmit(now)? }))
@@ -414,13 +489,18 @@ impl Protocol for ViewReader {
             let bytes = self.post.bytes();
             return (bytes, bytes.len());
         }
+        if transfer::is_of_transfer(transmit.lane) {
+            return self.borrowing.as_ref().map_or((&[], 1), |it| it.transmit_bytes(transmit, pool));
+        }
         self.eras
             .get(usize::from(transmit.lane))
             .map_or((&[], 1), |era| era.reader.transmit_bytes(transmit, pool))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.eras.iter().filter_map(|era| era.reader.poll_timeout()).chain([self.asks_at]).min()
+        let borrowing = self.borrowing.as_ref().filter(|_| !self.eras.is_empty());
+        let own = [self.asks_at].into_iter().chain(borrowing.and_then(Borrowing::poll_timeout));
+        self.eras.iter().filter_map(|era| era.reader.poll_timeout()).chain(own).min()
     }
 
     fn awaits_control(&self) -> bool {

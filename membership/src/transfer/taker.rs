@@ -108,6 +108,11 @@ impl Taking {
         matches!(self.phase, Phase::Failed(_) | Phase::Over)
     }
 
+    /// Whether it has failed, and that was told.
+    pub(super) fn is_told_failed(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     /// Whether everything was handed over that came meanwhile.
     pub(super) fn has_caught_up(&self) -> bool {
         self.phase == Phase::Loaded && self.spool.is_empty()
@@ -190,7 +195,7 @@ impl Taking {
                 self.fail(TransferError::Refused { by, why: why.to_owned() });
             }
             // What is of another place was on its way when I asked for this one.
-            Message::Block { .. } | Message::Want { .. } => {}
+            Message::Block { .. } | Message::Want { .. } | Message::From { .. } => {}
         }
         ControlFlow::Continue(())
     }

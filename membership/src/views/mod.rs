@@ -355,6 +355,15 @@ impl Views {
         match message {
             Message::Lookup => return self.show(hands, from),
             Message::Follow { number } => return self.show_end(hands, from, header, number),
+            Message::Borrow { number, stream, mine } => {
+                if let Some(seat) = self.seat.as_ref().filter(|seat| {
+                    seat.instance == header.instance && mine.member.endpoint == from && seat.left_at.is_none()
+                }) {
+                    let here = (seat.here(hands.config), hands.now);
+                    self.transfers.lend(here, (number, stream), mine, hands.pool);
+                }
+                return;
+            }
             Message::Found { .. } => return,
             _ => {}
         }

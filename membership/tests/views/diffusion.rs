@@ -24,7 +24,7 @@ struct Truth {
 }
 
 /// A group that members come to and go from, are killed in, and are read in; returns it with its readers when all has calmed down.
-fn run(seed: u64) -> (World, Vec<Reader>) {
+fn run(seed: u64, has_state: bool) -> (World, Vec<Reader>) {
     let rng = &mut Rng::with_seed(seed ^ 0xd1ff);
     let is_bad = rng.bool();
     let network = SimOptions {
@@ -46,6 +46,7 @@ fn run(seed: u64) -> (World, Vec<Reader>) {
         longest: [60, 400, 1_500][rng.usize(..3)],
         cast_every_ns: [100_000, 500_000, 2 * MS][rng.usize(..3)],
         most: 16,
+        has_state,
         ..Plan::quiet(seed)
     };
     let members = rng.u16(2..5);
@@ -58,7 +59,8 @@ fn run(seed: u64) -> (World, Vec<Reader>) {
     for at in 0..rng.u16(1..4) {
         let manner = Manner {
             is_causal: rng.bool(),
-            is_eager: rng.u8(..4) == 0,
+            is_eager: rng.u8(..4) == 0 && !has_state,
+            has_state,
             refusals: if rng.u8(..4) == 0 { 0.02 } else { 0.0 },
         };
         readers.push((manner, reader::begin(&mut world, 100 + at, manner)));
@@ -278,11 +280,45 @@ fn judge_causes(handed: &[Name], casts: &BTreeMap<Name, &Cast>) {
     }
 }
 
+/// The state that it began with, and what it was handed behind that, is the state of the members.
+fn judge_state(world: &World, record: &Record, counts: &mut Counts) {
+    let begin = record.told.iter().rposition(|told| *told == Told::State).expect("a state");
+    let lost = |told: &Told| matches!(told, Told::Gap(..) | Told::Missed(_));
+    let is_whole = !record.told[begin..].iter().any(lost);
+    *counts.entry(if is_whole { "states" } else { "states with gaps" }).or_default() += 1;
+    // A sender is handed its own totals later than the others are, in other places between what else it casts.
+    let sorted = |cast: &BTreeMap<u64, Vec<u32>>| {
+        let mut cast = cast.clone();
+        cast.values_mut().for_each(|numbers| numbers.sort_unstable());
+        cast
+    };
+    let mine = sorted(&record.state.cast);
+    for numbers in mine.values() {
+        assert!(numbers.is_sorted_by(|one, two| one < two), "twice: {numbers:?}");
+    }
+    for at in world.living() {
+        let theirs = sorted(&world.processes[at].app.state.cast);
+        let counts = |cast: &BTreeMap<u64, Vec<u32>>| -> BTreeMap<u64, usize> {
+            cast.iter().map(|(boot, numbers)| (*boot, numbers.len())).collect()
+        };
+        assert!(!is_whole || mine == theirs, "{:?} and {:?}", counts(&mine), counts(&theirs));
+    }
+}
+
 fn check(seed: u64, counts: &mut Counts) {
-    let (mut world, readers) = run(seed);
+    check_with(seed, false, counts);
+}
+
+fn check_with(seed: u64, has_state: bool, counts: &mut Counts) {
+    let (mut world, readers) = run(seed, has_state);
     world.judge();
     for reader in &readers {
-        let judged = std::panic::AssertUnwindSafe(|| judge(&world, reader, counts));
+        let judged = std::panic::AssertUnwindSafe(|| {
+            judge(&world, reader, counts);
+            if has_state {
+                judge_state(&world, &reader.1.borrow(), counts);
+            }
+        });
         if let Err(panic) = std::panic::catch_unwind(judged) {
             println!("seed {seed}, {:?}, {:?}", reader.0, world.plan);
             std::panic::resume_unwind(panic);
@@ -307,7 +343,14 @@ fn seeds(few: u64) -> std::ops::Range<u64> {
 #[test]
 fn readers_are_handed_what_the_group_is_view_by_view() {
     let mut counts = Counts::new();
-    seeds(40).for_each(|seed| check(seed, &mut counts));
+    seeds(30).for_each(|seed| check(seed, &mut counts));
+    println!("{counts:?}");
+}
+
+#[test]
+fn a_state_and_what_is_handed_over_behind_it_is_the_state_of_the_members() {
+    let mut counts = Counts::new();
+    seeds(20).for_each(|seed| check_with(seed, true, &mut counts));
     println!("{counts:?}");
 }
 
@@ -321,7 +364,7 @@ fn who_hears_all_loses_nothing_whoever_dies_comes_or_leaves() {
             world.start(place);
         });
         world.until("all find each other", 3_000 * MS, World::is_whole);
-        let manner = Manner { is_causal, is_eager: false, refusals: 0.0 };
+        let manner = Manner { is_causal, is_eager: false, has_state: false, refusals: 0.0 };
         let record = reader::begin(&mut world, 100, manner);
         world.pass(20 * MS);
         world.kill(seed as usize % 4);
@@ -358,7 +401,9 @@ fn every_mutation_is_caught() {
         let is_caught = |seed: &u64| {
             let seed = *seed;
             set(Some(*mutation));
-            let caught = std::panic::catch_unwind(|| check(seed, &mut Counts::new())).is_err();
+            let has_state = *mutation == Mutation::ReadTwice;
+            let caught =
+                std::panic::catch_unwind(|| check_with(seed, has_state, &mut Counts::new())).is_err();
             set(None);
             caught
         };

@@ -1,17 +1,17 @@
 //! A reader beside the group: it writes down all that it is told.
 
-use crate::app::Name;
+use crate::app::{Name, State};
 use crate::world::{Guest, World};
 use fastrand::Rng;
-use sistrum_membership::{Caster, ViewReader, ViewReaderConfig, ViewReaderEvent};
-use sistrum_ordering::{Rank, View, ViewId, ViewMember, ViewNumber};
+use sistrum_membership::{Caster, ReaderState, StateTuning, ViewReader, ViewReaderConfig, ViewReaderEvent};
+use sistrum_ordering::{BootId, Rank, View, ViewId, ViewMember, ViewNumber};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
 use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::medium::{FanOut, Medium, Sim};
 use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::Tuning;
+use sistrum_transport::reliable::{RunLimits, Tuning};
 use sistrum_transport::time::{Instant, ManualClock};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -27,6 +27,8 @@ pub(crate) enum Told {
     Gap(ViewMember, u64),
     Retracted(ViewMember, u64),
     Missed(ViewId),
+    /// The state is whole.
+    State,
 }
 
 /// See the module.
@@ -34,6 +36,7 @@ pub(crate) enum Told {
 pub(crate) struct Record {
     pub(crate) told: Vec<Told>,
     pub(crate) view: Option<View>,
+    pub(crate) state: State,
     /// It does nothing until then.
     pub(crate) sleeps_until: Instant,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Manner {
     pub(crate) is_causal: bool,
     pub(crate) is_eager: bool,
     pub(crate) refusals: f64,
+    /// Begins with the state.
+    pub(crate) has_state: bool,
 }
 
 struct Onlooker {
@@ -61,6 +66,15 @@ pub(crate) fn begin(world: &mut World, place: u16, manner: Manner) -> Rc<RefCell
     let mut medium = world.network.endpoint(place);
     let group = FanOut::multicast(Endpoint(([239, 255, 0, 1], 9).into()));
     let channel = medium.open_channel(group).expect("a channel");
+    let able = medium.capabilities().clone();
+    let state = ReaderState {
+        tuning: StateTuning::default(),
+        boot: BootId(u64::from(place)),
+        limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
+        receive_buffer: able.receive_buffer,
+        coalesces: able.coalesces,
+        pair_window: 8,
+    };
     let config = ViewReaderConfig {
         name: "views".into(),
         local: endpoint_of(place),
@@ -70,6 +84,7 @@ pub(crate) fn begin(world: &mut World, place: u16, manner: Manner) -> Rc<RefCell
         tuning: Tuning { window: 16, ..Tuning::loopback() },
         is_causal: manner.is_causal,
         is_eager: manner.is_eager,
+        state: manner.has_state.then_some(state),
         seed: world.plan.seed ^ u64::from(place),
     };
     let pool = PoolConfig { stride: world.plan.block, strides: 64 * world.plan.most, slabs: 16 };
@@ -122,13 +137,22 @@ impl Record {
                 let (sender, bytes) = (member(message.from()), message.bytes());
                 let boot = u64::from_le_bytes(bytes[1..9].try_into().expect("eight bytes"));
                 assert_eq!(boot, sender.boot.0, "{sender:?} did not cast that");
-                Told::Message((sender, u32::from_le_bytes(bytes[9..13].try_into().expect("four bytes"))))
+                let name = (sender, u32::from_le_bytes(bytes[9..13].try_into().expect("four bytes")));
+                self.state.add(name);
+                Told::Message(name)
             }
             ViewReaderEvent::Sync { from, next, bytes } => Told::Sync(from, next, bytes.to_vec()),
             ViewReaderEvent::Reading(rank, _) => Told::Reading(member(rank)),
             ViewReaderEvent::Gap(rank, blocks) => Told::Gap(member(rank), blocks),
             ViewReaderEvent::Retracted(rank, blocks) => Told::Retracted(member(rank), blocks),
             ViewReaderEvent::Missed(id) => Told::Missed(id),
+            ViewReaderEvent::State(block) => {
+                self.state.take(&block);
+                if !block.is_last() {
+                    return;
+                }
+                Told::State
+            }
             other => panic!("{other:?}"),
         };
         self.told.push(told);

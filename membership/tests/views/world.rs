@@ -4,7 +4,7 @@ use crate::app::{App, Name};
 use fastrand::Rng;
 use sistrum_membership::agreement::AgreementTuning;
 use sistrum_membership::detector::DetectorTuning;
-use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers, StateTuning};
 use sistrum_ordering::{BootId, Order, Promise, Rank, Seq, TotalMode, TotalOptions, ViewMember};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     /// So many may be in it.
     pub(crate) most: usize,
+    /// Whether the group has a state.
+    pub(crate) has_state: bool,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             cast_every_ns: 500_000,
             block: 600,
             most: 32,
+            has_state: false,
         }
     }
 }
@@ -129,7 +132,7 @@ impl World {
             detector: DetectorTuning { suspect_after_ns: 60 * MS, ..DetectorTuning::default() },
             agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
             held_casts: self.plan.held_casts,
-            state: None,
+            state: self.plan.has_state.then(StateTuning::default),
             rejoins: true,
         };
         let mode = if self.plan.rotating { TotalMode::Rotating } else { TotalMode::Token };

@@ -4,6 +4,7 @@
 //! names all that its sender had been handed, so what is named need not be followed further. Once the cut is known it takes the place of
 //! what is announced: what it has with all its causes is handed over by all members, and nothing else.
 
+use crate::delay::Stamped;
 use crate::timestamp;
 use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames, numbers};
 use sistrum_transport::id::{Rank, Seq};
@@ -29,6 +30,8 @@ struct One {
     is_read: bool,
     /// No cause of what is before `next` is missing anywhere.
     is_closed: bool,
+    /// Blocks before it have their causes, and their stamps are in `base`; and whether its own is.
+    vouched: (Seq, bool),
     /// What all hold, and were handed.
     held: Seq,
     handed: Seq,
@@ -56,6 +59,7 @@ impl Firm {
             held: *start,
             handed: *start,
             is_read: false,
+            vouched: (*start, false),
         };
         Self { streams: starts.iter().map(one).collect(), is_over: false }
     }
@@ -65,6 +69,31 @@ impl Firm {
         if let Some(one) = self.streams.get_mut(usize::from(rank.0)).filter(|_| !self.is_over) {
             (one.held, one.handed) = (one.held.max(held), one.handed.max(handed));
         }
+    }
+
+    /// The stream of `rank` goes on at `seq`, and all before is firm.
+    pub(super) fn place(&mut self, rank: Rank, seq: Seq) {
+        if let Some(one) = self.streams.get_mut(usize::from(rank.0)) {
+            (one.base, one.next, one.is_placed, one.is_closed) = (None, seq, true, true);
+            (one.is_read, one.vouched) = (false, (seq, false));
+        }
+    }
+
+    /// This has been read of the stamps of `rank` where it was placed from.
+    pub(super) fn vouch(&mut self, rank: Rank, stamped: Stamped<'_>) {
+        let members = self.streams.len();
+        if let Some(one) =
+            self.streams.get_mut(usize::from(rank.0)).filter(|_| stamped.vector.len() == members)
+        {
+            one.base = Some(stamped.vector.to_vec());
+            one.vouched = (stamped.next, stamped.is_read);
+            one.is_read = one.next == stamped.next && stamped.is_read;
+        }
+    }
+
+    /// Whether all hold the blocks of `rank` before `seq`.
+    pub(super) fn is_held(&self, rank: Rank, seq: Seq) -> bool {
+        self.streams.get(usize::from(rank.0)).is_some_and(|one| one.held >= seq)
     }
 
     /// The view ends here.
@@ -104,11 +133,12 @@ impl Firm {
             && let Some(bytes) = block(self.streams[this].next)
         {
             let members = self.streams.len();
-            let is_stamped = self.streams[this].read(rank, bytes, members);
+            let is_vouched = self.streams[this].next < self.streams[this].vouched.0;
+            let is_stamped = !is_vouched && self.streams[this].read(rank, bytes, members);
             let one = &self.streams[this];
             let is_known = one.base.is_some() || (one.is_closed && !is_stamped);
             let is_firm = one.next < one.handed
-                || (one.next < one.held && is_known && self.has_causes(this))
+                || (one.next < one.held && is_known && (is_vouched || self.has_causes(this)))
                 || (mutated!(ReadAboveAnnounced) && !self.is_over);
             let is_unsure = !is_firm && !is_known && self.is_over && one.next < one.held;
             if !is_firm && !is_unsure {
@@ -116,7 +146,8 @@ impl Firm {
                 break;
             }
             let one = &mut self.streams[this];
-            (one.next, one.is_read, one.is_closed) = (one.next.plus(1), false, is_firm);
+            (one.next, one.is_closed) = (one.next.plus(1), is_firm);
+            one.is_read = (one.next, true) == one.vouched;
             if is_unsure {
                 unsure = Some(one.next);
             }

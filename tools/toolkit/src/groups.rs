@@ -47,12 +47,13 @@ pub enum Event<'a> {
         /// What it says.
         bytes: &'a [u8],
     },
-    /// The state is wanted, for those who join in the view that is told next: write down what there is of it now. Only those are asked who
+    /// The state is wanted, for those who join in the view that is told next, or [for a reader](Snapshot::is_for_reader): write down what
+    /// there is of it now. Only those are asked who
     /// [keep it](crate::JoinOptions::keep_state). A cast of mine that goes into the next view ([`Caster::is_ahead`]) is not in it.
     Snapshot(&'a mut Snapshot),
     /// I join a group that has a state, and this is some of it. Behind the last of it comes [`View`](Self::View).
     State(StateBlock<'a>),
-    /// I could not take the state over, for this reason: I leave the group.
+    /// I could not take the state over, for this reason: I leave the group. A reader reads on without it.
     TransferFailed(&'a TransferError),
     /// Only these of the view are heard, and they are too few to go on, or none of them has what is lacking here of the view that was
     /// decided: casts are refused until [`Resumed`](Self::Resumed).

@@ -31,12 +31,13 @@ pub(crate) enum Who {
 }
 
 /// How a reader reads.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Reads {
     pub(crate) is_causal: bool,
     /// The group is one of peers: its views are followed.
     pub(crate) of_peers: bool,
     pub(crate) is_eager: bool,
+    pub(crate) state: Option<StateTuning>,
     pub(crate) cluster: String,
 }
 
@@ -256,9 +257,13 @@ impl JoinOptions {
 
     /// Keeps the group's state: takes it over before the first view is told ([`Event::State`](crate::Event::State)), and gives it to those
     /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only.
+    ///
+    /// A reader is given the state as one member has it between two events, and then exactly what is behind that; it is
+    /// [of peers](Self::of_peers). What is cast while the state comes stays in its windows: what they do not hold is a gap.
     #[must_use]
     pub fn keep_state(self, state: StateTuning) -> Self {
-        self.of_peer(|peer| peer.state = Some(state))
+        let reads = if let Who::Reader(_) = self.who { self.of_peers() } else { self };
+        reads.of_reader(|reads| reads.state = Some(state)).of_peer(|peer| peer.state = Some(state))
     }
 
     /// Does not join again by itself when the others go on without me.

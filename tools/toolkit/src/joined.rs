@@ -51,7 +51,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.owns(id),
             Self::Reader(own, _) => *own == id,
-            Self::ViewReader(reader) => reader.id() == id,
+            Self::ViewReader(reader) => reader.owns(id),
             Self::Observer(observer) => observer.id() == id,
         }
     }
@@ -349,6 +349,8 @@ fn of_view_reader(event: ViewReaderEvent<'_>) -> Option<Event<'_>> {
         ViewReaderEvent::Gap(rank, blocks) => Event::Gap(rank, blocks),
         ViewReaderEvent::Retracted(rank, blocks) => Event::Retracted(rank, blocks),
         ViewReaderEvent::Missed(view) => Event::Missed(view),
+        ViewReaderEvent::State(block) => Event::State(block),
+        ViewReaderEvent::TransferFailed(why) => Event::TransferFailed(why),
         _ => return None,
     })
 }

@@ -7,9 +7,11 @@ use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Promise, Rank, Refused,
-    Result, Seq, SessionCounters, TotalMode, View, ViewMember, ViewNumber,
+    Result, Seq, SessionCounters, StateTuning, TotalMode, View, ViewMember, ViewNumber,
 };
-use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig, ViewReader, ViewReaderConfig};
+use sistrum_membership::{
+    Entry, GroupConfig, Observer, ObserverConfig, ReaderState, ViewReader, ViewReaderConfig,
+};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::medium::{Any, FanOut, FaultOptions, Medium, UdpConfig, auto};
@@ -205,13 +207,36 @@ impl Node {
         let &Reads { is_causal, is_eager, of_peers, .. } = reads;
         if of_peers {
             let (name, local) = (name.to_owned(), self.endpoint());
-            let config =
-                ViewReaderConfig { name, local, channel, index, block, tuning, is_causal, is_eager, seed };
+            let state = reads.state.map(|state| self.state_of_reader(state));
+            let config = ViewReaderConfig {
+                name,
+                local,
+                channel,
+                index,
+                block,
+                tuning,
+                is_causal,
+                is_eager,
+                state,
+                seed,
+            };
             return Ok(Joined::ViewReader(Box::new(ViewReader::new(config))));
         }
         let config = ReaderConfig { group, index, block, tuning, seed };
         let order = if is_causal { Reading::causal() } else { Reading::default() };
         Ok(Joined::Reader(group, Box::new(Reader::ordered(config, order))))
+    }
+
+    fn state_of_reader(&self, tuning: StateTuning) -> ReaderState {
+        let able = self.cycle.medium().capabilities();
+        ReaderState {
+            tuning,
+            boot: self.boot,
+            limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
+            receive_buffer: able.receive_buffer,
+            coalesces: able.coalesces,
+            pair_window: self.config.pair_window_for(2),
+        }
     }
 
     fn tuning(&self, window: usize) -> Tuning {

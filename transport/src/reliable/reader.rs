@@ -106,6 +106,11 @@ impl<O: ReaderOrder> Reader<O> {
         }
     }
 
+    /// In which order.
+    pub fn order_mut(&mut self) -> &mut O {
+        &mut self.order
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> SessionCounters {

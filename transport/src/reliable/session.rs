@@ -183,6 +183,19 @@ impl<L: Layer> Session<L> {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| stream.status().delivered)
     }
 
+    /// Where the stream of `rank` goes on behind what was handed over here: the offset in the data of a block. Of my own, behind what I have
+    /// cast; `None` while some of that is still to be handed over to me.
+    #[must_use]
+    pub fn cursor_of(&self, rank: Rank) -> Option<(Seq, u32)> {
+        let stream = self.streams.get(rank.0 as usize)?.as_ref();
+        if rank != self.config.me {
+            return stream.map(Stream::cursor);
+        }
+        let cast = self.sender.cast_up_to();
+        let has_come = stream.is_none_or(|stream| stream.status().delivered == cast);
+        has_come.then_some((cast, 0))
+    }
+
     /// Blocks that are kept of all streams, my own log not counted.
     #[must_use]
     pub fn kept(&self) -> usize {

@@ -1,7 +1,9 @@
 //! Readers and goodbyes over real sockets.
 
 use crate::cluster::{Cluster, GROUP, Member, PATIENCE, Seen, config, multicast, open, refusal};
-use sistrum::{Departure, Event, Group, JoinOptions, Node, Order, Rank, Refused, View, ViewMember};
+use sistrum::{
+    Departure, Event, Group, JoinOptions, Node, Order, Rank, Refused, StateTuning, View, ViewMember,
+};
 use std::time::{Duration, Instant};
 
 fn cluster_at(group: std::net::SocketAddr, count: usize) -> Cluster {
@@ -83,26 +85,36 @@ struct Party {
     heard: Vec<(u32, ViewMember, Vec<u8>)>,
     /// Gaps, and views that were missed, behind so many messages.
     lost: Vec<usize>,
+    /// All that was heard and cast, in whatever order.
+    state: Vec<u8>,
 }
 
 impl Party {
     fn join(name: &str, options: JoinOptions) -> Self {
         let mut node = open(&config());
         let group = node.join(name, options).expect("a group");
-        Self { node, group, views: Vec::new(), heard: Vec::new(), lost: Vec::new() }
+        Self { node, group, views: Vec::new(), heard: Vec::new(), lost: Vec::new(), state: Vec::new() }
     }
 
     fn poll(&mut self) {
-        let Self { node, views, heard, lost, .. } = self;
+        let Self { node, views, heard, lost, state, .. } = self;
         node.poll(|_, event| {
             match event {
                 Event::View(view) => views.push(view.clone()),
                 Event::Deliver(message) => {
                     let view = views.last().expect("a view comes first");
                     let sender = *view.member(message.from()).expect("a member");
+                    state.extend(message.bytes());
                     heard.push((view.id().number.0, sender, message.bytes().to_vec()));
                 }
                 Event::Gap(..) | Event::Missed(_) => lost.push(heard.len()),
+                Event::Snapshot(snapshot) => snapshot.domain("all").extend_from_slice(state),
+                Event::State(block) => {
+                    if block.is_first() {
+                        state.clear();
+                    }
+                    state.extend(block.bytes);
+                }
                 _ => {}
             }
             Ok(())
@@ -123,7 +135,10 @@ fn until(parties: &mut [Party], what: &str, casts: bool, is_so: impl Fn(&[Party]
             if casts {
                 number += 1;
                 // A reader is refused, and who is in no view yet.
-                _ = party.node.cast(&party.group, Order::Causal, &number.to_le_bytes());
+                let cast = party.node.cast(&party.group, Order::Causal, &number.to_le_bytes());
+                if cast.is_ok() {
+                    party.state.extend(number.to_le_bytes());
+                }
             }
             party.poll();
         }
@@ -149,10 +164,11 @@ fn a_reader_of_peers_goes_with_them_from_view_to_view_when_one_dies() {
         assert_eq!(parties[3].views[0].me(), Rank::READER);
         let Party { node, group, .. } = &mut parties[3];
         assert_eq!(node.cast(group, Order::Fifo, b"nobody listens"), Err(Refused::NoView));
-        // In causal order, it enters each stream where a full stamp comes.
+        // Once it has read a full stamp of each, it knows of what follows whether the cut has its causes.
         until(&mut parties, "it reads all", true, |parties| {
-            let of = |rank| parties[3].views[0].member(Rank(rank)).expect("a member");
-            (0..3).all(|rank| parties[3].heard.iter().any(|(_, sender, _)| sender == of(rank)))
+            let of = |rank| *parties[3].views[0].member(Rank(rank)).expect("a member");
+            let heard = |rank| parties[3].heard.iter().filter(|(_, sender, _)| *sender == of(rank)).count();
+            (0..3).all(|rank| heard(rank) > 1_500)
         });
         let before = parties[3].lost.len();
         // One is gone without a word, in the middle of it all.
@@ -181,4 +197,34 @@ fn a_reader_of_peers_goes_with_them_from_view_to_view_when_one_dies() {
         }
         assert_eq!(parties[2].lost[before..], [] as [usize; 0], "nothing was lost on the way");
     }
+}
+
+#[test]
+fn a_reader_begins_with_the_state_and_reads_on_behind_it() {
+    let name = format!("state {}", std::process::id());
+    let peer = || JoinOptions::peer().keep_state(StateTuning::default()).max_members(3);
+    let mut parties: Vec<Party> = (0..2).map(|_| Party::join(&name, peer())).collect();
+    until(&mut parties, "two are together", false, |parties| {
+        parties.iter().all(|party| party.is_in_view_of(2))
+    });
+    until(&mut parties, "there is a state", true, |parties| {
+        parties.iter().all(|party| party.heard.len() > 2_000)
+    });
+    parties.push(Party::join(&name, JoinOptions::causal_reader().keep_state(StateTuning::default())));
+    until(&mut parties, "it reads", true, |parties| parties[2].heard.len() > 500);
+    until(&mut parties, "all is settled", false, |parties| {
+        parties[..2].iter().all(|party| party.node.settled(&party.group))
+    });
+    let len = parties[0].state.len();
+    until(&mut parties, "all is read", false, |parties| parties[2].state.len() >= len);
+    // Each has its own order of what came from several.
+    let numbers = |party: &Party| -> Vec<u32> {
+        let numbers = party.state.chunks_exact(4);
+        let mut all: Vec<u32> =
+            numbers.map(|number| u32::from_le_bytes(number.try_into().expect("four bytes"))).collect();
+        all.sort_unstable();
+        all
+    };
+    assert!(numbers(&parties[2]) == numbers(&parties[0]), "none twice, none missing");
+    assert!(parties[2].lost.is_empty() && parties[2].heard.len() < len / 4);
 }

@@ -32,6 +32,14 @@ pub trait ReaderOrder: fmt::Debug + Default {
     /// All members hold the blocks of `rank` before `held`, and were handed those before `handed`.
     fn announced(&mut self, _rank: Rank, _held: Seq, _handed: Seq) {}
 
+    /// The stream of `rank` goes on at `seq`: all before is known to be held by all, with its causes.
+    fn place(&mut self, _rank: Rank, _seq: Seq) {}
+
+    /// Whether all members hold the blocks of `rank` before `seq`, or they are before the cut.
+    fn is_held(&self, _rank: Rank, _seq: Seq) -> bool {
+        true
+    }
+
     /// The view ends here, by rank.
     fn ended(&mut self, _cut: &[Seq]) {}
 }

@@ -173,6 +173,8 @@ impl Source {
                 true => self.lost += skipped,
                 false => self.entered = Some(seq),
             }
+            // What is before is gone: the order is to know.
+            return self.let_through(rank, order, means);
         }
         self.stream.admit(gate);
         self.stream.keep(keep);
@@ -191,6 +193,13 @@ impl Source {
             }
         }
         self.stream.end_at(means.now, cut, means.pool);
+    }
+
+    /// It goes on here, behind what it was told in another way.
+    pub(super) fn place_at(&mut self, seq: Seq, at: u32, pool: &mut RxPool) {
+        self.parked.drain(..).for_each(|(_, block)| pool.release(block));
+        self.stream.place_at(seq, at, pool);
+        (self.entered, self.lost, self.gone, self.has_begun) = (None, 0, Seq(0), true);
     }
 
     /// Whether all that there is before `cut` was handed over, or given up.

@@ -88,6 +88,29 @@ impl<O: ReaderOrder> Reader<O> {
         self.reach_for_end();
     }
 
+    /// Each stream goes on here, by rank and offset in the data of a block: what is before it was told in another way.
+    pub fn place_at(&mut self, begins: &[(Rank, Seq, u32)], pool: &mut RxPool) {
+        for &(rank, seq, at) in begins {
+            if let Some(Some(source)) = self.senders.get_mut(rank.0 as usize) {
+                source.place_at(seq, at, pool);
+                self.order.place(rank, seq);
+                self.arm(rank);
+            }
+        }
+        if let Some(end) = &self.end {
+            for (source, cut) in self.senders.iter_mut().flatten().zip(&end.cut) {
+                source.stream.end_at(self.now, *cut, pool);
+            }
+        }
+        self.reach_for_end();
+    }
+
+    /// Whether no cut can lie before these places.
+    #[must_use]
+    pub fn is_held(&self, begins: &[(Rank, Seq, u32)]) -> bool {
+        begins.iter().all(|&(rank, seq, at)| self.order.is_held(rank, seq.plus(u64::from(at > 0))))
+    }
+
     /// Whether its end is known, and all before it was handed over, or given up: nothing more will come of it.
     #[must_use]
     pub fn has_come_to_end(&self) -> bool {

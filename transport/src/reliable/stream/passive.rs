@@ -6,6 +6,18 @@ use crate::log::RxPool;
 use crate::time::Instant;
 
 impl Stream {
+    /// The next frame to be delivered: its block, and its offset in the data of that.
+    pub(in crate::reliable) fn cursor(&self) -> (Seq, u32) {
+        (self.cursor.seq, self.cursor.at as u32)
+    }
+
+    /// It goes on here, whatever was held or delivered of it.
+    pub(in crate::reliable) fn place_at(&mut self, seq: Seq, at: u32, pool: &mut RxPool) {
+        self.window.clear(pool);
+        self.begin_at(seq);
+        self.cursor = Cursor { seq, at: at as usize, seeking: false, wait_until: seq };
+    }
+
     /// A block at `seq` shows that the sender has gone on by more than my window: gives up the oldest gap where something is
     /// held behind it, otherwise everything before `seq`. Returns the blocks that are lost by it.
     pub(in crate::reliable) fn make_way(
