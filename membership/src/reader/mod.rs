@@ -118,6 +118,9 @@ pub struct ViewReader {
     eras: VecDeque<Era>,
     /// The state comes first.
     borrowing: Option<Borrowing>,
+    /// It is read up to the view that somebody comes in who sends from here, and whether that was told.
+    until: Option<Endpoint>,
+    has_ended: bool,
     now: Instant,
     heard_at: Instant,
     asks_at: Instant,
@@ -138,6 +141,8 @@ impl ViewReader {
             config,
             eras: VecDeque::new(),
             borrowing: None,
+            until: None,
+            has_ended: false,
             now: Instant::default(),
             heard_at: Instant::default(),
             asks_at: Instant::default(),
@@ -151,6 +156,19 @@ impl ViewReader {
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    /// Reads up to the view that contains a member that sends from here: that view is the last event. **Who reads, and joins as that member,
+    /// is handed every cast once**: up to that view by the reader, and from there on, which is its first view, as the member. To be said before the
+    /// member joins.
+    pub fn read_until(&mut self, member: Endpoint) {
+        self.until = Some(member);
+    }
+
+    /// Whether that view was told: nothing comes any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether blocks of this group id are for it.
@@ -203,6 +221,9 @@ impl ViewReader {
         pool: &mut RxPool,
     ) {
         self.now = now;
+        if self.has_ended {
+            return pool.release(block);
+        }
         if header.group != self.id {
             return match &mut self.borrowing {
                 Some(borrowing) => borrowing.handle_block((now, from), header, block, pool),
@@ -415,6 +436,9 @@ impl Protocol for ViewReader {
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
         self.now = now;
+        if self.has_ended {
+            return;
+        }
         if self.asks_at <= now {
             self.ask();
         }
@@ -441,6 +465,11 @@ impl Protocol for ViewReader {
                 break;
             }
             if Self::tell_beginning(era, &mut events, handler).is_break() {
+                break;
+            }
+            if self.until.is_some_and(|member| era.roster.rank_of(member).is_some()) {
+                self.has_ended = true;
+                self.eras.drain(..).for_each(|mut era| era.reader.clear(pool));
                 break;
             }
             let mut flow = ControlFlow::Continue(());
@@ -498,6 +527,9 @@ impl Protocol for ViewReader {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_ended {
+            return None;
+        }
         let borrowing = self.borrowing.as_ref().filter(|_| !self.eras.is_empty());
         let own = [self.asks_at].into_iter().chain(borrowing.and_then(Borrowing::poll_timeout));
         self.eras.iter().filter_map(|era| era.reader.poll_timeout()).chain(own).min()

@@ -77,6 +77,8 @@ pub(crate) struct App {
     pub(crate) numbers: BTreeMap<ViewMember, u32>,
     pub(crate) casts: Vec<Cast>,
     pub(crate) state: State,
+    /// Messages that it had been handed at each sync cast.
+    pub(crate) handed_at_sync: Vec<usize>,
     pub(crate) wedged: u32,
     pub(crate) resumed: u32,
     pub(crate) excluded: Vec<ViewNumber>,
@@ -101,6 +103,7 @@ impl App {
             numbers: BTreeMap::new(),
             casts: Vec::new(),
             state: State::default(),
+            handed_at_sync: Vec::new(),
             wedged: 0,
             resumed: 0,
             excluded: Vec::new(),
@@ -166,7 +169,10 @@ impl App {
                 let (sender, number) = self.name(message.from(), message.bytes());
                 self.directs.push((sender, number));
             }
-            Event::Sync { from, bytes, .. } => self.syncs.push((from, bytes.to_vec())),
+            Event::Sync { from, bytes, .. } => {
+                self.syncs.push((from, bytes.to_vec()));
+                self.handed_at_sync.push(self.stays.iter().map(|stay| stay.handed.len()).sum());
+            }
             Event::Wedged(heard) => {
                 let members = self.stays.last().expect("a view").view.members().len();
                 assert!(!heard.is_empty() && heard.len() <= members, "{heard:?} of {members}");

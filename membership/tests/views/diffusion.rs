@@ -4,8 +4,9 @@ use crate::app::{Cast, Name};
 use crate::reader::{self, Manner, Record, Told};
 use crate::world::{MS, Plan, World};
 use fastrand::Rng;
-use sistrum_ordering::{Order, ViewMember, ViewNumber};
+use sistrum_ordering::{Order, View, ViewMember, ViewNumber};
 use sistrum_transport::medium::SimOptions;
+use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -389,6 +390,79 @@ fn who_hears_all_loses_nothing_whoever_dies_comes_or_leaves() {
         let lost =
             later.iter().find(|told| matches!(told, Told::Gap(..) | Told::Missed(_) | Told::Reading(_)));
         assert_eq!(lost, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reader_that_becomes_a_member_and_back_is_handed_every_cast_once() {
+    for seed in 0..4 {
+        let loss = if seed % 2 == 0 { 0.0 } else { 0.002 };
+        let network = SimOptions { loss, delay_ns: 20_000..60_000, ..SimOptions::default() };
+        let orders = vec![Order::Fifo, Order::Causal];
+        let mut world = World::new(Plan { network, orders, expected: 3, ..Plan::quiet(seed) });
+        (0..3).for_each(|place| {
+            world.start(place);
+        });
+        world.until("all find each other", 3_000 * MS, World::is_whole);
+        let manner = Manner { is_causal: false, is_eager: false, refusals: 0.0, has_state: false };
+        let reading = reader::begin(&mut world, 100, manner);
+        // A view from whose beginning on it reads.
+        world.start(3);
+        world.until("it comes in", 1_000 * MS, World::is_whole);
+        world.pass(10 * MS);
+        let first = reading.borrow().view.as_ref().expect("it reads").id().number;
+        // It joins, and reads up to its first view.
+        reading.borrow_mut().until = Some(endpoint_of(4));
+        let joined = world.start(4);
+        world.until("it has joined", 1_000 * MS, World::is_whole);
+        world.pass(10 * MS);
+        // It begins to read, and to leave: what lies between is a sync cast.
+        let again = reader::begin(&mut world, 101, manner);
+        world.pass(150 * MS);
+        assert!(again.borrow().view.is_some());
+        world.processes[joined].casts = false;
+        world.processes[joined].group.cast_sync(b"from here on").expect("room");
+        let is_told = |told: &Told| matches!(told, Told::Sync(..));
+        let (told, member) = (Rc::clone(&again), joined);
+        world.until("all are told of it", 1_000 * MS, |world| {
+            told.borrow().told.iter().any(is_told) && world.processes[member].group.is_settled()
+        });
+        world.processes[joined].group.leave(Instant::default());
+        world.until("it has left", 1_000 * MS, World::is_whole);
+        world.pass(10 * MS);
+        world.processes.iter_mut().for_each(|process| process.casts = false);
+        world.until("all is delivered", 1_000 * MS, World::is_settled);
+        world.pass(300 * MS);
+
+        let view = world.processes[joined].app.stays[0].view.clone();
+        let mine = view.members()[view.me().0 as usize];
+        let at_zero = world.processes[0].app.me.expect("a member");
+        assert_eq!(
+            reading.borrow().view.as_ref().map(View::id),
+            Some(view.id()),
+            "it ends where the member begins"
+        );
+        let again = again.borrow();
+        let sync = again.told.iter().position(is_told).expect("it was told");
+        let as_member = world.processes[joined].app.handed_at_sync[0];
+        let one = |told: &[Told]| -> Vec<Name> {
+            told.iter()
+                .filter_map(|told| if let Told::Message(name) = told { Some(*name) } else { None })
+                .collect()
+        };
+        let is_first = |told: &Told| matches!(told, Told::View(view) if view.id().number == first);
+        let begin = reading.borrow().told.iter().position(is_first).expect("a view");
+        let mut handed = one(&reading.borrow().told[begin..]);
+        let stays = world.processes[joined].app.stays.iter();
+        handed.extend(stays.flat_map(|stay| &stay.handed).take(as_member));
+        handed.extend(one(&again.told[sync..]));
+        let stays = world.processes[0].app.stays.iter().filter(|stay| stay.view.id().number >= first);
+        let mut truth: Vec<Name> = stays.flat_map(|stay| stay.handed.iter().copied()).collect();
+        for names in [&mut handed, &mut truth] {
+            names.retain(|(sender, _)| ![mine, at_zero].contains(sender));
+            names.sort_unstable();
+        }
+        assert!(handed == truth, "seed {seed}: {} and {}", handed.len(), truth.len());
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) told: Vec<Told>,
     pub(crate) view: Option<View>,
     pub(crate) state: State,
+    /// It reads until this one comes.
+    pub(crate) until: Option<Endpoint>,
     /// It does nothing until then.
     pub(crate) sleeps_until: Instant,
 }
@@ -113,6 +115,7 @@ impl Guest for Onlooker {
         let Self { reader, cycle, record, rng, manner, was_refused, .. } = self;
         let record = &mut record.borrow_mut();
         *was_refused = false;
+        record.until.take().into_iter().for_each(|member| reader.read_until(member));
         let mut handler = |_: &mut Caster<'_>, event: ViewReaderEvent<'_>| {
             *was_refused = rng.f64() < manner.refusals;
             if *was_refused {

@@ -136,7 +136,16 @@ impl Joined {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.member().is_none_or(membership::Group::has_left)
+        match self {
+            Self::ViewReader(reader) => reader.has_ended(),
+            _ => self.member().is_none_or(membership::Group::has_left),
+        }
+    }
+
+    pub(crate) fn read_until(&mut self, member: Endpoint) {
+        if let Self::ViewReader(reader) = self {
+            reader.read_until(member);
+        }
     }
 
     pub(crate) fn most_silent(&self) -> Option<(Rank, Instant)> {

@@ -451,6 +451,16 @@ impl Node {
         }
     }
 
+    /// As a reader of peers, reads up to the view that contains a member at `member`: that view is the last event, and
+    /// [`has_left`](Self::has_left) tells that it was told. Who reads and joins as that member, by another node, is handed every cast once:
+    /// up to that view here, and from there on there. To be said before the member joins. The other way, a member that reads as well hears one of its own
+    /// [sync casts](Self::cast_sync) on both sides: what is before it counts as a member, what is behind it as a reader, and then it leaves.
+    pub fn read_until(&mut self, group: &Group, member: Endpoint) {
+        if let Some(joined) = self.groups.get_mut(group) {
+            joined.read_until(member);
+        }
+    }
+
     /// Whether the goodbye has been said as often as it is. A reader has nobody to say it to.
     #[must_use]
     pub fn has_left(&self, group: &Group) -> bool {
