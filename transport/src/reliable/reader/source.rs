@@ -34,6 +34,8 @@ pub(super) struct Source {
     has_cut: bool,
     /// Blocks before it are firm, as the order says, where some are handed over that are not.
     firm: Seq,
+    /// The end of the blocks of which something was handed over.
+    handed: Seq,
     /// Blocks before it cannot be had any more.
     gone: Seq,
     end: Option<Seq>,
@@ -70,6 +72,7 @@ impl Source {
             is_broken: false,
             has_cut: false,
             firm: Seq(u64::MAX),
+            handed: Seq(0),
             gone: Seq(0),
             end: None,
             parked,
@@ -90,6 +93,7 @@ impl Source {
             is_broken: false,
             has_cut: true,
             firm: Seq(u64::MAX),
+            handed: Seq(0),
             gone: Seq(0),
             end: None,
             parked,
@@ -199,7 +203,8 @@ impl Source {
     pub(super) fn place_at(&mut self, seq: Seq, at: u32, pool: &mut RxPool) {
         self.parked.drain(..).for_each(|(_, block)| pool.release(block));
         self.stream.place_at(seq, at, pool);
-        (self.entered, self.lost, self.gone, self.has_begun) = (None, 0, Seq(0), true);
+        (self.entered, self.lost, self.has_begun) = (None, 0, true);
+        (self.gone, self.handed) = (Seq(0), Seq(0));
     }
 
     /// Whether all that there is before `cut` was handed over, or given up.
@@ -209,7 +214,7 @@ impl Source {
 
     /// Blocks that were handed over and should not have been, once all of the view is there.
     pub(super) fn retracted(&self, cut: Seq) -> u64 {
-        self.stream.delivered_beyond(self.firm.min(cut))
+        self.handed.since(self.firm.min(cut))
     }
 
     /// Gives everything back to the pool.
@@ -283,7 +288,9 @@ impl Source {
             tell(ReaderEvent::Deliver(message))
         });
         means.counters.delivered += (*events - before) as u64;
-        self.has_begun |= *events > before;
+        if *events > before {
+            (self.has_begun, self.handed) = (true, self.stream.begun_up_to());
+        }
         self.stream.release(means.pool);
         flow
     }

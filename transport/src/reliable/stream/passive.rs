@@ -116,9 +116,9 @@ impl Stream {
         self.highest.max(self.window.next()).since(self.passed())
     }
 
-    /// Blocks from `to` on of which something was delivered.
-    pub(in crate::reliable) fn delivered_beyond(&self, to: Seq) -> u64 {
-        self.cursor.seq.plus(u64::from(self.cursor.at > 0 && !self.cursor.seeking)).since(to)
+    /// Where that ends of which something was delivered, or passed over.
+    pub(in crate::reliable) fn begun_up_to(&self) -> Seq {
+        self.cursor.seq.plus(u64::from(self.cursor.at > 0 && !self.cursor.seeking))
     }
 
     /// Blocks from here on are not wanted.
