@@ -122,7 +122,7 @@ fn lines() -> Receiver<String> {
     receiver
 }
 
-fn tell(view: Option<&View>, event: &Event<'_>) {
+pub(super) fn tell(view: Option<&View>, event: &Event<'_>) {
     let place = |rank: Rank| {
         let member = view.and_then(|view| view.member(rank));
         member.map_or_else(|| rank.to_string(), |member| member.endpoint.to_string())

@@ -8,6 +8,7 @@
 mod list;
 mod member;
 mod options;
+mod read;
 mod sight;
 mod wait;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         Command::List { names, place, within, watch } => {
             return list::run(names, place, (!watch).then_some(*within));
         }
+        Command::Read { name, eager, place } => return read::run(name, place, *eager),
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
         Command::Join { common, order } => (common, Voice::Lines(*order)),
         Command::Watch { common } => (common, Voice::Silent),
