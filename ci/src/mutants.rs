@@ -45,8 +45,8 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
             "mutants of agreement, of the detector, of readers, of lag, of calls and of the end of views",
             |_| {
                 let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
-                let tests =
-                    ["agreement", "explore", "readers", "lag", "calls", "flush"].map(|test| ["--test", test]);
+                let tests = ["agreement", "explore", "readers", "views", "lag", "calls", "flush"]
+                    .map(|test| ["--test", test]);
                 step::run(step::cargo().args(package).args(tests.as_flattened()).args([
                     "every_mutation",
                     "--",

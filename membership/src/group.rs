@@ -473,6 +473,13 @@ impl Protocol for Group {
         if flow.is_break() || running.tell_holdups(handler, &mut events).is_break() {
             return events;
         }
+        if let Way::Views(views) = &mut self.entry {
+            let (told, flow) = views.tell_readers(running, pool, handler);
+            events += told;
+            if flow.is_break() {
+                return events;
+            }
+        }
         events + running.tell_flushed(handler)
     }
 

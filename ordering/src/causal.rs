@@ -4,7 +4,7 @@
 //! nothing of mine comes back.
 
 use crate::cut;
-use crate::delay::DelayQueue;
+use crate::delay::{DelayQueue, Stamped};
 use crate::order::{Order, Promise};
 use crate::stack::{CausalOrder, InOrder};
 use crate::timestamp::{StampWriter, Stamps};
@@ -98,6 +98,12 @@ pub enum Turn {
 }
 
 impl<B: InOrder> Causal<B> {
+    /// What has been read of the stamps of `rank`: whoever goes on in that stream behind what was delivered here has to know it.
+    #[must_use]
+    pub fn stamps(&self, rank: Rank) -> Stamped<'_> {
+        self.queue.stamps(rank)
+    }
+
     /// Both halves, for member `me` of streams that begin at `starts`.
     #[must_use]
     pub fn halves(me: Rank, starts: &[Seq], stamps: Stamps) -> (Self, Stamper) {

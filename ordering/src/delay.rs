@@ -27,6 +27,17 @@ pub struct DelayQueue {
     waiters: Vec<u16>,
 }
 
+/// How far the stamps of a stream have been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamped<'a> {
+    /// Blocks before it have their causes, where this was read.
+    pub next: Seq,
+    /// Whether its own stamp is in `vector`.
+    pub is_read: bool,
+    /// The full vector of the last stamp that was read.
+    pub vector: &'a [Seq],
+}
+
 impl DelayQueue {
     /// For streams that begin at `starts`.
     #[must_use]
@@ -58,6 +69,13 @@ impl DelayQueue {
     pub fn vector(&self, rank: Rank) -> &[Seq] {
         let members = self.next.len();
         &self.base[rank.0 as usize * members..][..members]
+    }
+
+    /// What has been read of the stamps of this stream.
+    #[must_use]
+    pub(crate) fn stamps(&self, rank: Rank) -> Stamped<'_> {
+        let is_read = self.is_read[rank.0 as usize];
+        Stamped { next: self.next(rank), is_read, vector: self.vector(rank) }
     }
 
     /// Lets block `seq` of `rank` through, which waits for nothing, if it is the next one.

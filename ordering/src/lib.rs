@@ -26,6 +26,7 @@ mod wire;
 
 pub use causal::Causal;
 pub use context::{CausalContext, ContextError};
+pub use delay::Stamped;
 pub use order::{NoOrder, Order, Promise, TotalMode};
 pub use reading::Reading;
 pub use sistrum_transport::id::{BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};

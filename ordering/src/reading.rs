@@ -4,10 +4,17 @@
 //! blocks that it has lost. What a stamp says of streams that are not entered counts as satisfied; so such a stream is entered no
 //! earlier than anything that was handed over says of it, and no cause comes behind its effect.
 //!
+//! In a view that ends at a cut, nothing is handed over that it may leave out (`firm`), in whatever order. An *eager* reader does not wait for
+//! that, and is told at the cut how much it should not have been handed.
+//!
 //= birman91 §7.3: decoding needs every stamp of a sender since the last full one
 
+mod firm;
+
+use crate::delay::Stamped;
 use crate::timestamp;
 use crate::wire::{FULL_STAMP, STAMP, STAMPED, frames, numbers};
+use firm::Firm;
 use sistrum_transport::id::{Rank, Seq};
 use sistrum_transport::mutated;
 use sistrum_transport::reliable::{Admission, ReaderOrder};
@@ -17,7 +24,11 @@ use sistrum_transport::wire::Header;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reading {
     is_causal: bool,
+    is_eager: bool,
     streams: Vec<Stream>,
+    /// In a view that ends at a cut some time.
+    firm: Option<Firm>,
+    is_over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,7 +47,24 @@ impl Reading {
     /// In causal order.
     #[must_use]
     pub fn causal() -> Self {
-        Self { is_causal: true, streams: Vec::new() }
+        Self { is_causal: true, ..Self::default() }
+    }
+
+    /// Behind what was placed, this has been read of the stamps of `rank` elsewhere, where all before was handed over.
+    pub fn vouch(&mut self, rank: Rank, stamped: Stamped<'_>) {
+        let Some(firm) = &mut self.firm else { return };
+        firm.vouch(rank, stamped);
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.next, stream.is_read) =
+                (Some(stamped.vector.to_vec()), stamped.next, stamped.is_read);
+        }
+    }
+
+    /// At once, whether or not a cut may leave it out.
+    #[must_use]
+    pub fn eager(self) -> Self {
+        Self { is_eager: true, ..self }
     }
 
     fn stream(&mut self, rank: Rank) -> &mut Stream {
@@ -102,8 +130,85 @@ impl ReaderOrder for Reading {
         held: Seq,
         block: impl Fn(Seq) -> Option<&'a [u8]>,
     ) -> Admission {
+        let mut admission = self.admit_causes(rank, at, held, &block);
+        let Some(firm) = &mut self.firm else { return admission };
+        let walk = firm.go_on(rank, admission.enter.unwrap_or(at).max(at), held, &block);
+        if !self.is_eager || self.is_over {
+            admission.gate = admission.gate.min(walk.end);
+            admission.enter = admission.enter.max(walk.unsure);
+        }
+        let is_last = walk.is_last && walk.end <= admission.gate;
+        Admission { keep: walk.end, is_last, ..admission }
+    }
+
+    fn delivered(&mut self, rank: Rank, to: Seq) -> bool {
         if !self.is_causal {
-            return Admission { enter: None, gate: Seq(u64::MAX) };
+            return false;
+        }
+        let stream = self.stream(rank);
+        let has_come = to > stream.delivered;
+        stream.delivered = stream.delivered.max(to);
+        has_come
+    }
+
+    fn lost(&mut self, rank: Rank) {
+        self.firm.iter_mut().for_each(|firm| firm.lost(rank));
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.is_read) = (None, false);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.streams.clear();
+    }
+
+    fn begin(&mut self, starts: &[Seq], is_from_start: bool) {
+        self.firm = Some(Firm::begin(starts, is_from_start));
+        let one = |start: &Seq| Stream {
+            base: Some(starts.to_vec()),
+            next: *start,
+            delivered: *start,
+            named: *start,
+            is_read: false,
+        };
+        self.streams = starts.iter().filter(|_| is_from_start).map(one).collect();
+    }
+
+    fn announced(&mut self, rank: Rank, held: Seq, handed: Seq) {
+        self.firm.iter_mut().for_each(|firm| firm.announced(rank, held, handed));
+    }
+
+    fn place(&mut self, rank: Rank, seq: Seq) {
+        self.firm.iter_mut().for_each(|firm| firm.place(rank, seq));
+        if self.is_causal {
+            let stream = self.stream(rank);
+            (stream.base, stream.next, stream.is_read) = (None, seq, false);
+            (stream.delivered, stream.named) = (seq, seq);
+        }
+    }
+
+    fn is_held(&self, rank: Rank, seq: Seq) -> bool {
+        self.firm.as_ref().is_none_or(|firm| firm.is_held(rank, seq))
+    }
+
+    fn ended(&mut self, cut: &[Seq]) {
+        self.is_over = true;
+        self.firm.iter_mut().for_each(|firm| firm.ended(cut));
+    }
+}
+
+impl Reading {
+    /// How far the causes are there, in causal order.
+    fn admit_causes<'a>(
+        &mut self,
+        rank: Rank,
+        at: Seq,
+        held: Seq,
+        block: impl Fn(Seq) -> Option<&'a [u8]>,
+    ) -> Admission {
+        if !self.is_causal {
+            return Admission::ALL;
         }
         let stream = self.stream(rank);
         stream.next = stream.next.max(at);
@@ -128,27 +233,6 @@ impl ReaderOrder for Reading {
             let stream = self.stream(rank);
             (stream.next, stream.is_read) = (next.plus(1), false);
         }
-        Admission { enter, gate: self.stream(rank).next }
-    }
-
-    fn delivered(&mut self, rank: Rank, to: Seq) -> bool {
-        if !self.is_causal {
-            return false;
-        }
-        let stream = self.stream(rank);
-        let has_come = to > stream.delivered;
-        stream.delivered = stream.delivered.max(to);
-        has_come
-    }
-
-    fn lost(&mut self, rank: Rank) {
-        if self.is_causal {
-            let stream = self.stream(rank);
-            (stream.base, stream.is_read) = (None, false);
-        }
-    }
-
-    fn restart(&mut self) {
-        self.streams.clear();
+        Admission { enter, gate: self.stream(rank).next, ..Admission::ALL }
     }
 }

@@ -79,6 +79,15 @@ impl View {
         Self { id, members, me, change, joining: Vec::new() }
     }
 
+    /// The view `id` with these members, as one sees it who reads it and is in none: its rank is [`Rank::READER`].
+    ///
+    /// # Panics
+    /// When an endpoint stands in it twice.
+    #[must_use]
+    pub fn read(id: ViewId, members: Vec<ViewMember>, change: Change) -> Self {
+        Self { me: Rank::READER, ..Self::changed(id, members, Rank(0), change) }
+    }
+
     /// The same, where these have not got the group's state yet, in the order of their ranks.
     #[must_use]
     pub fn with_joining(self, joining: Vec<Rank>) -> Self {
@@ -110,7 +119,7 @@ impl View {
         &self.members
     }
 
-    /// My rank.
+    /// My rank; [`Rank::READER`] where I am not in it.
     #[must_use]
     pub fn me(&self) -> Rank {
         self.me
@@ -169,7 +178,8 @@ impl View {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} members, I am {}", self.id.number, self.members.len(), self.me)
+        write!(f, "{} of {} members", self.id.number, self.members.len())?;
+        if self.me == Rank::READER { Ok(()) } else { write!(f, ", I am {}", self.me) }
     }
 }
 

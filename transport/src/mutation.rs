@@ -134,6 +134,15 @@ mod present {
         /// A reader waits for no cause.
         ReadAhead,
         }
+        /// Those of readers that follow the views of a group, which runs of their own must catch, likewise.
+        READERS {
+        /// A reader is handed what a cut may leave out, and is not told so.
+        ReadAboveAnnounced,
+        /// A reader goes on to the next view before the one before it has been handed over up to its cut.
+        ReadNextTooEarly,
+        /// Behind a snapshot, a reader is handed some of what is in the state.
+        ReadTwice,
+        }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {
         /// Who joins is not ranked behind those who stay.

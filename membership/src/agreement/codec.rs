@@ -329,6 +329,8 @@ enums!(Message {
     11 => Request { number, op }
     12 => Lookup {}
     13 => Found { instance, roster, wedged }
+    14 => Follow { number }
+    15 => Borrow { number, stream, mine }
 });
 
 #[cfg(test)]
@@ -399,7 +401,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let (next, number) = (ViewNumber(rng.u32(..)), ViewNumber(rng.u32(..)));
-        match rng.u8(..13) {
+        match rng.u8(..15) {
             0 => Message::Invite { next, ballot: ballot(rng), suspects: list(rng, rank), wedged: rng.bool() },
             1 => Message::Ok {
                 next,
@@ -423,6 +425,11 @@ mod tests {
             8 => Message::Behind { number },
             9 => Message::Waiting { next, promised: None, suspects: list(rng, rank) },
             10 => Message::Lookup,
+            12 => Message::Follow { number },
+            13 => {
+                let stream = GroupInstance(rng.u32(..));
+                Message::Borrow { number, stream, mine: introduction(rng) }
+            }
             11 => {
                 let roster = roster(rng, number);
                 Message::Found { instance: GroupInstance(rng.u32(..)), roster, wedged: rng.bool() }

@@ -94,6 +94,17 @@ impl Agreement {
         }
     }
 
+    /// How the view of this number ended, for one who reads it, where that is known here.
+    #[must_use]
+    pub fn end_of(&self, number: ViewNumber) -> Option<Message> {
+        let (value, holders) = match &self.last {
+            Some(last) if number.0 + 1 == self.roster.number.0 => (last.value.clone(), last.holders.clone()),
+            _ if number == self.roster.number => self.part.decision()?,
+            _ => return None,
+        };
+        Some(Message::Commit { next: ViewNumber(number.0 + 1), value, holders, then: None })
+    }
+
     /// Whether a process may come in; whoever is in already is welcomed again.
     fn admits(&mut self, now: Instant, new: &Introduction, streams: &mut impl Streams) -> bool {
         let Some(rank) = self.roster.rank_of(new.member.endpoint) else {

@@ -1,6 +1,6 @@
 //! What processes tell each other to agree on a view. `next` is the number of the view that is being decided.
 
-use super::value::{Ballot, Op, Proposal, Roster, Value};
+use super::value::{Ballot, Introduction, Op, Proposal, Roster, Value};
 use sistrum_ordering::{Endpoint, GroupInstance, Rank, Seq, ViewMember, ViewNumber};
 
 /// To whom a message goes.
@@ -125,6 +125,20 @@ pub enum Message {
         /// I cannot go on.
         wedged: bool,
     },
+    /// How did this view end? I read it, and am in none.
+    Follow {
+        /// Its number.
+        number: ViewNumber,
+    },
+    /// I read this view, and ask for the state as you have it.
+    Borrow {
+        /// The view's number.
+        number: ViewNumber,
+        /// What I call the stream that it is to come by: each has another name.
+        stream: GroupInstance,
+        /// What I am like.
+        mine: Introduction,
+    },
 }
 
 impl Message {
@@ -144,7 +158,9 @@ impl Message {
             | Self::Behind { .. }
             | Self::Request { .. }
             | Self::Lookup
-            | Self::Found { .. } => None,
+            | Self::Found { .. }
+            | Self::Follow { .. }
+            | Self::Borrow { .. } => None,
         }
     }
 

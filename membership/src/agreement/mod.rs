@@ -298,7 +298,11 @@ impl Agreement {
             Message::Request { number, op } => self.on_request(now, from, number, op, streams),
             Message::Behind { number } => self.on_behind(from, number),
             Message::Excluded { number } => self.on_excluded(number),
-            Message::Welcome { .. } | Message::Lookup | Message::Found { .. } => {}
+            Message::Welcome { .. }
+            | Message::Lookup
+            | Message::Found { .. }
+            | Message::Follow { .. }
+            | Message::Borrow { .. } => {}
             message => {
                 // Only members speak of the next view; and nobody to himself.
                 let Some(rank) = self.roster.rank_of(from).filter(|rank| *rank != self.me) else {

@@ -66,6 +66,11 @@ impl Part {
         self.committed.is_some()
     }
 
+    /// What is decided, while I am still in the view before, or out of the next one.
+    pub(super) fn decision(&self) -> Option<(Value, Vec<Rank>)> {
+        self.committed.as_ref().map(|decision| (decision.value.clone(), decision.holders.clone()))
+    }
+
     pub(super) fn promised(&self) -> Option<Ballot> {
         self.promised
     }
@@ -402,13 +407,7 @@ impl Agreement {
 
     /// Whether `value`, whose blocks these hold, can be one of this view at all.
     fn is_sound(&self, value: &Value, holders: &[Rank]) -> bool {
-        let count = self.roster.members.len();
-        let is_member = |rank: Rank| (rank.0 as usize) < count;
-        let is_shaped = value.cut.len() == count
-            && holders.len() == count
-            && holders.iter().all(|rank| is_member(*rank))
-            && value.removed.iter().map(|(rank, _)| rank).chain(&value.ready).all(|rank| is_member(*rank));
-        is_shaped && self.roster.after(value).is_sound()
+        self.roster.may_be_followed_by(value, holders)
     }
 
     pub(super) fn see_attempt(&mut self, ballot: Ballot) {

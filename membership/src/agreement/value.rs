@@ -181,6 +181,18 @@ impl Roster {
         has_one_each && is_ordered && are_members && self.number.0 < u32::MAX
     }
 
+    /// Whether `value` can be what ends this view, where `holders` hold its streams.
+    #[must_use]
+    pub fn may_be_followed_by(&self, value: &Value, holders: &[Rank]) -> bool {
+        let count = self.members.len();
+        let is_member = |rank: Rank| (rank.0 as usize) < count;
+        let is_shaped = value.cut.len() == count
+            && holders.len() == count
+            && holders.iter().all(|rank| is_member(*rank))
+            && value.removed.iter().map(|(rank, _)| rank).chain(&value.ready).all(|rank| is_member(*rank));
+        is_shaped && self.after(value).is_sound()
+    }
+
     /// Whether `ranks` may decide for this view: more than half of those who vote, or half of them with the oldest.
     #[must_use]
     pub fn is_quorum(&self, mut has: impl FnMut(Rank) -> bool) -> bool {

@@ -30,7 +30,7 @@ pub(super) struct Giving {
 
 /// A snapshot, and what its domains are recognised by.
 #[derive(Debug)]
-struct Taken {
+pub(super) struct Taken {
     snapshot: Snapshot,
     /// Why it is given to nobody.
     refusal: Option<String>,
@@ -39,14 +39,14 @@ struct Taken {
 
 /// What goes to one of them.
 #[derive(Debug)]
-struct Flow {
-    stream: Stream,
-    at: At,
+pub(super) struct Flow {
+    pub(super) stream: Stream,
+    pub(super) at: At,
 }
 
 /// How far a flow is.
 #[derive(Debug, Clone, Copy)]
-enum At {
+pub(super) enum At {
     /// Nothing was asked for.
     Start,
     /// It was asked to begin here.
@@ -84,7 +84,7 @@ impl Giving {
         if self.snapshot.is_some() {
             return ControlFlow::Continue(());
         }
-        let mut snapshot = Snapshot::new(self.cut);
+        let mut snapshot = Snapshot::new(self.cut, false);
         handler(&mut Caster::default(), Event::Snapshot(&mut snapshot))?;
         reached(Step::SnapshotTaken);
         if !snapshot.is_put_off() {
@@ -166,7 +166,7 @@ impl Giving {
 
 impl Flow {
     /// Gives one message more.
-    fn step(&mut self, taken: &Taken) -> Result<(), Refused> {
+    pub(super) fn step(&mut self, taken: &Taken) -> Result<(), Refused> {
         self.at = match self.at {
             At::Start | At::Done => self.at,
             At::Asked(..) if taken.refusal.is_some() => {
@@ -202,7 +202,7 @@ impl Flow {
 }
 
 impl Taken {
-    fn new(snapshot: Snapshot) -> Self {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
         let shape = shape_of(snapshot.domains());
         let print = |bytes: &Vec<u8>| Print { len: bytes.len() as u64, digest: checksum(bytes), shape };
         let prints = snapshot.domains().iter().map(|(_, bytes)| print(bytes)).collect();

@@ -6,7 +6,10 @@
 //!   Block   3 | domain u16 | offset u64 | bytes
 //!   End     4 | domains u16
 //!   Refuse  5 | why
+//!   From    6 | rank u16 | sequence u64 | offset u32 | next u64 | read u8 | (value u64)*    to a reader, one for each stream, before all else
 //! ```
+
+use sistrum_ordering::Seq;
 
 /// Where a block lies: the *locator* of Isis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +44,34 @@ pub(super) enum Message<'a> {
     End { domains: u16 },
     /// There is nothing for you.
     Refuse { why: &'a str },
+    /// What was handed over of this stream by the state ends here.
+    From { rank: u16, seq: u64, at: u32, next: u64, is_read: bool, vector: Vector<'a> },
 }
+
+/// The vector of a stamp, to be written or as it was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Vector<'a> {
+    Values(&'a [Seq]),
+    Bytes(&'a [u8]),
+}
+
+impl Vector<'_> {
+    pub(super) fn to_vec(self) -> Vec<Seq> {
+        let value = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        match self {
+            Self::Values(values) => values.to_vec(),
+            Self::Bytes(bytes) => bytes.chunks_exact(8).map(|bytes| Seq(value(bytes))).collect(),
+        }
+    }
+}
+
+impl PartialEq for Vector<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_vec() == other.to_vec()
+    }
+}
+
+impl Eq for Vector<'_> {}
 
 impl<'a> Message<'a> {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -80,6 +110,20 @@ impl<'a> Message<'a> {
                 out.push(REFUSE);
                 out.extend_from_slice(why.as_bytes());
             }
+            Self::From { rank, seq, at, next, is_read, vector } => {
+                out.push(FROM);
+                out.extend_from_slice(&rank.to_le_bytes());
+                out.extend_from_slice(&seq.to_le_bytes());
+                out.extend_from_slice(&at.to_le_bytes());
+                out.extend_from_slice(&next.to_le_bytes());
+                out.push(u8::from(*is_read));
+                match vector {
+                    Vector::Values(values) => {
+                        values.iter().for_each(|value| out.extend_from_slice(&value.0.to_le_bytes()));
+                    }
+                    Vector::Bytes(bytes) => out.extend_from_slice(bytes),
+                }
+            }
         }
     }
 
@@ -109,6 +153,18 @@ impl<'a> Message<'a> {
                 rest.is_empty().then_some(Self::End { domains: u16::from_le_bytes(*domains) })
             }
             REFUSE => Some(Self::Refuse { why: std::str::from_utf8(rest).ok()? }),
+            FROM => {
+                let (rank, rest) = rest.split_first_chunk()?;
+                let (seq, rest) = rest.split_first_chunk()?;
+                let (at, rest) = rest.split_first_chunk()?;
+                let (next, rest) = rest.split_first_chunk()?;
+                let (&read, vector) = rest.split_first()?;
+                let (rank, seq) = (u16::from_le_bytes(*rank), u64::from_le_bytes(*seq));
+                let (at, next) = (u32::from_le_bytes(*at), u64::from_le_bytes(*next));
+                let is_sound = seq <= Seq::LIMIT.0 && next <= Seq::LIMIT.0 && vector.len().is_multiple_of(8);
+                let (is_read, vector) = (read == 1, Vector::Bytes(vector));
+                (is_sound && read <= 1).then_some(Self::From { rank, seq, at, next, is_read, vector })
+            }
             _ => None,
         }
     }
@@ -122,6 +178,7 @@ const BEGIN: u8 = 2;
 const BLOCK: u8 = 3;
 const END: u8 = 4;
 const REFUSE: u8 = 5;
+const FROM: u8 = 6;
 
 fn place_of(bytes: &[u8]) -> Option<(Place, &[u8])> {
     let (domain, rest) = bytes.split_first_chunk()?;
@@ -151,6 +208,14 @@ mod tests {
             Message::Block { place, bytes: b"abc" },
             Message::End { domains: 3 },
             Message::Refuse { why: "no" },
+            Message::From {
+                rank: 3,
+                seq: Seq::LIMIT.0,
+                at: 9,
+                next: 7,
+                is_read: true,
+                vector: Vector::Values(&[Seq(5), Seq(1 << 40)]),
+            },
         ] {
             message.encode(&mut out);
             assert_eq!(Message::decode(&out), Some(message));
@@ -172,9 +237,17 @@ mod tests {
         let mut out = Vec::new();
         beyond.encode(&mut out);
         assert_eq!(Message::decode(&out), None);
-        for bytes in
-            [&[][..], &[0], &[9, 1], &[END, 0], &[END, 0, 0, 0], &[BLOCK; BLOCK_HEAD], &[REFUSE, 0xff]]
-        {
+        for bytes in [
+            &[][..],
+            &[0],
+            &[9, 1],
+            &[END, 0],
+            &[END, 0, 0, 0],
+            &[BLOCK; BLOCK_HEAD],
+            &[REFUSE, 0xff],
+            &[FROM; 23],
+            &[FROM; 25],
+        ] {
             assert_eq!(Message::decode(bytes), None, "{bytes:?}");
         }
     }

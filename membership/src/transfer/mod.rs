@@ -13,21 +13,28 @@
 //! **Two snapshots of one cut need not have the same bytes**: a taker that changes givers names what it has begun, and a giver that knows it
 //! otherwise begins again. Where both are gone, the taker joins again, and begins at the cut of that view.
 //!
+//! Readers are given the state too, as it is between two events of one member (`lending`, `borrowed`): they are in no view, and wait for none.
+//!
 //! `ready` is ordered against everything, by a change of view, and not by a total cast as in Isis: who votes must be the same for all
 //! who are in a view (`who_is_joining_does_not_vote`), and so cannot change in the middle of one.
 
+mod borrowed;
 mod giver;
+mod lending;
 mod message;
 mod spool;
 mod stream;
 mod taker;
 
+pub(crate) use borrowed::Borrowed;
+pub(crate) use lending::Begin;
 pub(crate) use stream::id_of;
 
 use crate::agreement::{Introduction, Roster};
 use crate::config::GroupConfig;
 use crate::event::{Caster, Event};
 use giver::Giving;
+use lending::{Lending, MAX_LENDINGS};
 use message::Place;
 use sistrum_ordering::{Endpoint, GroupInstance, Rank, ViewMember, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
@@ -91,14 +98,21 @@ pub struct Snapshot {
     domains: Vec<(String, Vec<u8>)>,
     refusal: Option<String>,
     is_put_off: bool,
+    is_for_reader: bool,
 }
 
 impl Snapshot {
-    const fn new(view: ViewNumber) -> Self {
-        Self { view, domains: Vec::new(), refusal: None, is_put_off: false }
+    const fn new(view: ViewNumber, is_for_reader: bool) -> Self {
+        Self { view, domains: Vec::new(), refusal: None, is_put_off: false, is_for_reader }
     }
 
-    /// The view whose joiners it is for: it begins behind what has been handed over by now.
+    /// Whether it is for one who reads the present view, and not for those who join in the next one: all that I have cast belongs to it.
+    #[must_use]
+    pub const fn is_for_reader(&self) -> bool {
+        self.is_for_reader
+    }
+
+    /// The view whose joiners it is for: it begins behind what has been handed over by now. For a reader, the present one.
     #[must_use]
     pub const fn view(&self) -> ViewNumber {
         self.view
@@ -196,6 +210,8 @@ impl Here<'_> {
 pub(crate) struct Transfers {
     givings: Vec<Giving>,
     taking: Option<Taking>,
+    /// To readers.
+    lendings: Vec<Lending>,
     /// There was more to be given than one cycle gives.
     goes_on: bool,
     lanes: Lanes,
@@ -213,6 +229,9 @@ impl Lanes {
         Self::FIRST | self.0
     }
 }
+
+/// The lane of what a reader takes.
+pub(crate) const READER_LANE: u16 = Lanes::FIRST;
 
 /// Whether a transmit of this lane is that of a transfer.
 pub(crate) const fn is_of_transfer(lane: u16) -> bool {
@@ -248,6 +267,7 @@ impl Transfers {
     /// I am in no view any more. Where I was taking the state over: whether the application was handed any of it, or the view.
     pub(crate) fn part(&mut self, pool: &mut RxPool) -> Option<bool> {
         self.givings.drain(..).for_each(|giving| giving.retire(pool));
+        self.lendings.drain(..).for_each(|lending| lending.retire(pool));
         let taking = self.taking.take();
         let handed = taking.as_ref().map(Taking::has_handed);
         taking.and_then(|taking| taking.stream).into_iter().for_each(|stream| stream.retire(pool));
@@ -288,7 +308,11 @@ impl Transfers {
         block: RxBlock,
         pool: &mut RxPool,
     ) {
-        let Self { givings, taking, lanes, .. } = self;
+        let Self { givings, taking, lanes, lendings, .. } = self;
+        let is_lent = |lending: &&mut Lending| (lending.reader, lending.stream_id) == (from, header.instance);
+        if let Some(lending) = lendings.iter_mut().find(is_lent) {
+            return lending.flow.stream.session.handle_block(now, from, header, block, pool);
+        }
         let is_its = |stream: &&mut Stream| stream.peer.endpoint == from && stream.cut == header.view;
         let taken = taking.as_mut().and_then(|taking| taking.stream.as_mut()).filter(is_its);
         let giving = givings.iter_mut().find(|giving| giving.cut == header.view);
@@ -300,6 +324,48 @@ impl Transfers {
         }
     }
 
+    /// A reader asks for the state, in the view of this number and by a stream that it names.
+    pub(crate) fn lend(
+        &mut self,
+        (here, now): (Here<'_>, Instant),
+        (number, stream_id): (ViewNumber, GroupInstance),
+        taker: Introduction,
+        pool: &mut RxPool,
+    ) {
+        let is_its = |lending: &Lending| lending.reader == taker.member.endpoint;
+        let is_known = self.lendings.iter().any(|lending| is_its(lending) && lending.stream_id == stream_id);
+        if is_known || number != here.roster.number || here.roster.is_joining(here.me) {
+            return;
+        }
+        for over in self.lendings.extract_if(.., |lending| is_its(lending)) {
+            over.retire(pool);
+        }
+        if self.lendings.len() < MAX_LENDINGS && here.config.state().is_some() {
+            let lane = self.lanes.next();
+            let ends = (*here.mine(), taker);
+            self.lendings.push(Lending::new(now, here.config, (number, stream_id), ends, lane));
+        }
+    }
+
+    /// Whether a reader waits for the state as it is in this view.
+    pub(crate) fn owes_readers(&self, number: ViewNumber) -> bool {
+        self.lendings.iter().any(|lending| lending.waits_in(number))
+    }
+
+    /// Asks the application for its state, for readers: streams go on at `begins` behind it.
+    pub(crate) fn tell_readers<H>(
+        &mut self,
+        number: ViewNumber,
+        begins: &[Begin],
+        handler: &mut H,
+    ) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let mut waiting = self.lendings.iter_mut().filter(|lending| lending.waits_in(number));
+        waiting.try_for_each(|lending| lending.ask(begins, handler))
+    }
+
     pub(crate) fn handle_timeout(&mut self, here: Here<'_>, now: Instant, pool: &mut RxPool) {
         if let Some(taking) = &mut self.taking {
             if taking.wants_stream()
@@ -308,6 +374,9 @@ impl Transfers {
                 taking.stream = Some(Stream::new(here.config, &ends));
             }
             taking.ask(now, pool);
+        }
+        for over in self.lendings.extract_if(.., |lending| !lending.is_alive(now, here.roster.number)) {
+            over.retire(pool);
         }
         self.streams_mut().for_each(|stream| stream.session.handle_timeout(now, pool));
     }
@@ -352,6 +421,7 @@ impl Transfers {
     pub(crate) fn seal(&mut self, now: Instant) {
         let mut left = giver::MESSAGES_A_CYCLE;
         self.givings.iter_mut().for_each(|giving| giving.give(&mut left));
+        self.lendings.iter_mut().for_each(|lending| lending.give(&mut left));
         self.goes_on = left == 0;
         self.streams_mut().for_each(|stream| stream.session.seal(now));
     }
@@ -383,11 +453,13 @@ impl Transfers {
 
     fn streams(&self) -> impl Iterator<Item = &Stream> {
         let taken = self.taking.iter().filter_map(|taking| taking.stream.as_ref());
-        taken.chain(self.givings.iter().flat_map(Giving::streams))
+        let lent = self.lendings.iter().map(|lending| &lending.flow.stream);
+        taken.chain(lent).chain(self.givings.iter().flat_map(Giving::streams))
     }
 
     fn streams_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         let taken = self.taking.iter_mut().filter_map(|taking| taking.stream.as_mut());
-        taken.chain(self.givings.iter_mut().flat_map(Giving::streams_mut))
+        let lent = self.lendings.iter_mut().map(|lending| &mut lending.flow.stream);
+        taken.chain(lent).chain(self.givings.iter_mut().flat_map(Giving::streams_mut))
     }
 }

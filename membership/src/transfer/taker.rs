@@ -117,6 +117,11 @@ impl Taking {
         matches!(self.phase, Phase::Failed(_) | Phase::Over)
     }
 
+    /// Whether it has failed, and that was told.
+    pub(super) fn is_told_failed(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     /// Whether everything was handed over that came meanwhile.
     pub(super) fn has_caught_up(&self) -> bool {
         self.phase == Phase::Loaded && self.spool.is_empty()
@@ -206,7 +211,7 @@ impl Taking {
                 self.fail(TransferError::Refused { by, why: why.to_owned() });
             }
             // What is of another place was on its way when I asked for this one.
-            Message::Block { .. } | Message::End { .. } | Message::Want { .. } => {}
+            Message::Block { .. } | Message::End { .. } | Message::Want { .. } | Message::From { .. } => {}
         }
         ControlFlow::Continue(())
     }
@@ -262,6 +267,19 @@ impl Taking {
             self.at = self.at.next_domain();
         }
         ControlFlow::Continue(())
+    }
+
+    /// Says why it has failed, where nobody else does; counts the events.
+    pub(super) fn tell_failure<H>(&mut self, handler: &mut H) -> usize
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Phase::Failed(why) = &self.phase else { return 0 };
+        if handler(&mut Caster::default(), Event::TransferFailed(why)).is_break() {
+            return 0;
+        }
+        self.phase = Phase::Over;
+        1
     }
 
     /// Why it has failed, once.

@@ -4,8 +4,8 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use crate::transfer::{Taking, TransferError, Transfers};
-use sistrum_ordering::{Change, Rank, ViewNumber};
+use crate::transfer::{Begin, Taking, TransferError, Transfers};
+use sistrum_ordering::{Change, Rank, Stamped, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
 use std::ops::ControlFlow;
@@ -65,6 +65,40 @@ impl Views {
     /// Takes what those who join ask of me.
     pub(crate) fn poll_transfers(&mut self, pool: &mut RxPool) -> usize {
         self.transfers.poll(pool)
+    }
+
+    /// Writes the state down for readers, when all that was handed over in the view of `running` is in it and nothing else.
+    pub(crate) fn tell_readers<H>(
+        &mut self,
+        running: &mut Running,
+        pool: &mut RxPool,
+        handler: &mut H,
+    ) -> (usize, ControlFlow<()>)
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let number = running.view.id().number;
+        if !running.told || !self.transfers.owes_readers(number) {
+            return (0, ControlFlow::Continue(()));
+        }
+        // What I have cast comes back as far as it does at once.
+        running.session.sender().seal_now();
+        let (mut events, flow) = running.poll_event(None, pool, handler);
+        if flow.is_break() {
+            return (events, flow);
+        }
+        let ranks = (0..running.view.members().len() as u16).map(Rank);
+        let begins: Option<Vec<Begin>> = ranks
+            .map(|rank| {
+                let (seq, at) = running.session.cursor_of(rank)?;
+                let Stamped { next, is_read, vector } = running.session.layer().causal().stamps(rank);
+                Some(Begin { rank, seq, at, next, is_read, vector: vector.to_vec() })
+            })
+            .collect();
+        let Some(begins) = begins else { return (events, flow) };
+        let flow = self.transfers.tell_readers(number, &begins, handler);
+        events += usize::from(flow.is_continue());
+        (events, flow)
     }
 
     /// Whether the state is taken over here, or what came meanwhile handed over.

@@ -274,8 +274,11 @@ impl Views {
             return hands.discard(block);
         };
         let id = running.view.id();
-        if header.instance != id.instance || (header.rank == Rank::READER && header.view != id.number) {
+        if header.instance != id.instance {
             return hands.discard(block);
+        }
+        if header.rank == Rank::READER && header.view != id.number {
+            return self.answer_reader(hands, from, header, block);
         }
         if let Some(rank) = running.view.rank_of(from) {
             running.session.heard(rank, hands.now);
@@ -300,6 +303,14 @@ impl Views {
             _ => hands.pool.release(block),
         }
         self.tell_place(hands, from, header.view);
+    }
+
+    /// A reader asks for what it lacks of a view that is over.
+    fn answer_reader(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, block: RxBlock) {
+        match self.old.as_mut().filter(|old| old.view.id().number == header.view) {
+            Some(old) => old.handle_block(hands.now, (hands.id, from), header, block, hands.pool),
+            None => hands.discard(block),
+        }
     }
 
     /// Who speaks of another view than mine is told so, or tells me.
@@ -343,6 +354,16 @@ impl Views {
     fn handle_message(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, message: Message) {
         match message {
             Message::Lookup => return self.show(hands, from),
+            Message::Follow { number } => return self.show_end(hands, from, header, number),
+            Message::Borrow { number, stream, mine } => {
+                if let Some(seat) = self.seat.as_ref().filter(|seat| {
+                    seat.instance == header.instance && mine.member.endpoint == from && seat.left_at.is_none()
+                }) {
+                    let here = (seat.here(hands.config), hands.now);
+                    self.transfers.lend(here, (number, stream), mine, hands.pool);
+                }
+                return;
+            }
             Message::Found { .. } => return,
             _ => {}
         }
@@ -445,6 +466,21 @@ impl Views {
         let (instance, roster) = (seat.instance, seat.agreement.roster().clone());
         let message = Message::Found { instance, roster, wedged: seat.agreement.is_wedged() };
         self.say(hands, Target::One(to), &message);
+    }
+
+    /// Tells a reader how the view that it reads has ended, or who is in the group by now.
+    fn show_end(&mut self, hands: &Hands<'_>, to: Endpoint, header: &Header, number: ViewNumber) {
+        let Some(seat) = self.seat.as_ref().filter(|seat| seat.instance == header.instance) else { return };
+        let Some(end) = seat.agreement.end_of(number) else {
+            if number < seat.agreement.roster().number {
+                self.show(hands, to);
+            }
+            return;
+        };
+        if !self.post.is_waiting() && hands.now.since_ns(self.shown_at) >= OBSERVED_EVERY_NS {
+            self.shown_at = hands.now;
+            self.say(hands, Target::One(to), &end);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, hands: &mut Hands<'_>) {

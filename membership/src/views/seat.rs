@@ -21,6 +21,8 @@ const LINGER_NS: u64 = 100_000_000;
 const LINGER_MOST_NS: u64 = 2_000_000_000;
 /// Seeds that are not in the view are told of it at this distance: several times before one of them would make another group.
 const SHOW_EVERY_NS: u64 = 50_000_000;
+/// Readers gate nobody, and may lack something of a view that is over: it answers for this time at least, unless another one ends.
+const READERS_NS: u64 = 30_000_000;
 /// A sync cast that is not done is asked for again at this distance.
 const SYNC_AGAIN_NS: u64 = 20_000_000;
 
@@ -291,9 +293,11 @@ impl Views {
     /// The view before has nothing more to do when it was delivered and all are known to have come to this one.
     fn retire_old(&mut self, hands: &mut Hands<'_>) {
         let is_told = hands.running.as_ref().is_some_and(|running| running.told);
+        let patience = if self.peers.is_multicast { READERS_NS } else { 0 };
+        let is_kept = |seat: &Seat| seat.counts_heard || hands.now.since_ns(seat.installed_at) < patience;
         if is_told
             && self.is_old_drained
-            && self.seat.as_ref().is_some_and(|seat| !seat.counts_heard)
+            && self.seat.as_ref().is_some_and(|seat| !is_kept(seat))
             && let Some(old) = self.old.take()
         {
             self.retire(old, hands.pool);

@@ -1,7 +1,7 @@
 //! The application of one process: it casts, and writes down all that it is handed.
 
 use fastrand::Rng;
-use sistrum_membership::{Caster, Event};
+use sistrum_membership::{Caster, Event, StateBlock};
 use sistrum_ordering::{Order, Promise, Rank, View, ViewMember, ViewNumber};
 use sistrum_transport::reliable::Refused;
 use std::collections::BTreeMap;
@@ -15,16 +15,70 @@ pub(crate) type Name = (ViewMember, u32);
 pub(crate) struct Stay {
     pub(crate) view: View,
     pub(crate) handed: Vec<Name>,
+    /// Of each sender, the last of them.
+    pub(crate) last: BTreeMap<ViewMember, u32>,
     pub(crate) totals: Vec<Name>,
     /// Between this view and the one before it.
     pub(crate) syncs: Vec<(ViewMember, Vec<u8>)>,
     pub(crate) is_over: bool,
 }
 
+/// The state of a group whose members keep one: by incarnation, what it has cast.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) cast: BTreeMap<u64, Vec<u32>>,
+    incoming: Vec<u8>,
+}
+
+impl State {
+    pub(crate) fn add(&mut self, (sender, number): Name) {
+        self.cast.entry(sender.boot.0).or_default().push(number);
+    }
+
+    /// All of it but what this incarnation has cast from a number on.
+    fn write(&self, out: &mut Vec<u8>, mine: Option<(u64, u32)>) {
+        for (boot, numbers) in &self.cast {
+            let is_in = |number: &&u32| mine.is_none_or(|(me, from)| me != *boot || **number < from);
+            for number in numbers.iter().filter(is_in) {
+                out.extend(boot.to_le_bytes());
+                out.extend(number.to_le_bytes());
+            }
+        }
+    }
+
+    pub(crate) fn take(&mut self, block: &StateBlock<'_>) {
+        if block.is_first() {
+            self.incoming.clear();
+        }
+        self.incoming.extend_from_slice(block.bytes);
+        if block.is_last() {
+            self.cast.clear();
+            for entry in std::mem::take(&mut self.incoming).chunks_exact(12) {
+                let boot = u64::from_le_bytes(entry[..8].try_into().expect("eight bytes"));
+                let number = u32::from_le_bytes(entry[8..].try_into().expect("four bytes"));
+                self.cast.entry(boot).or_default().push(number);
+            }
+        }
+    }
+}
+
+/// What was cast: in which view, in which order, and what of each sender its caster had been handed in that view.
+#[derive(Debug, Clone)]
+pub(crate) struct Cast {
+    pub(crate) name: Name,
+    pub(crate) view: Option<ViewNumber>,
+    pub(crate) order: Order,
+    pub(crate) seen: BTreeMap<ViewMember, u32>,
+}
+
 /// See the module.
 pub(crate) struct App {
     pub(crate) stays: Vec<Stay>,
     pub(crate) numbers: BTreeMap<ViewMember, u32>,
+    pub(crate) casts: Vec<Cast>,
+    pub(crate) state: State,
+    /// Messages that it had been handed at each sync cast.
+    pub(crate) handed_at_sync: Vec<usize>,
     pub(crate) wedged: u32,
     pub(crate) resumed: u32,
     pub(crate) excluded: Vec<ViewNumber>,
@@ -47,6 +101,9 @@ impl App {
         Self {
             stays: Vec::new(),
             numbers: BTreeMap::new(),
+            casts: Vec::new(),
+            state: State::default(),
+            handed_at_sync: Vec::new(),
             wedged: 0,
             resumed: 0,
             excluded: Vec::new(),
@@ -74,7 +131,17 @@ impl App {
     }
 
     /// It was taken.
-    pub(crate) fn sent(&mut self) {
+    pub(crate) fn sent(&mut self, order: Order, view: Option<ViewNumber>) {
+        let me = self.me.expect("a view");
+        let stay = self.stays.last().expect("a view");
+        let is_told = view == Some(stay.view.id().number);
+        let seen = if is_told { stay.last.clone() } else { BTreeMap::new() };
+        let name = (me, self.numbers.get(&me).copied().unwrap_or(0));
+        // My totals come back to me.
+        if order != Order::Total {
+            self.state.add(name);
+        }
+        self.casts.push(Cast { name, view, order, seen });
         *self.numbers.entry(self.me.expect("a view")).or_default() += 1;
     }
 
@@ -91,7 +158,7 @@ impl App {
                     let promise = Promise::from(Order::Total);
                     let text = self.message(promise);
                     match caster.cast(promise, &text) {
-                        Ok(()) => self.sent(),
+                        Ok(()) => self.sent(promise.order, caster.view()),
                         Err(Refused::ViewChanging) => self.changing += 1,
                         Err(Refused::Full { .. }) => {}
                         Err(refused) => panic!("{refused}"),
@@ -102,7 +169,10 @@ impl App {
                 let (sender, number) = self.name(message.from(), message.bytes());
                 self.directs.push((sender, number));
             }
-            Event::Sync { from, bytes, .. } => self.syncs.push((from, bytes.to_vec())),
+            Event::Sync { from, bytes, .. } => {
+                self.syncs.push((from, bytes.to_vec()));
+                self.handed_at_sync.push(self.stays.iter().map(|stay| stay.handed.len()).sum());
+            }
             Event::Wedged(heard) => {
                 let members = self.stays.last().expect("a view").view.members().len();
                 assert!(!heard.is_empty() && heard.len() <= members, "{heard:?} of {members}");
@@ -115,7 +185,16 @@ impl App {
             }
             Event::Conflict(..) => self.conflicts += 1,
             Event::Flushed(_) => self.flushed += 1,
-            Event::Snapshot(_) | Event::State(_) | Event::TransferFailed(_) => panic!("there is no state"),
+            Event::Snapshot(snapshot) => {
+                let (view, me) = (snapshot.view(), self.me);
+                // What I have cast ahead into the view of those who join is not in it.
+                let is_ahead = |cast: &&Cast| Some(cast.name.0) == me && cast.view >= Some(view);
+                let ahead = self.casts.iter().find(is_ahead).filter(|_| !snapshot.is_for_reader());
+                let mine = ahead.map(|cast| (cast.name.0.boot.0, cast.name.1));
+                self.state.write(snapshot.domain("cast"), mine);
+            }
+            Event::State(block) => self.state.take(&block),
+            Event::TransferFailed(why) => panic!("{why}"),
             Event::Left(rank) => panic!("{rank} said goodbye"),
             Event::HeldBack(_) | Event::Released(..) => panic!("nobody asked who holds back"),
         }
@@ -137,6 +216,7 @@ impl App {
         self.stays.push(Stay {
             view: view.clone(),
             handed: Vec::new(),
+            last: BTreeMap::new(),
             totals: Vec::new(),
             syncs,
             is_over: false,
@@ -160,6 +240,8 @@ impl App {
             assert!(number > *before, "{number} of {sender:?} after {before}");
         }
         stay.handed.push((sender, number));
+        stay.last.insert(sender, number);
+        self.state.add((sender, number));
         if bytes[0] == Order::Total as u8 {
             stay.totals.push((sender, number));
         }

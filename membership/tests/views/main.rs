@@ -1,6 +1,8 @@
 //! Groups whose members come and go, over a network in memory, in virtual time.
 
 mod app;
+mod diffusion;
+mod reader;
 mod world;
 
 use sistrum_transport::medium::SimOptions;

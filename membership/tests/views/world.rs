@@ -4,7 +4,7 @@ use crate::app::{App, Name};
 use fastrand::Rng;
 use sistrum_membership::agreement::AgreementTuning;
 use sistrum_membership::detector::DetectorTuning;
-use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers};
+use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig, Peers, StateTuning};
 use sistrum_ordering::{BootId, Order, Promise, Rank, Seq, TotalMode, TotalOptions, ViewMember};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     /// So many may be in it.
     pub(crate) most: usize,
+    /// Whether the group has a state.
+    pub(crate) has_state: bool,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             cast_every_ns: 500_000,
             block: 600,
             most: 32,
+            has_state: false,
         }
     }
 }
@@ -71,12 +74,22 @@ pub(crate) struct Process {
     did: usize,
 }
 
+/// Who is at the network beside the group.
+pub(crate) trait Guest {
+    fn place(&self) -> u16;
+    /// When it wants to be called, where something arrives for it at this time.
+    fn wakes_at(&self, arrival: Option<Instant>) -> Option<Instant>;
+    /// One cycle; returns what it did.
+    fn turn(&mut self, now: Instant) -> usize;
+}
+
 /// See the module.
 pub(crate) struct World {
     pub(crate) plan: Plan,
-    clock: ManualClock,
-    network: Network,
+    pub(crate) clock: ManualClock,
+    pub(crate) network: Network,
     pub(crate) processes: Vec<Process>,
+    pub(crate) guests: Vec<Box<dyn Guest>>,
     pub(crate) rng: Rng,
     boots: u64,
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -88,7 +101,16 @@ impl World {
         clock.advance_ns(1_000 * MS + plan.seed % MS);
         let network = Network::new(plan.seed, clock.clone(), plan.network.clone());
         let rng = Rng::with_seed(plan.seed ^ 0x5eed);
-        Self { clock, network, processes: Vec::new(), rng, boots: 100, counts: BTreeMap::new(), plan }
+        Self {
+            clock,
+            network,
+            processes: Vec::new(),
+            guests: Vec::new(),
+            rng,
+            boots: 100,
+            counts: BTreeMap::new(),
+            plan,
+        }
     }
 
     /// Starts a process at this place, as a new incarnation.
@@ -110,7 +132,7 @@ impl World {
             detector: DetectorTuning { suspect_after_ns: 60 * MS, ..DetectorTuning::default() },
             agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
             held_casts: self.plan.held_casts,
-            state: None,
+            state: self.plan.has_state.then(StateTuning::default),
             rejoins: true,
         };
         let mode = if self.plan.rotating { TotalMode::Rotating } else { TotalMode::Token };
@@ -245,12 +267,20 @@ impl World {
                 work += process.did;
             }
         }
+        for guest in &mut self.guests {
+            let wake = guest.wakes_at(self.network.next_arrival_at(guest.place()));
+            if wake.is_some_and(|wake| wake <= now) {
+                work += guest.turn(now);
+            }
+        }
         let now = self.clock.peek();
+        let arrival = |place| self.network.next_arrival_at(place);
+        let guests = self.guests.iter().filter_map(|guest| guest.wakes_at(arrival(guest.place())));
         let wakes = self.processes.iter().filter(|process| process.alive).flat_map(|process| {
             let wakes = [process.group.poll_timeout(), self.network.next_arrival_at(process.place)];
             wakes.into_iter().flatten().min()
         });
-        let next = wakes.min().unwrap_or(end);
+        let next = wakes.chain(guests).min().unwrap_or(end);
         let casting = self.processes.iter().any(|process| process.alive && process.casts);
         let most = end.since_ns(now).min(if casting { MS } else { 20 * MS });
         let idle = next.since_ns(now).min(most) + self.rng.u64(..500);
@@ -377,7 +407,8 @@ impl Process {
         let cast = self.group.sender().and_then(|sender| sender.cast_as(promise, &message));
         match cast {
             Ok(()) => {
-                self.app.sent();
+                let number = self.group.view().map(|view| view.id().number);
+                self.app.sent(promise.order, number);
                 true
             }
             Err(Refused::ViewChanging) => {

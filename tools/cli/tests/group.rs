@@ -89,6 +89,8 @@ fn lines_go_to_all_and_views_are_told() {
     for member in &mut members {
         member.until("three are together", |line| line.contains(" of 3: "));
     }
+    let mut reader = Member::start(&["read", &name]);
+    reader.until("it reads three", |line| line.contains(" of 3: "));
     observer.until("three are seen", |line| line.contains(" of 3: "));
     let list = ["list", &name, "nobody's"];
     let listed =
@@ -101,12 +103,14 @@ fn lines_go_to_all_and_views_are_told() {
         let line = member.until("what was said", |line| line.ends_with(": hello"));
         assert!(line.starts_with("127.0.0.1:"), "{line}");
     }
+    reader.until("it reads what was said", |line| line.ends_with(": hello"));
     // One is killed, one comes to say one thing, and one leaves at the end of its input.
     drop(members.remove(0));
     for member in &mut members {
         member.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
     }
     observer.until("two are seen", |line| line.contains(" of 2: "));
+    reader.until("it reads two", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
     Member::start(&["cast", &name, "once", "--suspect-after", "300"]).ends();
     members[0].until("what was said once", |line| line.ends_with(": once"));
     let last = members.pop().expect("two are left");

@@ -36,7 +36,7 @@ impl Group {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A view was installed: casts are possible from here on.
+    /// A view was installed: casts are possible from here on. To a reader of peers, it is read from here on.
     View(&'a View),
     /// A message, borrowed: copy what is to stay.
     Deliver(Message<'a>),
@@ -51,12 +51,13 @@ pub enum Event<'a> {
         /// What it says.
         bytes: &'a [u8],
     },
-    /// The state is wanted, for those who join in the view that is told next: write down what there is of it now. Only those are asked who
+    /// The state is wanted, for those who join in the view that is told next, or [for a reader](Snapshot::is_for_reader): write down what
+    /// there is of it now. Only those are asked who
     /// [keep it](crate::JoinOptions::keep_state). A cast of mine that goes into the next view ([`Caster::is_ahead`]) is not in it.
     Snapshot(&'a mut Snapshot),
     /// I join a group that has a state, and this is some of it. Behind the last of it comes [`View`](Self::View).
     State(StateBlock<'a>),
-    /// I could not take the state over, for this reason: I leave the group.
+    /// I could not take the state over, for this reason: I leave the group. A reader reads on without it.
     TransferFailed(&'a TransferError),
     /// Only these of the view are heard, and they are too few to go on, or none of them has what is lacking here of the view that was
     /// decided: casts are refused until [`Resumed`](Self::Resumed).
@@ -85,6 +86,12 @@ pub enum Event<'a> {
     Reading(Rank, Seq),
     /// As a reader I have lost so many blocks of a member's stream for good, and go on behind them.
     Gap(Rank, u64),
+    /// As an [eager](crate::JoinOptions::eager) reader I was handed so many blocks of a member's stream, the last ones of the view, that its
+    /// members are not: forget what came of them.
+    Retracted(Rank, u64),
+    /// As a reader of peers I do not know how this view has ended, or what was cast behind it: the next one that I am told of is read in
+    /// mid-flow.
+    Missed(ViewId),
     /// My handler has refused what came, and is behind by so much: what comes is kept, as the [lag contract](crate::JoinOptions::lag) says.
     /// Told once, until [`CaughtUp`](Self::CaughtUp).
     Lagging(Behind),

@@ -29,8 +29,19 @@ pub(crate) enum Who {
     Peer(Peer),
     /// Not at all: I only see who is in it.
     Observer(Peer),
-    /// As a reader, who is in no view; handed everything in causal order or not.
-    Reader { is_causal: bool },
+    /// As a reader, who is in no view.
+    Reader(Reads),
+}
+
+/// How a reader reads.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Reads {
+    pub(crate) is_causal: bool,
+    /// The group is one of peers: its views are followed.
+    pub(crate) of_peers: bool,
+    pub(crate) is_eager: bool,
+    pub(crate) state: Option<StateTuning>,
+    pub(crate) cluster: String,
 }
 
 /// How peers find each other, and how long they wait for each other.
@@ -156,7 +167,7 @@ impl JoinOptions {
     /// misses, and holds nobody back. What it cannot get any more it loses aloud. It needs the group's multicast address.
     #[must_use]
     pub fn reader() -> Self {
-        Self::with(Who::Reader { is_causal: false })
+        Self::with(Who::Reader(Reads::default()))
     }
 
     /// A reader that is handed no effect before its cause. It enters a member's stream at its next full stamp, one in some sixteen blocks of
@@ -164,7 +175,33 @@ impl JoinOptions {
     /// read. What it waits for in vain it loses aloud. Total casts come in causal order too, not in one order.
     #[must_use]
     pub fn causal_reader() -> Self {
-        Self::with(Who::Reader { is_causal: true })
+        Self::with(Who::Reader(Reads { is_causal: true, ..Reads::default() }))
+    }
+
+    /// The group that is read is one of [peers](Self::peer): the reader follows its views. It is told each ([`View`](crate::Event::View), in
+    /// which its rank is [`Rank::READER`](crate::Rank::READER)), and handed all of it up to where it ends before it comes to the next one. It is handed nothing
+    /// that the group may yet lose with a member: a message waits until all members hold it, about a heartbeat. The group is found by
+    /// its name, as peers find each other, unless [`multicast`](Self::multicast) is said after it.
+    #[must_use]
+    pub fn of_peers(mut self) -> Self {
+        if self.fan_out == Reach::Unicast {
+            self.fan_out = Reach::Named;
+        }
+        self.of_reader(|reads| reads.of_peers = true)
+    }
+
+    /// A reader [of peers](Self::of_peers) that is handed everything at once. What a view then ends without is taken back, as
+    /// [`Retracted`](crate::Event::Retracted).
+    #[must_use]
+    pub fn eager(self) -> Self {
+        self.of_peers().of_reader(|reads| reads.is_eager = true)
+    }
+
+    fn of_reader(mut self, change: impl FnOnce(&mut Reads)) -> Self {
+        if let Who::Reader(reads) = &mut self.who {
+            change(reads);
+        }
+        self
     }
 
     const fn with(who: Who) -> Self {
@@ -201,7 +238,8 @@ impl JoinOptions {
     /// Groups of the same name in different clusters have nothing to do with each other.
     #[must_use]
     pub fn cluster(self, name: impl Into<String>) -> Self {
-        self.of_peer(|peer| peer.cluster = name.into())
+        let name = name.into();
+        self.of_reader(|reads| reads.cluster.clone_from(&name)).of_peer(|peer| peer.cluster = name)
     }
 
     /// A member that was not heard for so long is suspected, and the others go on without it.
@@ -226,9 +264,13 @@ impl JoinOptions {
 
     /// Keeps the group's state: takes it over before the first view is told ([`Event::State`](crate::Event::State)), and gives it to those
     /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only.
+    ///
+    /// A reader is given the state as one member has it between two events, and then exactly what is behind that; it is
+    /// [of peers](Self::of_peers). What is cast while the state comes stays in its windows: what they do not hold is a gap.
     #[must_use]
     pub fn keep_state(self, state: StateTuning) -> Self {
-        self.of_peer(|peer| peer.state = Some(state))
+        let reads = if let Who::Reader(_) = self.who { self.of_peers() } else { self };
+        reads.of_reader(|reads| reads.state = Some(state)).of_peer(|peer| peer.state = Some(state))
     }
 
     /// Does not join again by itself when the others go on without me.
@@ -290,7 +332,7 @@ impl JoinOptions {
         let refuse = |why| Err(Error::Config { key: "lag", why });
         match (&self.lag, &self.who) {
             (None, _) => Ok(()),
-            (Some(lag), Who::Reader { .. }) => lag.check().or_else(refuse),
+            (Some(lag), Who::Reader(_)) => lag.check().or_else(refuse),
             (Some(_), _) => {
                 refuse("only a reader may lag: all wait for a member, by what it has taken".to_owned())
             }
@@ -303,6 +345,7 @@ impl JoinOptions {
             Who::Peer(Peer { cluster, .. }) | Who::Observer(Peer { cluster, .. }) if !cluster.is_empty() => {
                 format!("{cluster}/{name}")
             }
+            Who::Reader(Reads { cluster, .. }) if !cluster.is_empty() => format!("{cluster}/{name}"),
             _ => name.to_owned(),
         }
     }
@@ -348,16 +391,12 @@ impl JoinOptions {
             (Sources::Members, Who::Members(members)) => {
                 Ok(members.iter().map(|member| member.0.ip()).collect())
             }
-            (Sources::Members, Who::Reader { .. }) => {
-                refuse("a reader knows no list: name them by sources(..)")
-            }
+            (Sources::Members, Who::Reader(_)) => refuse("a reader knows no list: name them by sources(..)"),
             (Sources::Named(_), Who::Members(_)) => {
                 refuse("a member hears its list: ask for that by source_specific()")
             }
-            (Sources::Named(named), Who::Reader { .. }) if named.is_empty() => {
-                refuse("nobody would be heard")
-            }
-            (Sources::Named(named), Who::Reader { .. }) => Ok(named.clone()),
+            (Sources::Named(named), Who::Reader(_)) if named.is_empty() => refuse("nobody would be heard"),
+            (Sources::Named(named), Who::Reader(_)) => Ok(named.clone()),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     PeerLosses, Rank, Refused, SessionCounters, View, ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
-use sistrum_membership::ObserverEvent;
+use sistrum_membership::{ObserverEvent, ViewReaderEvent};
 use sistrum_ordering::Reading;
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
@@ -21,6 +21,8 @@ pub(crate) enum Joined {
     Member(Box<membership::Group>),
     /// As a reader, who is in no view.
     Reader(GroupId, Box<Reader<Reading>>),
+    /// As a reader that follows the views.
+    ViewReader(Box<membership::ViewReader>),
     /// As an observer, who sees who is in it.
     Observer(Box<membership::Observer>),
 }
@@ -30,6 +32,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.id(),
             Self::Reader(id, _) => *id,
+            Self::ViewReader(reader) => reader.id(),
             Self::Observer(observer) => observer.id(),
         }
     }
@@ -49,12 +52,16 @@ impl Joined {
         match self {
             Self::Member(group) => group.owns(id),
             Self::Reader(own, _) => *own == id,
+            Self::ViewReader(reader) => reader.owns(id),
             Self::Observer(observer) => observer.id() == id,
         }
     }
 
     pub(crate) fn view(&self) -> Option<&View> {
-        self.member()?.view()
+        match self {
+            Self::ViewReader(reader) => reader.view(),
+            _ => self.member()?.view(),
+        }
     }
 
     pub(crate) fn me(&self) -> Option<ViewMember> {
@@ -121,7 +128,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.set_seeds(seeds),
             Self::Observer(observer) => observer.set_seeds(seeds),
-            Self::Reader(..) => {}
+            Self::Reader(..) | Self::ViewReader(_) => {}
         }
     }
 
@@ -130,7 +137,16 @@ impl Joined {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.member().is_none_or(membership::Group::has_left)
+        match self {
+            Self::ViewReader(reader) => reader.has_ended(),
+            _ => self.member().is_none_or(membership::Group::has_left),
+        }
+    }
+
+    pub(crate) fn read_until(&mut self, member: Endpoint) {
+        if let Self::ViewReader(reader) = self {
+            reader.read_until(member);
+        }
     }
 
     pub(crate) fn most_silent(&self) -> Option<(Rank, Instant)> {
@@ -141,6 +157,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.counters(),
             Self::Reader(_, reader) => reader.counters(),
+            Self::ViewReader(reader) => reader.counters(),
             Self::Observer(_) => SessionCounters::default(),
         }
     }
@@ -151,6 +168,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.session().is_some_and(membership::Session::is_unexplained),
             Self::Reader(_, reader) => reader.is_unexplained(),
+            Self::ViewReader(reader) => reader.is_unexplained(),
             Self::Observer(_) => false,
         }
     }
@@ -159,6 +177,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.explain(cause),
             Self::Reader(_, reader) => reader.explain(cause),
+            Self::ViewReader(reader) => reader.explain(cause),
             Self::Observer(_) => {}
         }
     }
@@ -169,6 +188,7 @@ impl Joined {
                 group.session().map(|session| session.gaps().collect()).unwrap_or_default()
             }
             Self::Reader(_, reader) => reader.gaps().collect(),
+            Self::ViewReader(reader) => reader.gaps().collect(),
             Self::Observer(_) => Vec::new(),
         }
     }
@@ -179,6 +199,7 @@ impl Joined {
                 group.session().map(|session| session.losses().collect()).unwrap_or_default()
             }
             Self::Reader(_, reader) => reader.losses().collect(),
+            Self::ViewReader(reader) => reader.losses().collect(),
             Self::Observer(_) => Vec::new(),
         }
     }
@@ -188,6 +209,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.session().map(|session| sum(session.losses())).unwrap_or_default(),
             Self::Reader(_, reader) => sum(reader.losses()),
+            Self::ViewReader(reader) => sum(reader.losses()),
             Self::Observer(_) => PeerLosses::default(),
         }
     }
@@ -220,6 +242,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.handle_block(now, from, header, block, pool),
             Self::Reader(_, reader) => reader.handle_block(now, from, header, block, pool),
+            Self::ViewReader(reader) => reader.handle_block(now, from, header, block, pool),
             Self::Observer(observer) => observer.handle_block(from, header, block, pool),
         }
     }
@@ -227,7 +250,7 @@ impl Joined {
     fn member(&self) -> Option<&membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) | Self::Observer(_) => None,
+            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => None,
         }
     }
 
@@ -235,7 +258,7 @@ impl Joined {
     fn member_mut(&mut self) -> Option<&mut membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) | Self::Observer(_) => None,
+            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => None,
         }
     }
 }
@@ -246,6 +269,7 @@ macro_rules! whichever {
         match $joined {
             Joined::Member($protocol) => $call,
             Joined::Reader(_, $protocol) => $call,
+            Joined::ViewReader($protocol) => $call,
             Joined::Observer($protocol) => $call,
         }
     };
@@ -277,6 +301,12 @@ impl Protocol for Joined {
             Self::Reader(_, reader) => reader.poll_event(pool, &mut |(): &mut (), event: ReaderEvent<'_>| {
                 handler(&mut membership::Caster::default(), of_reader(event))
             }),
+            Self::ViewReader(reader) => reader.poll_event(
+                pool,
+                &mut |caster: &mut membership::Caster<'_>, event: ViewReaderEvent<'_>| {
+                    of_view_reader(event).map_or(ControlFlow::Continue(()), |event| handler(caster, event))
+                },
+            ),
             Self::Observer(observer) => observer.poll_event(
                 pool,
                 &mut |caster: &mut membership::Caster<'_>, event: ObserverEvent<'_>| match event {
@@ -358,6 +388,21 @@ fn of_reader(event: ReaderEvent<'_>) -> Event<'_> {
         ReaderEvent::Reading(rank, seq) => Event::Reading(rank, seq),
         ReaderEvent::Gap(rank, blocks) => Event::Gap(rank, blocks),
     }
+}
+
+fn of_view_reader(event: ViewReaderEvent<'_>) -> Option<Event<'_>> {
+    Some(match event {
+        ViewReaderEvent::View(view) => Event::View(view),
+        ViewReaderEvent::Deliver(message) => Event::Deliver(message),
+        ViewReaderEvent::Sync { from, next, bytes } => Event::Sync { from, next, bytes },
+        ViewReaderEvent::Reading(rank, seq) => Event::Reading(rank, seq),
+        ViewReaderEvent::Gap(rank, blocks) => Event::Gap(rank, blocks),
+        ViewReaderEvent::Retracted(rank, blocks) => Event::Retracted(rank, blocks),
+        ViewReaderEvent::Missed(view) => Event::Missed(view),
+        ViewReaderEvent::State(block) => Event::State(block),
+        ViewReaderEvent::TransferFailed(why) => Event::TransferFailed(why),
+        _ => return None,
+    })
 }
 
 /// What my casts have met with at one member, in the present view.

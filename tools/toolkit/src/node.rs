@@ -1,17 +1,20 @@
 //! A node: one engine, one medium, the groups that it has joined.
 
 use crate::groups::Groups;
-use crate::join::Who;
+use crate::join::{Reads, Who};
 use crate::joined::Joined;
 use crate::published::Published;
 use crate::seeds::Seeds;
 use crate::{
     BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
     Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Pressure, Promise,
-    Rank, Refused, Result, Seq, SessionCounters, Standing, TotalMode, View, ViewMember, ViewNumber,
+    Rank, Refused, Result, Seq, SessionCounters, Standing, StateTuning, TotalMode, View, ViewMember,
+    ViewNumber,
 };
 use sistrum_membership::lag::Backlog;
-use sistrum_membership::{Entry, GroupConfig, Observer, ObserverConfig};
+use sistrum_membership::{
+    Entry, GroupConfig, Observer, ObserverConfig, ReaderState, ViewReader, ViewReaderConfig,
+};
 use sistrum_ordering::{Reading, TotalOptions};
 use sistrum_transport::engine::Cycle;
 use sistrum_transport::engine::counters::Unpublished;
@@ -144,7 +147,7 @@ impl Node {
                 peer.check_seeds(is_multicast)?;
                 (self.join_as_observer(name, &peer.seeds, fan_out)?, peer.seeds)
             }
-            Who::Reader { is_causal } => (self.join_as_reader(name, fan_out, is_causal)?, Vec::new()),
+            Who::Reader(reads) => (self.join_as_reader(name, fan_out, &reads)?, Vec::new()),
         };
         let group = self.groups.add(joined, lag);
         self.published.joined(name);
@@ -201,19 +204,49 @@ impl Node {
         Ok(Joined::Observer(Box::new(Observer::new(config))))
     }
 
-    fn join_as_reader(&mut self, name: &str, fan_out: FanOut, is_causal: bool) -> Result<Joined> {
+    fn join_as_reader(&mut self, name: &str, fan_out: FanOut, reads: &Reads) -> Result<Joined> {
         if let FanOut::Unicast(_) = fan_out {
             let why =
                 "a reader needs the group's multicast address: nobody would send to it by unicast".to_owned();
             return Err(Error::Config { key: "reader", why });
         }
         let window = self.config.window_for(2, self.groups.len())?;
-        self.cycle.medium_mut().open_channel(fan_out)?;
+        let channel = self.cycle.medium_mut().open_channel(fan_out)?;
         let (group, index, tuning) = (GroupId::of(name), self.groups.next_index(), self.tuning(window));
-        let config =
-            ReaderConfig { group, index, block: self.config.block_size, tuning, seed: self.seed_of(name) };
+        let (block, seed) = (self.config.block_size, self.seed_of(name));
+        let &Reads { is_causal, is_eager, of_peers, .. } = reads;
+        if of_peers {
+            let (name, local) = (name.to_owned(), self.endpoint());
+            let state = reads.state.map(|state| self.state_of_reader(state));
+            let config = ViewReaderConfig {
+                name,
+                local,
+                channel,
+                index,
+                block,
+                tuning,
+                is_causal,
+                is_eager,
+                state,
+                seed,
+            };
+            return Ok(Joined::ViewReader(Box::new(ViewReader::new(config))));
+        }
+        let config = ReaderConfig { group, index, block, tuning, seed };
         let order = if is_causal { Reading::causal() } else { Reading::default() };
         Ok(Joined::Reader(group, Box::new(Reader::ordered(config, order))))
+    }
+
+    fn state_of_reader(&self, tuning: StateTuning) -> ReaderState {
+        let able = self.cycle.medium().capabilities();
+        ReaderState {
+            tuning,
+            boot: self.boot,
+            limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
+            receive_buffer: able.receive_buffer,
+            coalesces: able.coalesces,
+            pair_window: self.config.pair_window_for(2),
+        }
     }
 
     fn tuning(&self, window: usize) -> Tuning {
@@ -430,6 +463,16 @@ impl Node {
         let now = self.cycle.now();
         if let Some(joined) = self.groups.get_mut(group) {
             joined.leave(now);
+        }
+    }
+
+    /// As a reader of peers, reads up to the view that contains a member at `member`: that view is the last event, and
+    /// [`has_left`](Self::has_left) tells that it was told. Who reads and joins as that member, by another node, is handed every cast once:
+    /// up to that view here, and from there on there. To be said before the member joins. The other way, a member that reads as well hears one of its own
+    /// [sync casts](Self::cast_sync) on both sides: what is before it counts as a member, what is behind it as a reader, and then it leaves.
+    pub fn read_until(&mut self, group: &Group, member: Endpoint) {
+        if let Some(joined) = self.groups.get_mut(group) {
+            joined.read_until(member);
         }
     }
 

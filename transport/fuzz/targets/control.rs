@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             Control::Heartbeat(heartbeat) => usize::from(writer.heartbeat(heartbeat)),
             Control::Setup(setup) => usize::from(writer.setup(&setup)),
             Control::Goodbye(goodbye) => usize::from(writer.goodbye(goodbye)),
+            Control::Unavailable(unavailable) => usize::from(writer.unavailable(unavailable)),
             Control::Status(status) => writer.status(status.entries.iter()),
             Control::Nak(nak) => writer.nak(nak.origin, nak.attempt, nak.ranges.iter()),
             Control::Fetch(nak) => writer.fetch(nak.origin, nak.attempt, nak.ranges.iter()),
@@ -29,7 +30,14 @@ fuzz_target!(|bytes: &[u8]| {
         let again = ControlFrames::new(&out[..written]).next_frame();
         match (frame, again) {
             // Flags that this version does not know are not kept, and of many entries those that a frame has at most.
-            (Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) | Control::Chunk(_), again) => assert_eq!(again, Ok(Some(frame))),
+            (
+                Control::Heartbeat(_)
+                | Control::Setup(_)
+                | Control::Goodbye(_)
+                | Control::Chunk(_)
+                | Control::Unavailable(_),
+                again,
+            ) => assert_eq!(again, Ok(Some(frame))),
             (Control::Order { .. }, Ok(Some(again))) => assert_eq!(frame, again),
             (Control::Status(status), Ok(Some(Control::Status(again)))) => {
                 assert!(again.entries.iter().eq(status.entries.iter().take(entries)));

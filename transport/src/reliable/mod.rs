@@ -32,7 +32,7 @@ pub use gaps::{Gap, Holder, PeerLosses};
 pub use layer::{Blocks, Fifo, Layer, Outbound};
 pub use message::{Message, Parts};
 pub use pace::Pace;
-pub use reader::{Admission, OwnOrder, Reader, ReaderConfig, ReaderEvent, ReaderOrder};
+pub use reader::{Admission, OwnOrder, Reader, ReaderConfig, ReaderEvent, ReaderOrder, ReaderView};
 pub use sender::{HeldBack, Refusal, Sender, max_message};
 pub use session::{Event, Session};
 

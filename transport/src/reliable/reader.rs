@@ -3,8 +3,10 @@
 
 mod order;
 mod source;
+mod view;
 
 pub use order::{Admission, OwnOrder, ReaderOrder};
+pub use view::ReaderView;
 
 use self::source::{Means, Source};
 use super::control::ControlQueue;
@@ -14,8 +16,9 @@ use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind};
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Unavailable};
 use std::ops::ControlFlow;
+use view::End;
 
 /// Ranks that are believed: memory is taken for each sender that is heard.
 const MAX_SENDERS: usize = 64;
@@ -50,6 +53,9 @@ pub struct Reader<O: ReaderOrder = OwnOrder> {
     /// The present cycle.
     now: Instant,
     senders: Vec<Option<Source>>,
+    /// The only view that is read, and its end once that is known.
+    view: Option<ReaderView>,
+    end: Option<End>,
     control: ControlQueue,
     nak_timer: Option<Instant>,
     rng: fastrand::Rng,
@@ -92,10 +98,17 @@ impl<O: ReaderOrder> Reader<O> {
             heard_at: Instant::default(),
             now: Instant::default(),
             senders: Vec::new(),
+            view: None,
+            end: None,
             nak_timer: None,
             rng: fastrand::Rng::with_seed(config.seed),
             counters: SessionCounters::default(),
         }
+    }
+
+    /// In which order.
+    pub fn order_mut(&mut self) -> &mut O {
+        &mut self.order
     }
 
     /// What happened so far.
@@ -141,7 +154,7 @@ impl<O: ReaderOrder> Reader<O> {
     ) {
         let is_from_member = header.group == self.config.group
             && matches!(header.kind, Kind::Data | Kind::Control)
-            && (header.rank.0 as usize) < MAX_SENDERS
+            && (header.rank.0 as usize) < self.view.as_ref().map_or(MAX_SENDERS, |view| view.members.len())
             && self.enter(now, header, pool);
         if !is_from_member {
             self.counters.foreign += 1;
@@ -160,6 +173,11 @@ impl<O: ReaderOrder> Reader<O> {
             return pool.release(block);
         };
         let Some(seq) = header.seq_near(source.stream.near()) else { return pool.release(block) };
+        if let Some(view) = &self.view {
+            // A sender has no more under way than its window: what is before that was handed over by all.
+            let all = Seq((seq.0 + 1).saturating_sub(view.members[header.rank.0 as usize].window as u64));
+            self.order.announced(header.rank, all, all);
+        }
         let (rng, counters) = (&mut self.rng, &mut self.counters);
         source.take(seq, block, &mut Means { now, pool, rng, counters });
         self.arm(header.rank);
@@ -170,6 +188,9 @@ impl<O: ReaderOrder> Reader<O> {
         let life = (header.instance, header.view);
         if self.life == Some(life) {
             return true;
+        }
+        if self.view.is_some() {
+            return false;
         }
         if self.life.is_some() && now.since_ns(self.heard_at) < LIFE_OVER_NS {
             return false;
@@ -205,7 +226,12 @@ impl<O: ReaderOrder> Reader<O> {
                         source.stream.on_nak_heard(now, nak.ranges, &mut self.rng);
                     }
                 }
-                Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
+                Control::Unavailable(Unavailable { origin, to }) if origin == header.rank => {
+                    if let Some(Some(source)) = self.senders.get_mut(origin.0 as usize) {
+                        source.gone_before(to);
+                    }
+                }
+                Control::Unavailable(_) | Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
                 Control::Chunk(_) | Control::Order { .. } => {}
             }
         }
@@ -217,6 +243,7 @@ impl<O: ReaderOrder> Reader<O> {
             source.enter(heartbeat.next);
         }
         source.stream.on_heartbeat(now, heartbeat, &mut self.rng);
+        self.order.announced(rank, heartbeat.stable, heartbeat.delivered);
         self.arm(rank);
     }
 
@@ -229,7 +256,12 @@ impl<O: ReaderOrder> Reader<O> {
                 let (rng, counters) = (&mut self.rng, &mut self.counters);
                 let in_vain = ask.attempt >= MAX_ATTEMPTS && source.stream.is_missing(ask);
                 if !(in_vain && source.give_up(&mut Means { now, pool, rng, counters })) {
-                    let to = Target::One(source.endpoint);
+                    let (to, is_fetched) = match (&self.view, &mut self.end) {
+                        (Some(view), Some(end)) => end.ask(view, Rank(at as u16), ask.attempt),
+                        _ => (source.endpoint, false),
+                    };
+                    source.stream.fetches(is_fetched);
+                    let to = Target::One(to);
                     let asked = source.stream.ask(now, ask, to, &mut self.control, &mut self.rng);
                     self.counters.naks_sent += u64::from(asked);
                 }
@@ -273,6 +305,7 @@ impl<O: ReaderOrder> Protocol for Reader<O> {
     {
         let mut events = 0;
         loop {
+            self.reach_for_end();
             let mut again = false;
             for at in 0..self.senders.len() {
                 let (rank, now) = (Rank(at as u16), self.now);

@@ -20,7 +20,7 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak};
+use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Malformed, Nak, Unavailable};
 use flush::Flush;
 use std::ops::ControlFlow;
 
@@ -183,6 +183,19 @@ impl<L: Layer> Session<L> {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| stream.status().delivered)
     }
 
+    /// Where the stream of `rank` goes on behind what was handed over here: the offset in the data of a block. Of my own, behind what I have
+    /// cast; `None` while some of that is still to be handed over to me.
+    #[must_use]
+    pub fn cursor_of(&self, rank: Rank) -> Option<(Seq, u32)> {
+        let stream = self.streams.get(rank.0 as usize)?.as_ref();
+        if rank != self.config.me {
+            return stream.map(Stream::cursor);
+        }
+        let cast = self.sender.cast_up_to();
+        let has_come = stream.is_none_or(|stream| stream.status().delivered == cast);
+        has_come.then_some((cast, 0))
+    }
+
     /// Blocks that are kept of all streams, my own log not counted.
     #[must_use]
     pub fn kept(&self) -> usize {
@@ -257,7 +270,7 @@ impl<L: Layer> Session<L> {
             return pool.release(block);
         }
         if header.rank == Rank::READER && header.kind == Kind::Control {
-            self.handle_reader(header, pool.bytes(&block));
+            self.handle_reader(now, from, header, pool.bytes(&block));
             return pool.release(block);
         }
         let known = self.config.members.get(header.rank.0 as usize);
@@ -290,16 +303,24 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// A reader may ask for repairs of my stream, and nothing else. What it asks for is bounded like the members' requests.
-    fn handle_reader(&mut self, header: &Header, block: &[u8]) {
+    /// A reader may ask for repairs, and nothing else. What it asks for is bounded like the members' requests.
+    fn handle_reader(&mut self, now: Instant, from: Endpoint, header: &Header, block: &[u8]) {
         let mut frames = ControlFrames::new(header.control(block));
         let before = self.counters.naks_received;
         while let Ok(Some(frame)) = frames.next_frame() {
-            if let Control::Nak(nak) = frame
-                && nak.origin == self.config.me
-            {
-                self.counters.naks_received += 1;
-                self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
+            match frame {
+                Control::Nak(nak) if nak.origin == self.config.me => {
+                    self.counters.naks_received += 1;
+                    self.sender.on_nak(Rank::READER, nak.attempt, nak.ranges);
+                    let (origin, to) = (self.config.me, self.sender.retained());
+                    if nak.ranges.iter().any(|(first, _)| first < to) {
+                        self.control.push(Target::One(from), |writer| {
+                            writer.unavailable(Unavailable { origin, to });
+                        });
+                    }
+                }
+                Control::Fetch(nak) => self.handle_fetch(now, Rank::READER, nak),
+                _ => {}
             }
         }
         self.counters.strangers += u64::from(self.counters.naks_received == before);
@@ -355,6 +376,8 @@ impl<L: Layer> Session<L> {
                 }
                 // The handshake is over, agreement has blocks of its own, and the layer reads its frames in the order of the stream.
                 Ok(Some(Control::Setup(_) | Control::Chunk(_) | Control::Order { .. })) => {}
+                // A member finds in the log whatever it lacks.
+                Ok(Some(Control::Unavailable(_))) => {}
                 Err(_) => {
                     self.counters.malformed_frames += 1;
                     return;

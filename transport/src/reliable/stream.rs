@@ -1,6 +1,7 @@
 //! The receiving side of one member's stream: what is held, what is missing, what has been delivered.
 
 mod flush;
+mod passive;
 
 use super::config::{Entry, Member};
 use super::control::ControlQueue;
@@ -32,6 +33,8 @@ pub(super) struct Stream {
     only: u8,
     /// Blocks from here on may not be delivered yet, whatever is held: an ordering layer says so.
     gate: Seq,
+    /// A reader's blocks from here on are kept, delivered or not, as far as there is room.
+    keep: Seq,
     /// Nothing from here on is read or delivered, whatever the layer says: the view is about to change.
     ceiling: Seq,
     /// Blocks from here on are not wanted: the view ends before them.
@@ -80,6 +83,7 @@ impl Stream {
             is_passive: false,
             only: 0,
             gate: Seq(u64::MAX),
+            keep: Seq(u64::MAX),
             ceiling: Seq(u64::MAX),
             end: Seq(u64::MAX),
             is_fetched: false,
@@ -165,53 +169,6 @@ impl Stream {
     /// Whether the window takes a block at `seq`, as far as its place goes.
     pub(super) fn reaches(&self, seq: Seq) -> bool {
         self.waiting || seq < self.window.base().plus(self.window.capacity())
-    }
-
-    /// A block at `seq` shows that the sender has gone on by more than my window: gives up the oldest gap where something is
-    /// held behind it, otherwise everything before `seq`. Returns the blocks that are lost by it.
-    pub(super) fn make_way(
-        &mut self,
-        now: Instant,
-        seq: Seq,
-        pool: &mut RxPool,
-        rng: &mut fastrand::Rng,
-    ) -> u64 {
-        let behind = self.behind_gap();
-        self.give_up_to(now, if behind < self.highest { behind } else { seq }, pool, rng)
-    }
-
-    /// Gives up the oldest gap. Returns the blocks that are lost by it.
-    pub(super) fn give_up(&mut self, now: Instant, pool: &mut RxPool, rng: &mut fastrand::Rng) -> u64 {
-        self.give_up_to(now, self.behind_gap(), pool, rng)
-    }
-
-    /// The end of the oldest gap.
-    fn behind_gap(&self) -> Seq {
-        let gap = self.window.missing(self.window.next(), self.highest).next();
-        gap.map_or(self.highest, |(first, count)| first.plus(u64::from(count)))
-    }
-
-    /// Goes on at `to`, whatever is missing before it. Returns the blocks that are lost by it.
-    pub(super) fn give_up_to(
-        &mut self,
-        now: Instant,
-        to: Seq,
-        pool: &mut RxPool,
-        rng: &mut fastrand::Rng,
-    ) -> u64 {
-        let lost = self.skip(to, pool);
-        self.gaps.give_up(now, to);
-        self.nak.update(now, self.window.next(), self.highest, rng);
-        lost
-    }
-
-    fn skip(&mut self, to: Seq, pool: &mut RxPool) -> u64 {
-        let lost = to.since(self.cursor.seq);
-        self.window.skip(to, pool);
-        self.highest = self.highest.max(to);
-        self.cursor = Cursor { seq: to, at: 0, seeking: true, wait_until: to };
-        self.nak.restart(to);
-        lost
     }
 
     /// The sequence that low halves on the wire are completed with.
@@ -539,7 +496,8 @@ impl Stream {
         let to = if mutated!(FreeOnStableOnly) {
             self.stable.min(self.window.next())
         } else if self.is_passive {
-            self.cursor.seq
+            let is_tight = self.window.next().since(self.window.base()) > self.window.capacity() / 2;
+            if is_tight { self.cursor.seq } else { self.cursor.seq.min(self.keep) }
         } else {
             self.stable.min(self.cursor.seq)
         };

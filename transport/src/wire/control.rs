@@ -10,6 +10,7 @@
 //! nak        origin u16 | attempt u8 | (from u64 | count u32)*
 //! fetch      as a nak, to one member that holds the blocks
 //! chunk      id u32 | index u16 | count u16 | bytes
+//! unavailable origin u16 | to u64
 //! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
@@ -29,6 +30,7 @@ const TYPE_SETUP: u8 = 4;
 const TYPE_GOODBYE: u8 = 5;
 const TYPE_FETCH: u8 = 6;
 const TYPE_CHUNK: u8 = 7;
+const TYPE_UNAVAILABLE: u8 = 8;
 /// The first and the last type that ordering layers share out among themselves.
 const TYPE_ORDER: u8 = 0x40;
 const TYPE_ORDER_LAST: u8 = 0x4f;
@@ -47,6 +49,7 @@ const NAK_HEAD: usize = 3;
 const NAK_RANGE_LEN: usize = 12;
 const SETUP_LEN: usize = 41;
 const GOODBYE_LEN: usize = 8;
+const UNAVAILABLE_LEN: usize = 10;
 const CHUNK_HEAD: usize = 8;
 /// Bytes in front of what a chunk holds.
 pub const CHUNK_OVERHEAD: usize = HEAD + CHUNK_HEAD;
@@ -143,6 +146,15 @@ pub struct Goodbye {
     pub end: Seq,
 }
 
+/// The answer to a reader who asks for what its sender has forgotten: nobody has it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Whose stream: the sender's own.
+    pub origin: Rank,
+    /// Blocks before it are gone.
+    pub to: Seq,
+}
+
 /// A piece of a message of agreement. All its pieces but the last are of one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
@@ -173,6 +185,8 @@ pub enum Control<'a> {
     Goodbye(Goodbye),
     /// See [`Chunk`].
     Chunk(Chunk<'a>),
+    /// See [`Unavailable`].
+    Unavailable(Unavailable),
     /// A frame of an ordering layer. It counts in the order of its block's stream, and only there.
     Order {
         /// Which of its frames, 0 to 15.
@@ -266,6 +280,9 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
         TYPE_CHUNK if body.len() > CHUNK_HEAD && u16_at(body, 4) < u16_at(body, 6) => {
             let (id, index, count) = (u32_at(body, 0), u16_at(body, 4), u16_at(body, 6));
             Ok(Control::Chunk(Chunk { id, index, count, bytes: &body[CHUNK_HEAD..] }))
+        }
+        TYPE_UNAVAILABLE if body.len() == UNAVAILABLE_LEN && u64_at(body, 2) <= Seq::LIMIT.0 => {
+            Ok(Control::Unavailable(Unavailable { origin: Rank(u16_at(body, 0)), to: Seq(u64_at(body, 2)) }))
         }
         TYPE_ORDER..=TYPE_ORDER_LAST => Ok(Control::Order { kind: kind - TYPE_ORDER, body }),
         _ => Err(Malformed::Frame),
@@ -390,6 +407,14 @@ impl<'a> ControlWriter<'a> {
         true
     }
 
+    /// Writes that blocks are gone; `false` when it does not fit.
+    pub fn unavailable(&mut self, unavailable: Unavailable) -> bool {
+        let Some(body) = self.begin(TYPE_UNAVAILABLE, UNAVAILABLE_LEN) else { return false };
+        body[..2].copy_from_slice(&unavailable.origin.0.to_le_bytes());
+        body[2..].copy_from_slice(&unavailable.to.0.to_le_bytes());
+        true
+    }
+
     /// Writes a frame of an ordering layer, `kind` 0 to 15: `body` fills what is left and returns how much of it counts.
     /// Nothing is written when that is nothing.
     pub fn order(&mut self, kind: u8, body: impl FnOnce(&mut [u8]) -> usize) {
@@ -446,6 +471,9 @@ mod tests {
         let mut writer = ControlWriter::new(&mut out);
         assert!(writer.chunk(&Chunk { id: 0x0a0b_0c0d, index: 1, count: 0x0203, bytes: b"xyz" }));
         assert_eq!(&out[..14], b"\x07\x0b\0\x0d\x0c\x0b\x0a\x01\0\x03\x02xyz");
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.unavailable(Unavailable { origin: Rank(0x0102), to: Seq(0x0a0b) }));
+        assert_eq!(&out[..13], b"\x08\x0a\0\x02\x01\x0b\x0a\0\0\0\0\0\0");
     }
 
     #[test]
@@ -477,6 +505,8 @@ mod tests {
         assert!(writer.goodbye(Goodbye { end: Seq(77) }));
         let chunk = Chunk { id: 5, index: 6, count: 7, bytes: b"eight" };
         assert!(writer.chunk(&chunk));
+        let unavailable = Unavailable { origin: Rank(9), to: Seq::LIMIT };
+        assert!(writer.unavailable(unavailable));
         let written = writer.written();
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Ok(Some(Control::Heartbeat(heartbeat))));
@@ -491,6 +521,7 @@ mod tests {
         assert_eq!(frames.next_frame(), Ok(Some(Control::Setup(setup))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Goodbye(Goodbye { end: Seq(77) }))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Chunk(chunk))));
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Unavailable(unavailable))));
         assert_eq!(frames.next_frame(), Ok(None));
     }
 
@@ -555,6 +586,9 @@ mod tests {
         }));
         assert!(refuses(&|writer| {
             writer.goodbye(Goodbye { end: high });
+        }));
+        assert!(refuses(&|writer| {
+            writer.unavailable(Unavailable { origin: Rank(1), to: high });
         }));
     }
 }

@@ -45,11 +45,15 @@ struct Onlooker {
 
 impl Onlooker {
     fn new(world: &World, index: u16) -> Self {
+        Self::with_window(world, index, world.options.window)
+    }
+
+    fn with_window(world: &World, index: u16, window: usize) -> Self {
         let options = &world.options;
         let mut medium = world.network.endpoint(index);
         medium.open_channel(fan_out(options, Rank(index))).unwrap();
         let pool = PoolConfig { stride: options.block, strides: 4096, slabs: 2 };
-        let tuning = Tuning { window: options.window, ..Tuning::loopback() };
+        let tuning = Tuning { window, ..Tuning::loopback() };
         let config =
             ReaderConfig { group: GroupId::of("storm"), index: 0, block: options.block, tuning, seed: 7 };
         let cycle = Cycle::new(medium, world.clock.clone(), pool, Idle::Spin).unwrap();
@@ -226,4 +230,31 @@ fn a_reader_gives_up_the_gap_and_not_what_it_holds_behind_it() {
     // One that was cut in the middle is lost with its beginning.
     assert!((5..=6).contains(&missing.len()) && missing[0] == 100, "{missing:?}, {notices:?}");
     assert_eq!(notices.iter().filter(|notice| notice.starts_with("Gap(r0")).count(), 1, "{notices:?}");
+}
+
+#[test]
+fn what_nobody_has_any_more_is_lost_at_once() {
+    let storm = SimOptions { delay_ns: 1_000..1_001, ..SimOptions::default() };
+    let mut world = World::new(quiet(2, storm));
+    // A window of its own that is not what it loses by.
+    let mut onlooker = Onlooker::with_window(&world, 9, 2048);
+    let mut next = 0;
+    stream(&mut world, Some(&mut onlooker), &mut next, 50);
+    settle(&mut world, &mut onlooker);
+    let asked = onlooker.reader.counters().naks_sent;
+    world.network.cut(0, 9);
+    stream_asleep(&mut world, &mut next, 400);
+    world.network.heal_all();
+    let begin = world.clock.peek();
+    while !onlooker.notices.iter().any(|notice| notice.starts_with("Gap(r0")) {
+        stream(&mut world, Some(&mut onlooker), &mut next, 401);
+        world.round();
+        onlooker.turn();
+        assert!(world.clock.peek().since_ns(begin) < 1_000_000_000, "it waits for what does not come");
+    }
+    // The first answer is enough: otherwise it is asked for five times more.
+    let asked = onlooker.reader.counters().naks_sent - asked;
+    assert!((1..=2).contains(&asked), "{asked}");
+    settle(&mut world, &mut onlooker);
+    assert_eq!(onlooker.numbers.last(), Some(&400));
 }

@@ -9,6 +9,7 @@ mod call;
 mod list;
 mod member;
 mod options;
+mod read;
 mod seat;
 mod sight;
 mod table;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         Command::List { names, place, within, watch } => {
             return list::run(names, place, (!watch).then_some(*within));
         }
+        Command::Read { name, eager, place } => return read::run(name, place, *eager),
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
         Command::Call { common, question } => return call::run(common, question),
         Command::Join { common, order, answers, reads } => {

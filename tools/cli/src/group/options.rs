@@ -76,6 +76,18 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "within")]
         watch: bool,
     },
+    /// Prints a group's views and what is cast in it until it is stopped, as a reader: it is no member, and holds nobody up.
+    Read {
+        /// The group's name.
+        name: String,
+
+        /// Prints what is cast at once, and says how much of it nobody else was told when a member has died.
+        #[arg(long)]
+        eager: bool,
+
+        #[command(flatten)]
+        place: Place,
+    },
     /// Waits until something is so of a group, seen from outside. Exits with 1 when it is not so in time.
     Wait {
         /// The group's name.

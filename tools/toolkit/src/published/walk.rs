@@ -73,7 +73,7 @@ impl Everything<'_> {
     fn walk_group(&self, sink: &mut impl Sink, watched: &Watched, joined: &Joined) {
         let (role, member) = match joined {
             Joined::Member(group) => ("member", Some(group.as_ref())),
-            Joined::Reader(..) => ("reader", None),
+            Joined::Reader(..) | Joined::ViewReader(_) => ("reader", None),
             Joined::Observer(_) => ("observer", None),
         };
         sink.scope("group", |labels| {

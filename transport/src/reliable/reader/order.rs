@@ -25,6 +25,23 @@ pub trait ReaderOrder: fmt::Debug + Default {
 
     /// Another life of the group is read from now on, or another view.
     fn restart(&mut self);
+
+    /// A view is read that ends at a cut: its streams begin at `starts`, and are read from there on, or from wherever they stand.
+    fn begin(&mut self, _starts: &[Seq], _is_from_start: bool) {}
+
+    /// All members hold the blocks of `rank` before `held`, and were handed those before `handed`.
+    fn announced(&mut self, _rank: Rank, _held: Seq, _handed: Seq) {}
+
+    /// The stream of `rank` goes on at `seq`: all before is known to be held by all, with its causes.
+    fn place(&mut self, _rank: Rank, _seq: Seq) {}
+
+    /// Whether all members hold the blocks of `rank` before `seq`, or they are before the cut.
+    fn is_held(&self, _rank: Rank, _seq: Seq) -> bool {
+        true
+    }
+
+    /// The view ends here, by rank.
+    fn ended(&mut self, _cut: &[Seq]) {}
 }
 
 /// How far a stream may be handed over.
@@ -34,6 +51,15 @@ pub struct Admission {
     pub enter: Option<Seq>,
     /// Nothing from here on is, for now.
     pub gate: Seq,
+    /// What is handed over from here on may have to be looked at again.
+    pub keep: Seq,
+    /// Nothing from the gate on ever is: what is missing behind it is not wanted.
+    pub is_last: bool,
+}
+
+impl Admission {
+    /// Everything.
+    pub const ALL: Self = Self { enter: None, gate: Seq(u64::MAX), keep: Seq(u64::MAX), is_last: false };
 }
 
 /// Each stream in its own order.
@@ -44,7 +70,7 @@ impl ReaderOrder for OwnOrder {
     const ORDERS: bool = false;
 
     fn admit<'a>(&mut self, _: Rank, _: Seq, _: Seq, _: impl Fn(Seq) -> Option<&'a [u8]>) -> Admission {
-        Admission { enter: None, gate: Seq(u64::MAX) }
+        Admission::ALL
     }
 
     fn delivered(&mut self, _: Rank, _: Seq) -> bool {

@@ -4,10 +4,10 @@
 //! window while something before it can still be delivered is *parked*, and let in behind the delivery: so a reader
 //! never skips what it holds and could deliver. The park is bounded; beyond it a block is lost like any other.
 
-use super::super::SessionCounters;
 use super::super::config::{Entry, Member};
 use super::super::message::Message;
 use super::super::stream::Stream;
+use super::super::{SessionCounters, Tuning};
 use super::{Admission, ReaderConfig, ReaderEvent, ReaderOrder};
 use crate::id::{Endpoint, Rank, Seq};
 use crate::log::{RxBlock, RxPool};
@@ -26,8 +26,18 @@ pub(super) struct Source {
     /// What the application is to be told before the next message: that it enters here, and has lost so many blocks.
     entered: Option<Seq>,
     lost: u64,
+    /// A message of it was handed over, or would have been: its beginning is known.
+    has_begun: bool,
     /// Blocks were lost that the order of the reader has not been told of.
     is_broken: bool,
+    /// What is held and may not be delivered yet is worth waiting for: the view ends at a cut.
+    has_cut: bool,
+    /// Blocks before it are firm, as the order says, where some are handed over that are not.
+    firm: Seq,
+    /// The end of the blocks of which something was handed over.
+    handed: Seq,
+    /// Blocks before it cannot be had any more.
+    gone: Seq,
     end: Option<Seq>,
     parked: VecDeque<(Seq, RxBlock)>,
 }
@@ -53,7 +63,41 @@ impl Source {
         };
         let stream = Stream::passive(rank, &member, &config.tuning);
         let parked = VecDeque::with_capacity(MAX_PARKED);
-        Self { endpoint, stream, entered: None, lost: 0, is_broken: false, end: None, parked }
+        Self {
+            endpoint,
+            stream,
+            entered: None,
+            lost: 0,
+            has_begun: false,
+            is_broken: false,
+            has_cut: false,
+            firm: Seq(u64::MAX),
+            handed: Seq(0),
+            gone: Seq(0),
+            end: None,
+            parked,
+        }
+    }
+
+    /// Of a view that ends at a cut.
+    pub(super) fn of_view(rank: Rank, known: &Member, tuning: &Tuning) -> Self {
+        let stream = Stream::passive(rank, known, tuning);
+        let endpoint = known.endpoint;
+        let parked = VecDeque::with_capacity(MAX_PARKED);
+        Self {
+            endpoint,
+            stream,
+            entered: None,
+            lost: 0,
+            has_begun: known.entry == Entry::Start,
+            is_broken: false,
+            has_cut: true,
+            firm: Seq(u64::MAX),
+            handed: Seq(0),
+            gone: Seq(0),
+            end: None,
+            parked,
+        }
     }
 
     /// The stream begins here, for me.
@@ -81,12 +125,33 @@ impl Source {
 
     /// Gives up the oldest gap, unless something before it can still be delivered; returns whether it did.
     pub(super) fn give_up(&mut self, means: &mut Means<'_>) -> bool {
-        if self.stream.is_ready() {
+        if self.is_worth_waiting() {
             return false;
         }
         let lost = self.stream.give_up(means.now, means.pool, means.rng);
         self.note_lost(lost);
         true
+    }
+
+    /// Blocks before `to` cannot be had any more.
+    pub(super) fn gone_before(&mut self, to: Seq) {
+        self.gone = self.gone.max(to);
+    }
+
+    /// Gives up what cannot be had any more, and behind which nothing waits.
+    fn give_up_gone(&mut self, means: &mut Means<'_>) {
+        while !self.stream.is_waiting() && self.stream.held() < self.gone && !self.is_worth_waiting() {
+            let lost = self.stream.give_up_before(means.now, self.gone, means.pool, means.rng);
+            if lost == 0 {
+                break;
+            }
+            self.note_lost(lost);
+        }
+    }
+
+    /// Whether something before the oldest gap will be delivered.
+    fn is_worth_waiting(&self) -> bool {
+        self.stream.is_ready() || (self.has_cut && self.stream.has_gate())
     }
 
     fn note_lost(&mut self, blocks: u64) {
@@ -103,17 +168,53 @@ impl Source {
             return;
         }
         let (pool, stream) = (&*means.pool, &self.stream);
-        let Admission { enter, gate } =
+        let Admission { enter, gate, keep, is_last } =
             order.admit(rank, stream.passed(), stream.held(), |seq| stream.block(seq, pool));
         if let Some(seq) = enter.filter(|seq| *seq > self.stream.passed()) {
             let skipped = self.stream.give_up_to(means.now, seq, means.pool, means.rng);
             // Before the first message, nothing is lost: the stream is entered a little later.
-            match &mut self.entered {
-                Some(entered) => *entered = seq,
-                None => self.lost += skipped,
+            match self.has_begun {
+                true => self.lost += skipped,
+                false => self.entered = Some(seq),
             }
+            // What is before is gone: the order is to know.
+            return self.let_through(rank, order, means);
         }
         self.stream.admit(gate);
+        self.stream.keep(keep);
+        self.firm = keep;
+        if is_last {
+            self.stream.end_at(means.now, gate.max(self.stream.passed()), means.pool);
+        }
+    }
+
+    /// The view ends at `cut`: nothing is taken or handed over from there on.
+    pub(super) fn end_view_at(&mut self, cut: Seq, means: &mut Means<'_>) {
+        while let Some((seq, block)) = self.parked.pop_front() {
+            match seq < cut {
+                true if self.is_in_reach(seq, means) => self.insert(seq, block, means),
+                _ => means.pool.release(block),
+            }
+        }
+        self.stream.end_at(means.now, cut, means.pool);
+    }
+
+    /// It goes on here, behind what it was told in another way.
+    pub(super) fn place_at(&mut self, seq: Seq, at: u32, pool: &mut RxPool) {
+        self.parked.drain(..).for_each(|(_, block)| pool.release(block));
+        self.stream.place_at(seq, at, pool);
+        (self.entered, self.lost, self.has_begun) = (None, 0, true);
+        (self.gone, self.handed) = (Seq(0), Seq(0));
+    }
+
+    /// Whether all that there is before `cut` was handed over, or given up.
+    pub(super) fn has_come_to(&self, cut: Seq) -> bool {
+        self.stream.held() >= self.stream.end().min(cut) && !self.stream.is_ready() && self.lost == 0
+    }
+
+    /// Blocks that were handed over and should not have been, once all of the view is there.
+    pub(super) fn retracted(&self, cut: Seq) -> u64 {
+        self.handed.since(self.firm.min(cut))
     }
 
     /// Gives everything back to the pool.
@@ -133,6 +234,7 @@ impl Source {
         tell: &mut impl FnMut(ReaderEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         loop {
+            self.give_up_gone(means);
             if O::ORDERS {
                 self.let_through(rank, order, means);
             }
@@ -186,6 +288,9 @@ impl Source {
             tell(ReaderEvent::Deliver(message))
         });
         means.counters.delivered += (*events - before) as u64;
+        if *events > before {
+            (self.has_begun, self.handed) = (true, self.stream.begun_up_to());
+        }
         self.stream.release(means.pool);
         flow
     }
@@ -209,7 +314,7 @@ impl Source {
 
     /// Whether the window takes a block at `seq`, once what nobody waits for has made way.
     fn is_in_reach(&mut self, seq: Seq, means: &mut Means<'_>) -> bool {
-        while !self.stream.reaches(seq) && !self.stream.is_ready() {
+        while !self.stream.reaches(seq) && !self.is_worth_waiting() {
             let lost = self.stream.make_way(means.now, seq, means.pool, means.rng);
             self.note_lost(lost);
         }

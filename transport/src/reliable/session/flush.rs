@@ -58,7 +58,8 @@ impl Flush {
             suspected: vec![false; members],
             holders: Vec::new(),
             asked: VecDeque::new(),
-            granted: vec![(Instant::default(), 0); members],
+            // All readers together are one asker more.
+            granted: vec![(Instant::default(), 0); members + 1],
         }
     }
 
@@ -104,7 +105,8 @@ impl Flush {
 
     /// As many blocks of `wanted` as `asker` may be sent now, `budget` of them in each hold-off.
     fn grant(&mut self, now: Instant, asker: Rank, wanted: usize, budget: usize, holdoff_ns: u64) -> usize {
-        let (since, granted) = &mut self.granted[asker.0 as usize];
+        let readers = self.granted.len() - 1;
+        let (since, granted) = &mut self.granted[readers.min(asker.0 as usize)];
         if *since == Instant::default() || now.since_ns(*since) >= holdoff_ns {
             (*since, *granted) = (now, 0);
         }
@@ -267,8 +269,8 @@ impl<L: Layer> Session<L> {
         }
     }
 
-    /// `asker` wants blocks of anybody's stream: those that are held here will be sent to it alone, as far as its buffer goes. Only
-    /// at the end of a view, or where their sender is suspected: otherwise repairs are the sender's.
+    /// `asker` wants blocks of anybody's stream: those that are held here will be sent to it alone, as far as its buffer goes; where it is a
+    /// reader, to all, since others may read as well and none of them can be told from one who names another's address. Only at the end of a view, or where their sender is suspected: otherwise repairs are the sender's.
     #[cold]
     pub(super) fn handle_fetch(&mut self, now: Instant, asker: Rank, nak: Nak<'_>) {
         let is_open = self.flush.phase == Phase::Open && !self.flush.is_suspected(nak.origin);
@@ -279,9 +281,9 @@ impl<L: Layer> Session<L> {
         self.counters.naks_received += 1;
         // What it asked for before and still misses is in this one too.
         self.flush.asked.retain(|(whose, origin, ..)| (*whose, *origin) != (asker, nak.origin));
-        let (tuning, member) = (&self.config.tuning, &self.config.members[asker.0 as usize]);
-        let budget = member.receive_buffer / 4 / true_size(self.config.block);
-        let budget = budget.clamp(*BUDGET.start(), *BUDGET.end());
+        let (tuning, members) = (&self.config.tuning, &self.config.members);
+        let buffer = members.get(asker.0 as usize).map_or(usize::MAX, |member| member.receive_buffer);
+        let budget = (buffer / 4 / true_size(self.config.block)).clamp(*BUDGET.start(), *BUDGET.end());
         for (first, count) in nak.ranges.iter() {
             let (from, to) = (first.max(base), Seq(first.0.saturating_add(u64::from(count))).min(end));
             if from >= to || self.flush.asked.len() >= MAX_RANGES {
@@ -315,7 +317,8 @@ impl<L: Layer> Session<L> {
                 self.flush.asked.push_front((asker, origin, seq.plus(1), to));
             }
             self.counters.repairs_lent += u64::from(origin != self.config.me);
-            let to = Target::One(self.config.members[asker.0 as usize].endpoint);
+            let asker = self.config.members.get(asker.0 as usize);
+            let to = asker.map_or(self.config.to, |member| Target::One(member.endpoint));
             return Some(self.transmit(to, Payload::Held { origin, seq }));
         }
         None
