@@ -18,6 +18,8 @@ pub(super) struct Era {
     pub(super) syncs: VecDeque<SyncCast>,
     /// The application is to be told of the view, before its first message.
     pub(super) is_to_tell: bool,
+    /// Nothing of it is told before the state is there.
+    pub(super) awaits_state: bool,
     pub(super) end: End,
     /// How much of whom was taken back, or is lost: what is left to be told of that.
     pub(super) last_words: Option<VecDeque<(Rank, u64)>>,
@@ -95,6 +97,7 @@ impl Era {
         Self {
             reader: Reader::of_view(reader, order, known),
             is_to_tell: !view.is_same(),
+            awaits_state: false,
             roster,
             view,
             syncs: syncs.into(),

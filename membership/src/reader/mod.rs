@@ -297,8 +297,9 @@ impl ViewReader {
             return;
         }
         last.end(self.now, &value, holders, pool);
+        let awaits_state = last.awaits_state;
         let next = last.next(&self.config, value);
-        self.eras.extend(next);
+        self.eras.extend(next.map(|next| Era { awaits_state, ..next }));
         (self.behind, self.heard_at) = (None, self.now);
         self.ask_later();
     }
@@ -319,7 +320,8 @@ impl ViewReader {
             }
             last.end = End::Missed;
         }
-        self.eras.push_back(Era::live(&self.config, instance, roster));
+        let live = Era::live(&self.config, instance, roster);
+        self.eras.push_back(Era { awaits_state: self.config.state.is_some(), ..live });
         self.borrowing = self.config.state.as_ref().map(|state| Borrowing::new(&self.config, state));
         (self.behind, self.heard_at) = (None, self.now);
         self.ask_later();
@@ -451,17 +453,18 @@ impl Protocol for ViewReader {
         H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        // The view before was missed, and is told to its end before the state of a later one.
-        let is_first = self.eras.front().is_some_and(|era| era.end != End::Missed);
+        // What was told of a view before is told to its end first.
+        let is_first = self.eras.front().is_some_and(|era| era.awaits_state);
         if let Some(borrowing) = self.borrowing.as_mut().filter(|_| is_first) {
             events += borrowing.poll(self.now, &mut self.eras, pool, handler);
             if !borrowing.is_over() {
                 return events;
             }
             self.borrowing = None;
+            self.eras.iter_mut().for_each(|era| era.awaits_state = false);
         }
         while let Some(era) = self.eras.front_mut() {
-            if self.borrowing.is_some() && era.end != End::Missed {
+            if era.awaits_state {
                 break;
             }
             if Self::tell_beginning(era, &mut events, handler).is_break() {
