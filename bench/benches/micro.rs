@@ -225,6 +225,7 @@ fn entries_in(trailer: &[u8]) -> usize {
             | Control::Setup(_)
             | Control::Goodbye(_)
             | Control::Chunk(_)
+            | Control::Unavailable(_)
             | Control::Order { .. } => 1,
         };
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sistrum::{Config, Event, JoinOptions, Node, Rank, View};
 
-use super::member;
 use super::options::Place;
+use super::seat::{self, Hears};
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
@@ -22,7 +22,7 @@ pub(super) fn run(name: &str, place: &Place, is_eager: bool) -> Result<ExitCode,
             if let Event::View(view) = event {
                 told = Some(view.clone());
             }
-            member::tell(told.as_ref(), &event);
+            seat::tell(told.as_ref(), &event, &Hears::Raw);
             tell(told.as_ref(), &event);
             Ok(())
         });

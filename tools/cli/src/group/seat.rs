@@ -168,7 +168,8 @@ pub(super) fn line(from: ViewMember, bytes: &[u8]) -> String {
     format!("{}: {}", from.endpoint, String::from_utf8_lossy(bytes))
 }
 
-fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
+/// Prints what is handed over, and says what is told of the group.
+pub(super) fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
     let place = |rank: Rank| {
         let member = view.and_then(|view| view.member(rank));
         member.map_or_else(|| rank.to_string(), |member| member.endpoint.to_string())
