@@ -31,12 +31,14 @@ impl State {
         (self.taken, self.mine, self.coming) = (Vec::new(), Vec::new(), Vec::new());
     }
 
+    /// Whether it has anything.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.taken.is_empty() || !self.coming.is_empty()
+    }
+
     /// Somebody new, who has nothing.
     pub(crate) fn begin_as(&mut self, me: ViewMember) {
-        assert!(
-            self.taken.is_empty() && self.coming.is_empty(),
-            "who had something was told that it is lost"
-        );
+        assert!(!self.has_any(), "who had something was told that it is lost");
         *self = Self::new(me, self.padding);
     }
 

@@ -344,14 +344,14 @@ fn seeds(few: u64) -> std::ops::Range<u64> {
 #[test]
 fn readers_are_handed_what_the_group_is_view_by_view() {
     let mut counts = Counts::new();
-    seeds(30).for_each(|seed| check(seed, &mut counts));
+    seeds(16).for_each(|seed| check(seed, &mut counts));
     println!("{counts:?}");
 }
 
 #[test]
 fn a_state_and_what_is_handed_over_behind_it_is_the_state_of_the_members() {
     let mut counts = Counts::new();
-    seeds(20).for_each(|seed| check_with(seed, true, &mut counts));
+    seeds(10).for_each(|seed| check_with(seed, true, &mut counts));
     println!("{counts:?}");
 }
 

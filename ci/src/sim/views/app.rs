@@ -295,8 +295,9 @@ impl App {
         self.is_changing |= is_changing;
         let me = group.me();
         let is_excluded = history.who(self.process).is_excluded;
-        // Who never came in may be somebody new without having been told.
-        if me != self.me && (is_excluded || self.view.is_none()) {
+        // Who never came in may be somebody new without having been told; who was handed a part of the state is told.
+        let is_to_be_told = self.state.as_ref().is_some_and(State::has_any);
+        if me != self.me && (is_excluded || (self.view.is_none() && !is_to_be_told)) {
             if !is_excluded {
                 history.push(now.0, self.process, What::Excluded(ViewNumber(0)));
             }
