@@ -208,7 +208,10 @@ impl Views {
                 Self::drain(old, &mut self.transfers, &mut self.untold, running, pool, handler);
             *events += handed;
             flow?;
-            if !old.session.is_drained() && !mutated!(DeliverOldAfterInstall) {
+            // A look hands over so many that were sent to me alone: what is left comes next. Where nothing came of one, nothing ever will: its
+            // sender is gone, and a part of it is lacking.
+            let has_more = old.incoming.has_pending() && handed > 0;
+            if (has_more || !old.session.is_drained()) && !mutated!(DeliverOldAfterInstall) {
                 return ControlFlow::Break(());
             }
             if self.owes_old && self.untold.is_some() {

@@ -5,9 +5,11 @@ mod diffusion;
 mod reader;
 mod world;
 
+use sistrum_ordering::{Order, Promise};
 use sistrum_transport::medium::SimOptions;
+use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::time::Instant;
-use world::{MS, Plan, World};
+use world::{MS, Plan, Process, World};
 
 /// Processes at places 0, 1, .. that have found each other.
 fn formed(plan: Plan, count: u16) -> World {
@@ -45,6 +47,39 @@ fn a_crash_is_followed_by_a_view_without_the_dead() {
         world.judge();
         assert!(world.counts["pairs"] >= 2, "{:?}", world.counts);
     }
+}
+
+#[test]
+fn what_waits_for_the_end_of_a_view_is_handed_over_before_the_next_however_much_it_is() {
+    let mut world = formed(Plan { expected: 3, longest: 1, block: 1400, ..Plan::quiet(5) }, 3);
+    world.processes.iter_mut().for_each(|process| process.casts = false);
+    world.until("all is delivered", 1_000 * MS, World::is_settled);
+    // The first one lacks a cast, on which all depends that the second one sends it: nobody but its dead sender would repair it.
+    world.cut(2, 0);
+    let text = world.processes[2].app.message(Promise::from(Order::Fifo));
+    world.processes[2].group.sender().expect("a view").cast(&text).expect("there is room");
+    world.processes[2].app.sent(Order::Fifo, None);
+    world.pass(2 * MS);
+    let to = world.processes[1].group.view().expect("a view").rank_of(endpoint_of(0)).expect("a member");
+    let Process { group, app, .. } = &mut world.processes[1];
+    let (me, first) = (app.me.expect("a member"), app.numbers.values().last().copied().unwrap_or(0));
+    let sent = (0..1_000)
+        .take_while(|_| {
+            let text = app.message(Promise::from(Order::Fifo));
+            let is_taken = group.send(to, &text).is_ok();
+            *app.numbers.entry(me).or_default() += u32::from(is_taken);
+            is_taken
+        })
+        .count();
+    assert!(sent > 300, "more than one look hands over, and not {sent}");
+    world.pass(5 * MS);
+    let before = world.processes[0].app.directs.len();
+    world.kill(2);
+    world.until("the others go on", 1_000 * MS, World::is_whole);
+    world.pass(5 * MS);
+    let got: Vec<u32> = world.processes[0].app.directs[before..].iter().map(|(_, number)| *number).collect();
+    let wanted: Vec<u32> = (first..).take(sent).collect();
+    assert_eq!(got, wanted);
 }
 
 #[test]

@@ -188,6 +188,11 @@ impl World {
         self.count("splits", 1);
     }
 
+    /// One hears nothing of the other any more.
+    pub(crate) fn cut(&mut self, from: u16, to: u16) {
+        self.network.cut(from, to);
+    }
+
     pub(crate) fn heal(&mut self) {
         self.network.heal_all();
     }
