@@ -7,6 +7,7 @@ use crate::bounded;
 use crate::step::{self, Report};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -221,10 +222,15 @@ pub(crate) fn without_uring(program: &Path) -> Result<Option<String>> {
 
 /// One run, and what its report says.
 fn one(program: &Path, case: &Case) -> Result<Seen> {
+    Seen::read(&report_of(program, &case.arguments())?).context("a report without its fields")
+}
+
+/// Runs the demo with these arguments; its report.
+pub(crate) fn report_of(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Value> {
     let beside = |kind| program.with_file_name(format!("sistrum-demo-{}.{kind}", std::process::id()));
     let (json, screen) = (beside("json"), beside("screen"));
     let mut command = Command::new(program);
-    command.arg("demo").args(case.arguments()).arg("--json").arg(&json);
+    command.arg("demo").args(arguments).arg("--json").arg(&json);
     let out = File::create(&screen).with_context(|| format!("cannot make {}", screen.display()))?;
     command.stderr(out.try_clone()?).stdout(out);
     let outcome = bounded::run(&mut command, LIMIT, &AtomicBool::new(false));
@@ -235,7 +241,7 @@ fn one(program: &Path, case: &Case) -> Result<Seen> {
         return Err(error);
     }
     let text = text.context("the demo left no report")?;
-    Seen::read(&serde_json::from_str(&text)?).context("a report without its fields")
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// What must not be seen.

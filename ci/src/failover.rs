@@ -3,19 +3,12 @@
 //! Each run is judged twice: by the demo itself, and here, by what its report must say. A run that is slow is printed as it was; only one
 //! that does not end is held against it.
 
-use crate::bounded;
-use crate::demo::{URING, without_uring};
+use crate::demo::{URING, report_of, without_uring};
 use crate::step::{self, Report};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::fs::{self, File};
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-/// How long one run may take.
-const LIMIT: Duration = Duration::from_secs(120);
 const MEDIA: [&str; 2] = ["udp", URING];
 /// Percent.
 const LOSSES: [&str; 2] = ["1", "5"];
@@ -68,20 +61,7 @@ fn all(report: &mut Report, repeat: u32) -> Result<()> {
 
 /// One run; a line of what its report says.
 fn one(program: &Path, medium: &str, loss: &str) -> Result<String> {
-    let beside = |kind| program.with_file_name(format!("sistrum-failover-{}.{kind}", std::process::id()));
-    let (json, screen) = (beside("json"), beside("screen"));
-    let mut command = Command::new(program);
-    command.args(["demo", "--failover", "--medium", medium, "--loss", loss, "--json"]).arg(&json);
-    let out = File::create(&screen).with_context(|| format!("cannot make {}", screen.display()))?;
-    command.stderr(out.try_clone()?).stdout(out);
-    let outcome = bounded::run(&mut command, LIMIT, &AtomicBool::new(false));
-    let (text, said) = (fs::read_to_string(&json), fs::read_to_string(&screen));
-    let _ = (fs::remove_file(&json), fs::remove_file(&screen));
-    if let Err(error) = outcome {
-        print!("{}", said.unwrap_or_default());
-        return Err(error);
-    }
-    judge(&serde_json::from_str(&text.context("it left no report")?)?)
+    judge(&report_of(program, &["--failover", "--medium", medium, "--loss", loss])?)
 }
 
 /// Whether a report says what it must.

@@ -42,13 +42,21 @@ pub(super) enum Stopped {
 
 /// Plays the part that the parent gives; the process's exit status.
 pub(super) fn run() -> ExitCode {
+    run_play(play, |why| Say::Failed { why })
+}
+
+/// Plays a part, and says it where that has `failed`; the process's exit status.
+pub(super) fn run_play<T: DeserializeOwned + Send + 'static, S: Serialize>(
+    play: impl FnOnce(&Link<T>) -> Result<(), Stopped>,
+    failed: impl FnOnce(String) -> S,
+) -> ExitCode {
     let link = Link::open();
     match play(&link) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped::Orphaned) => ExitCode::FAILURE,
         Err(Stopped::Failed(why)) => {
             // Whether the parent still hears it changes nothing here.
-            let _ = link.say(&Say::Failed { why });
+            let _ = link.say(&failed(why));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,9 @@ use super::metrics as m;
 use super::watched::Watched;
 use crate::groups::Groups;
 use crate::joined::Joined;
-use crate::{CycleCounters, Endpoint, Instant, MediumCounters, PeerLosses, Rank, SessionCounters};
+use crate::{
+    CycleCounters, Endpoint, Instant, MediumCounters, PeerLosses, Rank, SessionCounters, ViewMember,
+};
 use sistrum_membership as membership;
 use sistrum_membership::Session;
 use sistrum_transport::engine::counters::{Histogram, NONE, Sink, Walk};
@@ -117,8 +119,7 @@ impl Everything<'_> {
         for (rank, member) in (0..).map(Rank).zip(view.members()) {
             let direction = if rank == me { "out" } else { "in" };
             sink.scope("stream", |labels| {
-                let texts = [watched.name().to_owned(), rank.0.to_string(), member.endpoint.to_string()];
-                labels.extend(["group", "rank", "member"].into_iter().zip(texts));
+                labels.extend(labels_of(watched, rank, member));
                 labels.push(("direction", direction.to_owned()));
             });
             if rank == me {
@@ -159,10 +160,7 @@ impl Everything<'_> {
         let own = session.stream();
         for (rank, losses) in session.losses() {
             let Some(member) = view.member(rank) else { continue };
-            sink.scope("peer", |labels| {
-                let texts = [watched.name().to_owned(), rank.0.to_string(), member.endpoint.to_string()];
-                labels.extend(["group", "rank", "member"].into_iter().zip(texts));
-            });
+            sink.scope("peer", |labels| labels.extend(labels_of(watched, rank, member)));
             let heard_at = session.heard_at()[usize::from(rank.0)];
             let silence = if heard_at == Instant::default() { NONE } else { self.now.since_ns(heard_at) };
             let is_suspected = group.agreement().is_some_and(|agreement| agreement.is_suspected(rank));
@@ -187,6 +185,12 @@ fn walk_losses(sink: &mut impl Sink, losses: &PeerLosses) {
     sink.counter(&m::LOST_POOL, losses.lost.pool);
     sink.gauge(&m::UNEXPLAINED, losses.unexplained);
     sink.gauge(&m::MISSING, losses.missing);
+}
+
+/// Which group, and whose part of it.
+fn labels_of(watched: &Watched, rank: Rank, member: &ViewMember) -> [(&'static str, String); 3] {
+    let (rank, member) = (rank.0.to_string(), member.endpoint.to_string());
+    [("group", watched.name().to_owned()), ("rank", rank), ("member", member)]
 }
 
 fn walk_session(sink: &mut impl Sink, session: &SessionCounters) {

@@ -16,21 +16,12 @@ use crate::demo::api::{
     StateTuning, View,
 };
 use crate::demo::lines::{Counted, Latency};
-use crate::demo::member::{Link, Stopped, WAIT, config};
+use crate::demo::member::{Link, Stopped, WAIT, config, run_play};
 use crate::demo::options::Pace;
 
 /// Plays the part that the parent gives; the process's exit status.
 pub(crate) fn run() -> ExitCode {
-    let link = Link::open();
-    match play(&link) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Stopped::Orphaned) => ExitCode::FAILURE,
-        Err(Stopped::Failed(why)) => {
-            // Whether the parent still hears it changes nothing here.
-            let _ = link.say(&Say::Failed { why });
-            ExitCode::FAILURE
-        }
-    }
+    run_play(play, |why| Say::Failed { why })
 }
 
 fn play(link: &Link<Tell>) -> Result<(), Stopped> {
