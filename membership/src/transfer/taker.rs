@@ -143,14 +143,15 @@ impl Taking {
     }
 
     /// Keeps what is told.
-    pub(crate) fn keep(&mut self, event: Event<'_>) {
+    pub(crate) fn keep(&mut self, event: Event<'_>) -> ControlFlow<()> {
         if self.has_failed() {
-            return;
+            return ControlFlow::Continue(());
         }
         self.spool.keep(event);
         if self.phase == Phase::Loading && self.spool.is_over_full() {
             self.fail(TransferError::SpoolFull { limit: self.spool.limit() });
         }
+        ControlFlow::Continue(())
     }
 
     fn fail(&mut self, why: TransferError) {

@@ -4,7 +4,7 @@ use super::Views;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use crate::transfer::{Begin, Taking, TransferError, Transfers};
+use crate::transfer::{Begin, TransferError, Transfers};
 use sistrum_ordering::{Change, Rank, Stamped, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
@@ -131,21 +131,13 @@ impl Views {
         }
         events += taking.poll(pool, handler);
         if taking.may_keep() {
-            let keep = &mut |taking: &mut Taking, event: Event<'_>| {
-                taking.keep(event);
-                ControlFlow::Continue(())
-            };
-            let (told, flow) =
-                self.poll_event(Some(&mut *running), pool, &mut |_: &mut Caster<'_>, event: Event<'_>| {
-                    keep(&mut taking, event)
-                });
+            let keep = &mut |_: &mut Caster<'_>, event: Event<'_>| taking.keep(event);
+            let (told, flow) = self.poll_event(Some(&mut *running), pool, keep);
             events += told;
             if flow.is_continue() {
                 taking.come_to(running.view.id().number);
-                let handed = running.poll_event(None, pool, &mut |_: &mut Caster<'_>, event: Event<'_>| {
-                    keep(&mut taking, event)
-                });
-                events += handed.0;
+                let keep = &mut |_: &mut Caster<'_>, event: Event<'_>| taking.keep(event);
+                events += running.poll_event(None, pool, keep).0;
             }
         }
         let mut told = 0;

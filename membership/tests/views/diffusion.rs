@@ -24,9 +24,8 @@ struct Truth {
     handed: BTreeMap<ViewMember, Vec<u32>>,
 }
 
-/// A group that members come to and go from, are killed in, and are read in; returns it with its readers when all has calmed down.
-fn run(seed: u64, has_state: bool) -> (World, Vec<Reader>) {
-    let rng = &mut Rng::with_seed(seed ^ 0xd1ff);
+/// A network that may be bad, and casts of all kinds or of few.
+fn draw(rng: &mut Rng, seed: u64, has_state: bool) -> Plan {
     let is_bad = rng.bool();
     let network = SimOptions {
         loss: if is_bad { [0.0, 0.01, 0.05][rng.usize(..3)] } else { 0.0 },
@@ -34,7 +33,7 @@ fn run(seed: u64, has_state: bool) -> (World, Vec<Reader>) {
         delay_ns: 10_000..20_000 + rng.u64(1..100_000),
         ..SimOptions::default()
     };
-    let plan = Plan {
+    Plan {
         network,
         rotating: rng.u8(..4) == 0,
         orders: [
@@ -49,7 +48,13 @@ fn run(seed: u64, has_state: bool) -> (World, Vec<Reader>) {
         most: 16,
         has_state,
         ..Plan::quiet(seed)
-    };
+    }
+}
+
+/// A group that members come to and go from, are killed in, and are read in; returns it with its readers when all has calmed down.
+fn run(seed: u64, has_state: bool) -> (World, Vec<Reader>) {
+    let rng = &mut Rng::with_seed(seed ^ 0xd1ff);
+    let plan = draw(rng, seed, has_state);
     let members = rng.u16(2..5);
     let mut world = World::new(plan);
     (0..members).for_each(|place| {

@@ -185,7 +185,33 @@ impl App {
         if is_message && self.desk.handle(&event, (now, self.process, history)) {
             return ControlFlow::Continue(());
         }
-        let what = match &mut event {
+        let Some(what) = self.what_of(now, &mut event, (history, lives)) else {
+            return ControlFlow::Continue(());
+        };
+        if let (What::Deliver(message), Some(state)) = (&what, &mut self.state) {
+            state.deliver(message.0.into());
+        }
+        let may_answer = matches!(what, What::Deliver(_)) && self.casts;
+        history.push(now.0, self.process, what);
+        if !is_message {
+            self.desk.handle(&event, (now, self.process, history));
+        }
+        if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
+            let number = caster.view();
+            let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());
+            self.cast(plan, now, number, cast, history);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// What an event is in a history, where it is anything, and what comes of it.
+    fn what_of(
+        &mut self,
+        now: Instant,
+        event: &mut Event<'_>,
+        (history, lives): (&mut History, &mut Lives),
+    ) -> Option<What> {
+        Some(match event {
             Event::View(view) => {
                 self.enter(view, history, lives);
                 if let Some(state) = &mut self.state {
@@ -201,12 +227,12 @@ impl App {
             Event::Direct(message) => self.identify_sent(message, history),
             Event::Snapshot(snapshot) => {
                 self.state.as_mut().expect("there is a state").write(snapshot);
-                return ControlFlow::Continue(());
+                return None;
             }
             Event::State(block) => {
                 let state = self.state.as_mut().expect("there is a state");
                 if !state.take(block) {
-                    return ControlFlow::Continue(());
+                    return None;
                 }
                 What::Restored
             }
@@ -229,21 +255,7 @@ impl App {
                 self.state.iter_mut().for_each(State::forget);
                 What::Excluded(*number)
             }
-        };
-        if let (What::Deliver(message), Some(state)) = (&what, &mut self.state) {
-            state.deliver(message.0.into());
-        }
-        let may_answer = matches!(what, What::Deliver(_)) && self.casts;
-        history.push(now.0, self.process, what);
-        if !is_message {
-            self.desk.handle(&event, (now, self.process, history));
-        }
-        if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
-            let number = caster.view();
-            let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());
-            self.cast(plan, now, number, cast, history);
-        }
-        ControlFlow::Continue(())
+        })
     }
 
     /// Writes down where it is in a change, as far as the event tells.
