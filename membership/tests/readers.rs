@@ -1,19 +1,19 @@
 //! A reader that starts in mid-stream, on a network that loses and reorders: in causal order it is handed no effect before its cause,
 //! and in each stream's own order it would be.
 
+mod feed;
+
 use fastrand::Rng;
-use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig};
-use sistrum_ordering::{BootId, Endpoint, GroupId, Order, Rank, Reading, Seq, TotalOptions};
-use sistrum_transport::engine::{Cycle, Idle};
-use sistrum_transport::log::PoolConfig;
-use sistrum_transport::medium::sim::endpoint_of;
-use sistrum_transport::medium::{FanOut, Medium, Network, Sim, SimOptions};
-use sistrum_transport::reliable::{Reader, ReaderConfig, ReaderEvent, RunLimits, Tuning};
+use feed::Feed;
+use sistrum_membership::{Caster, Event, Group};
+use sistrum_ordering::{Order, Reading, Seq};
+use sistrum_transport::engine::Cycle;
+use sistrum_transport::medium::{Network, Sim, SimOptions};
+use sistrum_transport::reliable::{Reader, ReaderEvent};
 use sistrum_transport::time::ManualClock;
 use std::ops::ControlFlow;
 
 const MEMBERS: usize = 3;
-const BLOCK: usize = 500;
 const WINDOW: usize = 32;
 const CASTS: u32 = 400;
 /// About one message fills a block: each has a stamp of its own.
@@ -38,49 +38,13 @@ struct Onlooker {
     inverted: u32,
 }
 
-fn group() -> FanOut {
-    FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()))
+fn member(feed: &Feed<'_>, me: u16, seed: u64) -> Member {
+    let (group, cycle) = feed.member(me, Seq(seed % 3 * 0x7fff_fff0), seed);
+    Member { group, cycle, handed: [0; MEMBERS], cast: 0, has_view: false }
 }
 
-fn tuning() -> Tuning {
-    Tuning { window: WINDOW, ..Tuning::loopback() }
-}
-
-fn member(network: &Network, clock: &ManualClock, me: u16, seed: u64) -> Member {
-    let mut medium = network.endpoint(me);
-    let channel = medium.open_channel(group()).unwrap();
-    let able = medium.capabilities().clone();
-    let config = GroupConfig {
-        name: "feed".into(),
-        local: endpoint_of(me),
-        entry: Entry::List { members: (0..MEMBERS as u16).map(endpoint_of).collect(), me: Rank(me) },
-        boot: BootId(u64::from(me) + 1),
-        channel,
-        index: 0,
-        block: BLOCK,
-        limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
-        receive_buffer: able.receive_buffer,
-        coalesces: able.coalesces,
-        max_window: WINDOW,
-        pair_window: 8,
-        tuning: tuning(),
-        order: TotalOptions::default(),
-        start: Seq(seed % 3 * 0x7fff_fff0),
-        seed: seed ^ u64::from(me),
-    };
-    let pool = PoolConfig { stride: BLOCK, strides: WINDOW * MEMBERS * 2, slabs: 16 };
-    let cycle = Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap();
-    Member { group: Group::new(config), cycle, handed: [0; MEMBERS], cast: 0, has_view: false }
-}
-
-fn onlooker(network: &Network, clock: &ManualClock, order: Reading) -> Onlooker {
-    let mut medium = network.endpoint(MEMBERS as u16);
-    medium.open_channel(group()).unwrap();
-    let config =
-        ReaderConfig { group: GroupId::of("feed"), index: 0, block: BLOCK, tuning: tuning(), seed: 5 };
-    let pool = PoolConfig { stride: BLOCK, strides: 4096, slabs: 16 };
-    let cycle = Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap();
-    let reader = Reader::ordered(config, order);
+fn onlooker(feed: &Feed<'_>, order: Reading) -> Onlooker {
+    let (reader, cycle) = feed.reader(order);
     Onlooker { reader, cycle, last: [None; MEMBERS], named: [0; MEMBERS], handed: 0, inverted: 0 }
 }
 
@@ -134,7 +98,8 @@ fn run(seed: u64, order: Reading) -> (u32, u32) {
     let loss = [0.0, 0.02, 0.1][rng.usize(..3)];
     let storm = SimOptions { loss, delay_ns: 1_000..1_000 + rng.u64(1..200_000), ..SimOptions::default() };
     let network = Network::new(seed, clock.clone(), storm);
-    let mut members: Vec<_> = (0..MEMBERS as u16).map(|me| member(&network, &clock, me, seed)).collect();
+    let feed = Feed { network: &network, clock: &clock, members: MEMBERS, window: WINDOW };
+    let mut members: Vec<_> = (0..MEMBERS as u16).map(|me| member(&feed, me, seed)).collect();
     let begin = rng.u32(0..CASTS / 2);
     let mut reader = None;
     for _ in 0..200_000 {
@@ -142,7 +107,7 @@ fn run(seed: u64, order: Reading) -> (u32, u32) {
             member.turn(me, rng);
         }
         if reader.is_none() && members[0].cast >= begin && members[0].has_view {
-            reader = Some(onlooker(&network, &clock, order.clone()));
+            reader = Some(onlooker(&feed, order.clone()));
         }
         reader.iter_mut().for_each(Onlooker::turn);
         clock.advance_ns(rng.u64(500..20_000));

@@ -2,6 +2,8 @@
 //! streams delivered and what the application was told.
 
 mod app;
+#[path = "../feed/mod.rs"]
+mod feed;
 mod world;
 
 use std::collections::BTreeMap;

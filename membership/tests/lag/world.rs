@@ -1,20 +1,18 @@
 //! Two members that cast, and a reader with an application, on the simulated network.
 
 use crate::app::{App, HEAD, PLAIN};
+use crate::feed::Feed;
 use fastrand::Rng;
 use sistrum_membership::lag::LagCounters;
-use sistrum_membership::{Caster, Entry, Event, Group, GroupConfig};
-use sistrum_ordering::{BootId, Endpoint, GroupId, Order, Rank, Seq, TotalOptions};
-use sistrum_transport::engine::{Cycle, Idle};
-use sistrum_transport::log::PoolConfig;
-use sistrum_transport::medium::sim::endpoint_of;
-use sistrum_transport::medium::{FanOut, Medium, Network, Sim, SimOptions};
-use sistrum_transport::reliable::{Reader, ReaderConfig, ReaderEvent, RunLimits, SessionCounters, Tuning};
+use sistrum_membership::{Caster, Event, Group};
+use sistrum_ordering::{Order, Seq};
+use sistrum_transport::engine::Cycle;
+use sistrum_transport::medium::{Network, Sim, SimOptions};
+use sistrum_transport::reliable::{OwnOrder, Reader, ReaderEvent, SessionCounters};
 use sistrum_transport::time::{Clock, Instant, ManualClock};
 use std::ops::ControlFlow;
 
 const MEMBERS: usize = 2;
-const BLOCK: usize = 500;
 const WINDOW: usize = 256;
 const CASTS: u32 = 300;
 const KEYS: u8 = 6;
@@ -46,49 +44,14 @@ struct Audience {
     app: App,
 }
 
-fn group() -> FanOut {
-    FanOut::multicast(Endpoint(([239, 0, 0, 1], 9).into()))
+fn member(feed: &Feed<'_>, me: u16, seed: u64) -> Member {
+    let (group, cycle) = feed.member(me, Seq(0), seed);
+    Member { group, cycle, has_view: false, cast: 0, refused: 0 }
 }
 
-fn tuning() -> Tuning {
-    Tuning { window: WINDOW, ..Tuning::loopback() }
-}
-
-fn member(network: &Network, clock: &ManualClock, me: u16, seed: u64) -> Member {
-    let mut medium = network.endpoint(me);
-    let channel = medium.open_channel(group()).unwrap();
-    let able = medium.capabilities().clone();
-    let config = GroupConfig {
-        name: "feed".into(),
-        local: endpoint_of(me),
-        entry: Entry::List { members: (0..MEMBERS as u16).map(endpoint_of).collect(), me: Rank(me) },
-        boot: BootId(u64::from(me) + 1),
-        channel,
-        index: 0,
-        block: BLOCK,
-        limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
-        receive_buffer: able.receive_buffer,
-        coalesces: able.coalesces,
-        max_window: WINDOW,
-        pair_window: 8,
-        tuning: tuning(),
-        order: TotalOptions::default(),
-        start: Seq(0),
-        seed: seed ^ u64::from(me),
-    };
-    let pool = PoolConfig { stride: BLOCK, strides: WINDOW * MEMBERS * 2, slabs: 16 };
-    let cycle = Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap();
-    Member { group: Group::new(config), cycle, has_view: false, cast: 0, refused: 0 }
-}
-
-fn audience(network: &Network, clock: &ManualClock, app: App) -> Audience {
-    let mut medium = network.endpoint(MEMBERS as u16);
-    medium.open_channel(group()).unwrap();
-    let config =
-        ReaderConfig { group: GroupId::of("feed"), index: 0, block: BLOCK, tuning: tuning(), seed: 5 };
-    let pool = PoolConfig { stride: BLOCK, strides: 4096, slabs: 16 };
-    let cycle = Cycle::new(medium, clock.clone(), pool, Idle::Spin).unwrap();
-    Audience { reader: Reader::new(config), cycle, app }
+fn audience(feed: &Feed<'_>, app: App) -> Audience {
+    let (reader, cycle) = feed.reader(OwnOrder);
+    Audience { reader, cycle, app }
 }
 
 impl Member {
@@ -144,8 +107,9 @@ pub(crate) fn run(seed: u64, is_slow: bool) -> Outcome {
     let storm = SimOptions { loss, delay_ns: 1_000..1_000 + rng.u64(1..100_000), ..SimOptions::default() };
     let network = Network::new(seed, clock.clone(), storm);
     let heat = (rng.u8(..KEYS), [0, 5, 9][rng.usize(..3)]);
-    let mut audience = audience(&network, &clock, App::new(moods, is_slow));
-    let mut members: Vec<_> = (0..MEMBERS as u16).map(|me| member(&network, &clock, me, seed)).collect();
+    let feed = Feed { network: &network, clock: &clock, members: MEMBERS, window: WINDOW };
+    let mut audience = audience(&feed, App::new(moods, is_slow));
+    let mut members: Vec<_> = (0..MEMBERS as u16).map(|me| member(&feed, me, seed)).collect();
     let mut rest = 400;
     while rest > 0 {
         members.iter_mut().for_each(|member| member.turn(heat, rng));
