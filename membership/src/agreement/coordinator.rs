@@ -432,7 +432,7 @@ impl Agreement {
             Op::Join(introduction) => next.rank_of_member(introduction.member).is_none(),
             Op::Leave(member) => next.rank_of_member(*member).is_some() && !self.is_put_off(&next, op),
             Op::Sync(sync) => !value.syncs.contains(sync),
-            Op::Ready(member) => next.rank_of_member(*member).is_some_and(|rank| next.is_joining(rank)),
+            Op::Ready(member) => next.is_joining_member(*member),
         };
         let has_more = next.ranks().any(suspects) || self.pending.iter().any(is_open);
         (is_senior && has_more).then_some(Ballot { attempt: 0, rank: me })

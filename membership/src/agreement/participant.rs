@@ -224,7 +224,7 @@ impl Agreement {
         let ballot = proposal.ballot;
         self.see_attempt(ballot);
         // Who has not stopped is not in it, and need not say anything of it.
-        if !self.part.is_frozen() || !self.is_sound(&proposal.value, &proposal.holders) {
+        if !self.part.is_frozen() || !self.roster.may_be_followed_by(&proposal.value, &proposal.holders) {
             return;
         }
         let is_low = self.part.promised.is_some_and(|promised| promised > ballot);
@@ -277,7 +277,7 @@ impl Agreement {
         then: Option<Ballot>,
         streams: &mut impl Streams,
     ) {
-        if self.part.is_committed() || !self.is_sound(&value, &holders) {
+        if self.part.is_committed() || !self.roster.may_be_followed_by(&value, &holders) {
             return;
         }
         reached(Step::CommitReceived);
@@ -403,11 +403,6 @@ impl Agreement {
             // The view has to be told first.
             self.part.follow(ballot, me);
         }
-    }
-
-    /// Whether `value`, whose blocks these hold, can be one of this view at all.
-    fn is_sound(&self, value: &Value, holders: &[Rank]) -> bool {
-        self.roster.may_be_followed_by(value, holders)
     }
 
     pub(super) fn see_attempt(&mut self, ballot: Ballot) {

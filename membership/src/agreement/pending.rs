@@ -23,7 +23,7 @@ impl Agreement {
         if matches!(&op, Op::Join(new) if self.has_been_in(new.member)) {
             return false;
         }
-        if matches!(&op, Op::Ready(member) if !self.is_joining(*member)) {
+        if matches!(&op, Op::Ready(member) if !self.roster.is_joining_member(*member)) {
             return false;
         }
         let is_known = self.pending.iter().any(|known| match (known, &op) {
@@ -59,11 +59,6 @@ impl Agreement {
         fits && self.pending.len() < MAX_PENDING
     }
 
-    /// Whether this member has not got the group's state yet.
-    pub(super) fn is_joining(&self, member: ViewMember) -> bool {
-        self.roster.rank_of_member(member).is_some_and(|rank| self.roster.is_joining(rank))
-    }
-
     /// Whether something is wanted that a change of view would bring about.
     pub(super) fn wants_change(&self) -> bool {
         self.pending.iter().any(|op| !self.is_put_off(&self.roster, op))
@@ -89,7 +84,7 @@ impl Agreement {
         pending.retain(|op| match op {
             Op::Join(Introduction { member, .. }) => !self.has_been_in(*member),
             Op::Leave(member) => self.roster.rank_of_member(*member).is_some(),
-            Op::Ready(member) => self.is_joining(*member),
+            Op::Ready(member) => self.roster.is_joining_member(*member),
             // Nor does anybody hear of what the dead have cast.
             Op::Sync(sync) => {
                 let is_done = value.syncs.contains(sync) && !mutated!(SyncTwice);

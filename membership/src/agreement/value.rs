@@ -152,10 +152,23 @@ impl Roster {
         (0..).map(Rank).zip(staying.chain(coming)).filter_map(|(rank, joins)| joins.then_some(rank)).collect()
     }
 
+    /// Who has the state here, of those of whom `was_joining` is so in the view before.
+    pub fn readied(&self, was_joining: impl Fn(ViewMember) -> bool) -> Vec<Rank> {
+        let is_it =
+            |rank: &Rank| !self.is_joining(*rank) && was_joining(self.members[rank.0 as usize].member);
+        self.ranks().filter(is_it).collect()
+    }
+
     /// Whether this member has not got the group's state yet.
     #[must_use]
     pub fn is_joining(&self, rank: Rank) -> bool {
         self.joining.binary_search(&rank).is_ok()
+    }
+
+    /// The same of an incarnation, where it is a member at all.
+    #[must_use]
+    pub fn is_joining_member(&self, member: ViewMember) -> bool {
+        self.rank_of_member(member).is_some_and(|rank| self.is_joining(rank))
     }
 
     /// Whether this member has the group's state: where nobody keeps one, all have it.

@@ -51,11 +51,7 @@ impl Era {
         }
         let came = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
         let gone = value.removed.iter().map(|(rank, reason)| (self.view.members()[rank.0 as usize], *reason));
-        let was_joining = |rank: &Rank| {
-            let before = self.roster.rank_of_member(roster.members[rank.0 as usize].member);
-            before.is_some_and(|before| self.roster.is_joining(before))
-        };
-        let readied = roster.ranks().filter(|rank| !roster.is_joining(*rank) && was_joining(rank)).collect();
+        let readied = roster.readied(|member| self.roster.is_joining_member(member));
         let change = Change { came, gone: gone.collect(), readied };
         let instance = self.view.id().instance;
         Some(Self::new(config, instance, roster, change, value.syncs, Entry::Start))

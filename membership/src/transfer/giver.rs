@@ -9,7 +9,7 @@ use crate::agreement::{Introduction, Roster};
 use crate::config::GroupConfig;
 use crate::event::{Caster, Event};
 use crate::step::{Step, reached};
-use sistrum_ordering::{Endpoint, GroupInstance, Rank, ViewMember, ViewNumber};
+use sistrum_ordering::{Endpoint, GroupInstance, Rank, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
 use sistrum_transport::reliable::Refused;
@@ -95,10 +95,8 @@ impl Giving {
 
     /// Forgets those who need nothing any more; whether anybody is left.
     pub(super) fn keep_for(&mut self, roster: &Roster, pool: &mut RxPool) -> bool {
-        let is_joining =
-            |member: ViewMember| roster.rank_of_member(member).is_some_and(|rank| roster.is_joining(rank));
-        self.takers.retain(|taker| is_joining(taker.member));
-        for flow in self.flows.extract_if(.., |flow| !is_joining(flow.stream.peer)) {
+        self.takers.retain(|taker| roster.is_joining_member(taker.member));
+        for flow in self.flows.extract_if(.., |flow| !roster.is_joining_member(flow.stream.peer)) {
             flow.stream.retire(pool);
         }
         !self.takers.is_empty()

@@ -142,7 +142,10 @@ impl Views {
         }
         let (Some(seat), Some(mut old)) = (&mut self.seat, hands.running.take()) else { return };
         old.session.finish(&value.cut, hands.pool);
-        let readied = readied(&old.view, &roster);
+        let was_joining = |member: ViewMember| {
+            old.view.joining().iter().any(|rank| old.view.member(*rank) == Some(&member))
+        };
+        let readied = roster.readied(was_joining);
         let came: Vec<Rank> = roster.ranks().skip(roster.members.len() - value.joined.len()).collect();
         let id = ViewId { number: roster.number, ..old.view.id() };
         let members = roster.members.iter().map(|known| known.member).collect();
@@ -202,13 +205,4 @@ impl Views {
             }
         }
     }
-}
-
-/// Who of those who go on was joining, and is not any more.
-fn readied(old: &View, roster: &Roster) -> Vec<Rank> {
-    let was_joining = |rank: &Rank| {
-        let member = roster.members[rank.0 as usize].member;
-        old.joining().iter().any(|joining| old.member(*joining) == Some(&member))
-    };
-    roster.ranks().filter(|rank| !roster.is_joining(*rank) && was_joining(rank)).collect()
 }
