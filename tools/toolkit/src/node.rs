@@ -118,14 +118,15 @@ impl Node {
     /// # Errors
     /// When the list or the address cannot be, or there are [`groups`](Config::groups) already; the message names it.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
-        if self.groups.contains(GroupId::of(name)) {
+        let full_name = options.full_name(name);
+        if self.groups.contains(GroupId::of(&full_name)) {
             return Err(Error::Config {
                 key: "group",
                 why: format!("{name} was joined before, or shares its id with one that was"),
             });
         }
         options.check_lag()?;
-        let (name, lag) = (&options.full_name(name), options.lag);
+        let (name, lag) = (&full_name, options.lag);
         let local = self.endpoint();
         let fan_out = options.fan_out_from(name, local)?;
         let is_multicast = options.is_multicast();

@@ -43,6 +43,11 @@ fn a_list_that_cannot_be_is_refused_at_once() {
     node.join("a", JoinOptions::members(vec![me])).expect("nothing was half done");
     let again = refusal(node.join("a", JoinOptions::members(vec![me])));
     assert_eq!(again, "group: a was joined before, or shares its id with one that was");
+    // Clusters have nothing to do with each other, and one group of a cluster is joined once too.
+    let observer = || JoinOptions::observer().cluster("b");
+    node.join("a", observer()).expect("another cluster");
+    let again = refusal(node.join("a", observer()));
+    assert_eq!(again, "group: a was joined before, or shares its id with one that was");
 }
 
 #[test]
