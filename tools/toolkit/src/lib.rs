@@ -32,6 +32,7 @@ mod calls;
 mod config;
 mod error;
 mod groups;
+mod hierarchy;
 mod join;
 mod joined;
 mod lagging;
@@ -50,6 +51,7 @@ pub mod counters {
 pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
+pub use hierarchy::{Leaf, LeafError, LeafMap, Root, RootEvent, RouteId, Router, RouterEvent, TellError};
 pub use join::JoinOptions;
 pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};

@@ -156,6 +156,18 @@ impl Node {
         Ok(group)
     }
 
+    /// Where somebody of a group may be found, from now on.
+    pub(crate) fn find_at(&mut self, group: &Group, seeds: &[String]) {
+        let local = self.endpoint();
+        if let Some(joined) = self.groups.get_mut(group) {
+            joined.set_seeds(Seeds::literal(seeds, local));
+            self.seeds.retain(|known| known.group != *group);
+            if Seeds::has_names(seeds) {
+                self.seeds.push(Seeds::new(*group, seeds.to_vec(), local));
+            }
+        }
+    }
+
     /// Casts one message to all members of the group, to be delivered in an [`Order`](crate::Order), or when it is
     /// [safe](crate::Order::safe). It is copied into the log and sent by the next [`poll`](Self::poll).
     ///

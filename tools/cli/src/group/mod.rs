@@ -10,6 +10,8 @@ mod list;
 mod member;
 mod options;
 mod read;
+mod root;
+mod route;
 mod seat;
 mod sight;
 mod table;
@@ -34,6 +36,14 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         }
         Command::Read { name, eager, place } => return read::run(name, place, *eager),
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
+        Command::Root { common } => return root::run(common),
+        Command::Leaves { root, add, remove, place, within } => {
+            let changes: Vec<_> = add.iter().chain(remove).cloned().collect();
+            return route::leaves(root, place, *within, &changes);
+        }
+        Command::Route { root, key, message, want, place, within } => {
+            return route::ask(root, place, *within, (key, message), *want);
+        }
         Command::Call { common, question } => return call::run(common, question),
         Command::Join { common, order, answers, reads } => {
             (common, Voice::Lines(*order), reads.hears(answers.chosen()))

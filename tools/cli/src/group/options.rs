@@ -88,6 +88,54 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Joins the root of a hierarchy, which knows leaf groups and which of them are up, and serves until it is stopped.
+    Root {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Shows the leaf groups of a root, and changes which there are. Exits with 1 when the root refuses.
+    Leaves {
+        /// The root's name.
+        root: String,
+
+        /// Adds this leaf group, which is found at these places, or by its name where there are none.
+        #[arg(long, value_name = "LEAF[=HOST:PORT,..]", value_parser = leaf)]
+        add: Vec<Change>,
+
+        /// Removes this one.
+        #[arg(long, value_name = "LEAF", value_parser = |leaf: &str| Ok::<_, String>(Change::Remove(leaf.to_owned())))]
+        remove: Vec<Change>,
+
+        #[command(flatten)]
+        place: Place,
+
+        /// It is waited so long.
+        #[arg(long, value_name = "MS", default_value = "5000", value_parser = milliseconds)]
+        within: Duration,
+    },
+    /// Asks the leaf group that a key belongs to, as a root says, and prints each reply. Exits as `call` does.
+    Route {
+        /// The root's name.
+        root: String,
+
+        /// Says which leaf is asked.
+        #[arg(long)]
+        key: String,
+
+        /// What is asked.
+        message: String,
+
+        /// How many are to reply; more than there are is all of them.
+        #[arg(long, value_name = "none|N|all|majority", default_value = "all", value_parser = want)]
+        want: Want,
+
+        #[command(flatten)]
+        place: Place,
+
+        /// It is waited so long.
+        #[arg(long, value_name = "MS", default_value = "5000", value_parser = milliseconds)]
+        within: Duration,
+    },
     /// Waits until something is so of a group, seen from outside. Exits with 1 when it is not so in time.
     Wait {
         /// The group's name.
@@ -103,6 +151,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "MS", default_value = "60000", value_parser = milliseconds)]
         within: Duration,
     },
+}
+
+/// A change of which leaf groups there are.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// With its seeds.
+    Add(String, Vec<String>),
+    Remove(String),
 }
 
 /// What is asked.
@@ -289,6 +345,12 @@ fn want(text: &str) -> Result<Want, String> {
         "majority" => Ok(Want::Majority),
         number => number.parse().map(Want::N).map_err(|_| format!("{text} is not none, N, all or majority")),
     }
+}
+
+fn leaf(text: &str) -> Result<Change, String> {
+    let (name, seeds) = text.split_once('=').unwrap_or((text, ""));
+    let seeds = seeds.split(',').filter(|seed| !seed.is_empty()).map(str::to_owned).collect();
+    Ok(Change::Add(name.to_owned(), seeds))
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -6,6 +6,7 @@ mod context;
 mod exchange;
 mod families;
 mod handler;
+mod hierarchy;
 mod idle;
 mod lag;
 mod losses;

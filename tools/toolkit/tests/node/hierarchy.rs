@@ -1,0 +1,235 @@
+//! A root, its leaf groups and who asks by it, over real sockets: members of both die, and each key is served by one leaf.
+
+use crate::cluster::{PATIENCE, config};
+use sistrum::{
+    Dest, JoinOptions, LeafMap, Node, Outcome, Root, RouteId, Router, RouterEvent, Service, ServiceEvent,
+    StateTuning, Status, Want,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// A member of the root.
+struct Rooted {
+    node: Node,
+    root: Root,
+}
+
+/// A member of a leaf, and how often it has executed which request.
+struct Leafed {
+    node: Node,
+    service: Service,
+    name: String,
+    executed: BTreeMap<Vec<u8>, usize>,
+}
+
+/// Everybody, polled in turn.
+struct World {
+    cluster: String,
+    roots: Vec<Rooted>,
+    leaves: Vec<Leafed>,
+    node: Node,
+    router: Router,
+    /// What the router has told of each request.
+    done: BTreeMap<RouteId, (String, Outcome, Vec<Vec<u8>>)>,
+    told: BTreeMap<RouteId, Result<(), String>>,
+    asked: u32,
+}
+
+fn member(cluster: &str, expected: usize) -> JoinOptions {
+    JoinOptions::peer()
+        .cluster(cluster)
+        .expected_members(expected)
+        .max_members(8)
+        .suspect_after(Duration::from_millis(400))
+        .keep_state(StateTuning::default())
+}
+
+impl World {
+    fn new(test: &str) -> Self {
+        let cluster = format!("{test}-{}", std::process::id());
+        let mut node = open();
+        let root = node.join("root", JoinOptions::client().cluster(&cluster)).expect("a client");
+        let router = Router::new(root, JoinOptions::client().cluster(&cluster));
+        let (roots, leaves, done, told, asked) = Default::default();
+        Self { cluster, roots, leaves, node, router, done, told, asked }
+    }
+
+    fn add_root(&mut self, expected: usize) {
+        let mut node = open();
+        let group = node.join("root", member(&self.cluster, expected)).expect("a root");
+        let root = Root::new(&node, group, JoinOptions::observer().cluster(&self.cluster));
+        self.roots.push(Rooted { node, root });
+    }
+
+    fn add_leaf(&mut self, name: &str, expected: usize) {
+        let mut node = open();
+        let group = node.join(name, member(&self.cluster, expected)).expect("a leaf");
+        let service = Service::new(&node, group);
+        self.leaves.push(Leafed { node, service, name: name.to_owned(), executed: BTreeMap::new() });
+    }
+
+    fn turn(&mut self) {
+        for Rooted { node, root } in &mut self.roots {
+            node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+            while root.poll(node).expect("it can say what it sees").is_some() {}
+        }
+        for Leafed { node, service, name, executed } in &mut self.leaves {
+            node.poll(|cx, mut event| service.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+            while let Some(event) = service.poll(node).expect("it can answer") {
+                if let ServiceEvent::Request(request) = event {
+                    *executed.entry(request.bytes().to_vec()).or_default() += 1;
+                    service.reply(request, name.as_bytes());
+                }
+            }
+        }
+        let Self { node, router, .. } = self;
+        node.poll(|cx, event| {
+            router.handle(cx, &event);
+            Ok(())
+        })
+        .expect("loopback does not break");
+        while let Some(event) = router.poll(node).expect("leaves can be joined") {
+            match event {
+                RouterEvent::Done { route, leaf, outcome, replies } => {
+                    let replies = replies.into_iter().filter_map(|(_, status)| match status {
+                        Status::Replied(reply) => Some(reply),
+                        _ => None,
+                    });
+                    let before = self.done.insert(route, (leaf, outcome, replies.collect()));
+                    assert!(before.is_none(), "{route:?} is over twice");
+                }
+                RouterEvent::Told(route, what) => _ = self.told.insert(route, what),
+                RouterEvent::Refused(route, why) => panic!("{route:?}: {why}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !done(self) {
+            assert!(started.elapsed() < PATIENCE, "no {what} within {PATIENCE:?}");
+            self.turn();
+            std::thread::yield_now();
+        }
+    }
+
+    #[track_caller]
+    fn until_up(&mut self, up: &[&str]) {
+        let is_so = |map: &LeafMap| {
+            map.leaves().filter(|(_, leaf)| leaf.is_up).map(|(name, _)| name).collect::<Vec<_>>() == up
+        };
+        self.until(&format!("map in which {up:?} are up"), |world| {
+            world.roots.iter().all(|rooted| is_so(rooted.root.map()))
+        });
+        // The router's map may be so old.
+        let since = Instant::now();
+        self.until("time to pass", |_| since.elapsed() > Duration::from_millis(600));
+    }
+
+    /// Asks for new keys; each must be served by the leaf that the map of the root says, by all of it.
+    #[track_caller]
+    fn ask(&mut self, count: u32) -> BTreeSet<String> {
+        let asked: Vec<_> = (self.asked..self.asked + count).collect();
+        self.asked += count;
+        let routes: Vec<_> = asked
+            .iter()
+            .map(|key| {
+                let bytes = key.to_le_bytes();
+                (bytes, self.router.ask(&bytes, Dest::All, Want::All, &bytes).expect("there is room"))
+            })
+            .collect();
+        self.until("answers", |world| routes.iter().all(|(_, route)| world.done.contains_key(route)));
+        let map = self.roots[0].root.map();
+        let mut by = BTreeSet::new();
+        for (key, route) in &routes {
+            let (leaf, outcome, replies) = &self.done[route];
+            assert_eq!(map.locate(key).expect("one is up").0, leaf);
+            let members = self.leaves.iter().filter(|member| member.name == *leaf).count();
+            assert_eq!((*outcome, replies), (Outcome::Enough, &vec![leaf.clone().into_bytes(); members]));
+            for member in &self.leaves {
+                let times = member.executed.get(&key[..]).copied().unwrap_or(0);
+                assert_eq!(times, usize::from(member.name == *leaf), "{key:?} at {}", member.name);
+            }
+            by.insert(leaf.clone());
+        }
+        by
+    }
+
+    #[track_caller]
+    fn tell(&mut self, tell: impl FnOnce(&mut Router) -> RouteId) -> Result<(), String> {
+        let route = tell(&mut self.router);
+        self.until("answer of the root", |world| world.told.contains_key(&route));
+        self.told.remove(&route).expect("it has come")
+    }
+}
+
+fn open() -> Node {
+    Node::open(config()).expect("a node")
+}
+
+#[test]
+fn a_key_is_served_by_its_leaf_whoever_dies() {
+    let mut world = World::new("hierarchy");
+    (0..3).for_each(|_| world.add_root(3));
+    for name in ["leaf-a", "leaf-a", "leaf-b", "leaf-b"] {
+        world.add_leaf(name, 2);
+    }
+    for name in ["leaf-a", "leaf-b"] {
+        assert_eq!(world.tell(|router| router.add(name, Vec::new()).expect("a name")), Ok(()));
+    }
+    world.until_up(&["leaf-a", "leaf-b"]);
+    assert_eq!(world.ask(40).len(), 2, "both have their share");
+
+    // The eldest of the root, who says what is up, dies.
+    world.roots.remove(0);
+    assert_eq!(world.ask(40).len(), 2);
+
+    // A whole leaf dies: its keys are another's, until it is back.
+    world.leaves.retain(|member| member.name != "leaf-a");
+    world.until_up(&["leaf-b"]);
+    assert_eq!(world.ask(20), BTreeSet::from(["leaf-b".to_owned()]));
+    (0..2).for_each(|_| world.add_leaf("leaf-a", 2));
+    world.until_up(&["leaf-a", "leaf-b"]);
+    assert_eq!(world.ask(40).len(), 2);
+
+    // Who joins the root late has its map.
+    world.add_root(3);
+    world.until("map at who came late", |world| world.roots[2].root.map() == world.roots[0].root.map());
+    assert_eq!(
+        world.tell(|router| router.remove("leaf-c").expect("a name")),
+        Err("there is no leaf group leaf-c".to_owned())
+    );
+    assert_eq!(world.tell(|router| router.remove("leaf-b").expect("a name")), Ok(()));
+    world.until_up(&["leaf-a"]);
+    assert_eq!(world.ask(10), BTreeSet::from(["leaf-a".to_owned()]));
+}
+
+#[test]
+fn what_was_not_said_to_a_leaf_that_goes_down_is_asked_of_the_next() {
+    let mut world = World::new("reroute");
+    (0..2).for_each(|_| world.add_root(2));
+    world.add_leaf("leaf-a", 1);
+    for name in ["leaf-a", "leaf-b"] {
+        assert_eq!(world.tell(|router| router.add(name, Vec::new()).expect("a name")), Ok(()));
+    }
+    world.until_up(&["leaf-a"]);
+    assert_eq!(world.ask(1).len(), 1);
+    // It is dead, and nobody knows: what is asked now was said to it, perhaps, or waits for it.
+    world.leaves.clear();
+    // As many as may be open are said to it, and no more.
+    let routes: Vec<_> = (0..100u8)
+        .map(|key| world.router.ask(&[key], Dest::All, Want::N(1), &[key]).expect("there is room"))
+        .collect();
+    world.until_up(&[]);
+    world.add_leaf("leaf-b", 1);
+    world.until("end of all", |world| routes.iter().all(|route| world.done.contains_key(route)));
+    let ended = |leaf: &str, outcome: Outcome| {
+        let is_so = |route: &&RouteId| world.done[*route].0 == leaf && world.done[*route].1 == outcome;
+        routes.iter().filter(is_so).count()
+    };
+    let (said, unsaid) = (ended("leaf-a", Outcome::Unknown), ended("leaf-b", Outcome::Enough));
+    assert_eq!((said, unsaid), (64, 36), "what may have been executed is not asked again");
+    assert_eq!(world.router.open(), 0);
+}
