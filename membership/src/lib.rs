@@ -5,6 +5,7 @@
 
 pub mod agreement;
 mod call;
+mod client;
 mod config;
 mod conflicts;
 pub mod detector;

@@ -85,6 +85,19 @@ impl Looking {
         }
     }
 
+    /// Looks at another pace; at a faster one from now on.
+    pub(crate) fn set_pace(&mut self, now: Instant, every_ns: u64) {
+        if every_ns < self.every_ns {
+            self.ask_by(now);
+        }
+        self.every_ns = every_ns;
+    }
+
+    /// Asks again, and takes what has come, by this time at the latest.
+    pub(crate) fn ask_by(&mut self, due: Instant) {
+        self.asks_at = self.asks_at.min(due);
+    }
+
     /// Takes a block of the group, of whomever. Returns the message that it completes.
     pub(crate) fn receive(&mut self, from: Endpoint, header: &Header, block: &[u8]) -> Option<Message> {
         self.post.receive(from, true, header, block)
@@ -173,6 +186,11 @@ impl Looking {
     /// That was told.
     pub(crate) fn told(&mut self) {
         self.news.pop_front();
+    }
+
+    /// What is known of each life of the group.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Sighting> {
+        self.known.values().map(|(sighting, _)| sighting)
     }
 
     /// Takes the next block to be sent.

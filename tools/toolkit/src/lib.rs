@@ -38,6 +38,7 @@ mod lagging;
 mod node;
 mod published;
 mod seeds;
+mod service;
 mod state;
 
 pub use calls::Calls;
@@ -58,7 +59,7 @@ pub use sistrum_membership::lag::{
     Behind, CaughtUp, Eviction, Key, KeyOf, Lag, LagCounters, LagState, PER_MESSAGE, Standing, Tripped,
 };
 pub use sistrum_membership::{
-    CallEvent, CallId, Conflict, Fired, FlushId, Holdup, ListError, Request, Sighting, Snapshot, StateBlock,
+    AskError, AskId, CallEvent, CallId, ClientEvent, ClientRequest, ClientTuning, ClientsEvent, Dest, Outcome, Served, Conflict, Fired, FlushId, Holdup, ListError, Request, Sighting, Snapshot, StateBlock,
     StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
 };
 pub use sistrum_ordering::{
@@ -73,6 +74,7 @@ pub use sistrum_transport::reliable::{
 };
 pub use sistrum_transport::sys::interface::Interface;
 pub use sistrum_transport::time::{Clock, Instant, MonotonicClock};
+pub use service::{Service, ServiceEvent};
 #[cfg(feature = "serde")]
 pub use state::Serde;
 pub use state::{Domain, State};
