@@ -5,6 +5,7 @@
 
 pub mod agreement;
 mod call;
+mod clients;
 mod config;
 mod conflicts;
 pub mod detector;
@@ -25,6 +26,10 @@ mod views;
 mod watch;
 
 pub use call::{CallEvent, CallId, Calls, NotOfCalls, Request, Status, Want};
+pub use clients::{
+    AskError, AskId, ClientEnd, ClientEvent, ClientRequest, ClientTuning, Clients, ClientsEvent, Dest,
+    NotOfClients, Outcome, Served,
+};
 pub use config::{Entry, GroupConfig, ListError, Peers, rank_in};
 pub use event::{Caster, Event};
 pub use flush::FlushId;
