@@ -73,13 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// When nothing has come of it.
-    pub fn ask(
-        &mut self,
-        now: Instant,
-        dest: Dest,
-        want: Want,
-        request: &[u8],
-    ) -> Result<AskId, AskError> {
+    pub fn ask(&mut self, now: Instant, dest: Dest, want: Want, request: &[u8]) -> Result<AskId, AskError> {
         let ask = self.end.ask(now, dest, want, request);
         self.drain();
         ask
@@ -140,9 +134,10 @@ impl Client {
             return;
         }
         let life = self.life;
-        let best = self.looking.known().max_by_key(|seen| {
-            (!seen.is_wedged, life == Some(seen.view.instance), seen.members.len())
-        });
+        let best = self
+            .looking
+            .known()
+            .max_by_key(|seen| (!seen.is_wedged, life == Some(seen.view.instance), seen.members.len()));
         match best {
             Some(seen) => {
                 self.life = Some(seen.view.instance);

@@ -6,6 +6,7 @@
 pub mod agreement;
 mod call;
 mod client;
+mod clients;
 mod config;
 mod conflicts;
 pub mod detector;
@@ -28,6 +29,11 @@ mod views;
 mod watch;
 
 pub use call::{CallEvent, CallId, Calls, NotOfCalls, Request, Status, Want};
+pub use client::Client;
+pub use clients::{
+    AskError, AskId, ClientEnd, ClientEvent, ClientRequest, ClientTuning, Clients, ClientsEvent, Dest,
+    NotOfClients, Outcome, Served,
+};
 pub use config::{Entry, GroupConfig, ListError, Peers, rank_in};
 pub use event::{Caster, Event};
 pub use flush::FlushId;

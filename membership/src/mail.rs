@@ -8,9 +8,8 @@ use sistrum_transport::protocol::Target;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 
-/// Bytes of a letter at most.
-pub const MAX_LETTER_LEN: usize = 256 * 1024;
-const _: () = assert!(MAX_LETTER_LEN + 64 <= MAX_MESSAGE_LEN);
+/// Bytes of a letter at most: a message of agreement has room for what stands around it.
+pub const MAX_LETTER_LEN: usize = MAX_MESSAGE_LEN - 1024;
 
 /// Bytes that wait to be sent; what is beyond will be said again.
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;

@@ -3,9 +3,9 @@
 use crate::joined::Joined;
 use crate::lagging;
 use crate::{
-    Behind, CaughtUp, Cause, ClientEvent, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup, Lag, Promise,
-    Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId, ViewMember,
-    ViewNumber,
+    Behind, CaughtUp, Cause, ClientEvent, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup,
+    Lag, Promise, Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId,
+    ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_membership::lag::Backlog;

@@ -2,7 +2,8 @@
 
 use crate::seeds::Seeds;
 use crate::{
-    ClientTuning, DetectorTuning, Endpoint, Error, Family, GroupId, Lag, Result, StateTuning, Suspicion, TotalMode,
+    ClientTuning, DetectorTuning, Endpoint, Error, Family, GroupId, Lag, Result, StateTuning, Suspicion,
+    TotalMode,
 };
 use sistrum_membership::Peers;
 use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
@@ -409,7 +410,9 @@ impl JoinOptions {
         }
         match (&self.sources, &self.who) {
             (Sources::All, _) => Ok(Vec::new()),
-            (_, Who::Peer(_) | Who::Observer(_) | Who::Client(..)) => refuse("who comes is not known: it could not be heard"),
+            (_, Who::Peer(_) | Who::Observer(_) | Who::Client(..)) => {
+                refuse("who comes is not known: it could not be heard")
+            }
             (Sources::Members, Who::Members(members)) => {
                 Ok(members.iter().map(|member| member.0.ip()).collect())
             }

@@ -356,10 +356,11 @@ impl Protocol for Joined {
                     _ => ControlFlow::Continue(()),
                 },
             ),
-            Self::Client(client) => client
-                .poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: &ClientEvent| {
+            Self::Client(client) => {
+                client.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: &ClientEvent| {
                     handler(caster, Event::Client(event))
-                }),
+                })
+            }
         }
     }
 

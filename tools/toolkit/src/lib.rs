@@ -54,12 +54,14 @@ pub use groups::{Caster, Event, Group};
 pub use join::JoinOptions;
 pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};
+pub use service::{Service, ServiceEvent};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::lag::{
     Behind, CaughtUp, Eviction, Key, KeyOf, Lag, LagCounters, LagState, PER_MESSAGE, Standing, Tripped,
 };
 pub use sistrum_membership::{
-    AskError, AskId, CallEvent, CallId, ClientEvent, ClientRequest, ClientTuning, ClientsEvent, Dest, Outcome, Served, Conflict, Fired, FlushId, Holdup, ListError, Request, Sighting, Snapshot, StateBlock,
+    AskError, AskId, CallEvent, CallId, ClientEvent, ClientRequest, ClientTuning, ClientsEvent, Conflict,
+    Dest, Fired, FlushId, Holdup, ListError, Outcome, Request, Served, Sighting, Snapshot, StateBlock,
     StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
 };
 pub use sistrum_ordering::{
@@ -74,7 +76,6 @@ pub use sistrum_transport::reliable::{
 };
 pub use sistrum_transport::sys::interface::Interface;
 pub use sistrum_transport::time::{Clock, Instant, MonotonicClock};
-pub use service::{Service, ServiceEvent};
 #[cfg(feature = "serde")]
 pub use state::Serde;
 pub use state::{Domain, State};

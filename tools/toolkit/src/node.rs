@@ -7,10 +7,12 @@ use crate::join::Who;
 use crate::joined::Joined;
 use crate::published::Published;
 use crate::seeds::Seeds;
+use crate::service::check_tuning;
 use crate::{
-    AskError, AskId, BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Dest, Endpoint, Error, Event, FlushId, Gap,
-    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Pressure, Promise,
-    Rank, Refused, Result, SessionCounters, Standing, View, ViewMember, ViewNumber, Want,
+    AskError, AskId, BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Dest, Endpoint,
+    Error, Event, FlushId, Gap, Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock,
+    PeerLosses, Pressure, Promise, Rank, Refused, Result, SessionCounters, Standing, View, ViewMember,
+    ViewNumber, Want,
 };
 use sistrum_membership::Entry;
 use sistrum_membership::lag::Backlog;
@@ -147,6 +149,7 @@ impl Node {
             }
             Who::Client(peer, tuning) => {
                 peer.check_seeds(is_multicast)?;
+                check_tuning(&tuning)?;
                 (self.join_as_client(name, &peer.seeds, fan_out, tuning)?, peer.seeds)
             }
             Who::Reader(reads) => (self.join_as_reader(name, fan_out, &reads)?, Vec::new()),

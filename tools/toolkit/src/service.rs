@@ -1,8 +1,8 @@
 //! Members that serve clients: who asks the group from outside.
 
 use crate::{
-    CallEvent, Calls, Caster, ClientRequest, ClientTuning, ClientsEvent, Domain, Endpoint, Event, Group,
-    Instant, Node, Order, Refused, Result, Served, State, ViewMember,
+    CallEvent, Calls, Caster, ClientRequest, ClientTuning, ClientsEvent, Domain, Endpoint, Error, Event,
+    Group, Instant, Node, Order, Refused, Result, Served, State, ViewMember,
 };
 use sistrum_membership as membership;
 use std::collections::{BTreeSet, VecDeque};
@@ -87,12 +87,19 @@ impl Service {
     /// In a group that was joined just now: it has to be handed all events from the first one on.
     #[must_use]
     pub fn new(node: &Node, group: Group) -> Self {
-        Self::with(node, group, ClientTuning::default())
+        Self::of(node, group, ClientTuning::default())
     }
 
     /// Likewise, with other sizes and times: the same at all members and their clients.
-    #[must_use]
-    pub fn with(node: &Node, group: Group, tuning: ClientTuning) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when requests would be too long for a letter.
+    pub fn with(node: &Node, group: Group, tuning: ClientTuning) -> Result<Self> {
+        check_tuning(&tuning)?;
+        Ok(Self::of(node, group, tuning))
+    }
+
+    fn of(node: &Node, group: Group, tuning: ClientTuning) -> Self {
         Self {
             group,
             local: node.endpoint(),
@@ -283,8 +290,27 @@ impl Service {
     /// Letters of clients that asked for too much, or of which there are too many.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.clients.refused_letters()
+        self.clients.over_full()
     }
+}
+
+/// Whether clients and members can be of these sizes.
+///
+/// # Errors
+/// [`Error::Config`] names the key.
+pub(crate) fn check_tuning(tuning: &ClientTuning) -> Result<()> {
+    let refuse = |key, why: String| Err(Error::Config { key, why });
+    let (bytes, limit) = (tuning.bytes, ClientTuning::MAX_BYTES);
+    if bytes > limit {
+        return refuse("bytes", format!("a request of {bytes} is longer than a letter: {limit} at most"));
+    }
+    if tuning.window == 0 || tuning.clients == 0 {
+        return refuse("window", "nobody could ask".to_owned());
+    }
+    if tuning.keep_alive_ns >= tuning.silence_ns {
+        return refuse("keep_alive_ns", "who has nothing to ask would be struck for its silence".to_owned());
+    }
+    Ok(())
 }
 
 /// The clients as a state that is read as a whole.
