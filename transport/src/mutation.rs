@@ -236,6 +236,21 @@ mod present {
         /// A call may be over before its request was delivered, and all destinations are known.
         RepliesBeforeDelivery,
         }
+        /// Those of clients, which their own seeded runs must catch, likewise.
+        CLIENTS {
+        /// A request that was executed is executed again when it comes again.
+        ExecuteAgain,
+        /// Who joins does not take the table of clients over.
+        ForgetClients,
+        /// A client is told that its request is over before enough have replied.
+        DoneTooSoon,
+        /// A client is struck whether or not it has moved to another member meanwhile.
+        StrikeWhoMoved,
+        /// What was said is forgotten though the client has not got it.
+        ForgetAnswered,
+        /// A client is taken for an earlier incarnation of it.
+        ForgetIncarnation,
+        }
         /// Those of the lag contract, which its own seeded runs must catch, likewise.
         LAG {
         /// What is kept of what an application does not take has no bound.

@@ -45,6 +45,8 @@ pub struct Request {
     id: u64,
     bytes: Vec<u8>,
     is_awaited: bool,
+    /// It was cast to all, and not sent or handed on to me alone.
+    is_cast: bool,
 }
 
 impl Request {
@@ -64,6 +66,11 @@ impl Request {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.is_awaited
+    }
+
+    /// Whether all are asked it, at this place of its order.
+    pub(crate) fn is_cast(&self) -> bool {
+        self.is_cast
     }
 }
 
@@ -104,6 +111,8 @@ pub struct Calls {
     /// Those of them that have the group's state: the others are no destinations of what goes to all.
     ready: Vec<ViewMember>,
     me: Option<ViewMember>,
+    /// Who is joining is asked too.
+    asks_joining: bool,
     next: u64,
     open: BTreeMap<u64, Open>,
     out: VecDeque<(ViewMember, Vec<u8>)>,
@@ -116,6 +125,13 @@ impl Calls {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Likewise, in a group whose state is changed by requests: who is joining is asked as well what goes to all, behind the state, and nobody
+    /// awaits its reply. It is no destination all the same.
+    #[must_use]
+    pub fn for_state() -> Self {
+        Self { asks_joining: true, ..Self::default() }
     }
 
     /// A message that is no call, as it is cast or sent.
@@ -181,7 +197,7 @@ impl Calls {
         }
         // The caller learns of it first: what the other answers comes behind this.
         self.answer(&request, Part::Forwarded(to));
-        let Request { caller, id, bytes, is_awaited } = &request;
+        let Request { caller, id, bytes, is_awaited, .. } = &request;
         self.post(to, *id, Part::Forward { is_awaited: *is_awaited, caller: *caller, request: bytes });
     }
 
@@ -261,16 +277,18 @@ impl Calls {
                 }
                 // It may still be handed on to one who has not got the state, or sent to it alone.
                 let is_ready = self.me.is_some_and(|me| self.ready.contains(&me));
-                if of != Of::One && !is_ready && !mutated!(WaitForTheJoining) {
+                let is_joining = of != Of::One && !is_ready && !mutated!(WaitForTheJoining);
+                if is_joining && !self.asks_joining {
                     return;
                 }
-                self.ask(Request { caller: from, id, bytes: request.to_vec(), is_awaited });
+                let (is_awaited, is_cast) = (is_awaited && !is_joining, of != Of::One);
+                self.ask(Request { caller: from, id, bytes: request.to_vec(), is_awaited, is_cast });
             }
             Part::Forward { is_awaited, caller, request } => {
                 if is_awaited {
                     self.post(caller, id, Part::Accepted);
                 }
-                self.ask(Request { caller, id, bytes: request.to_vec(), is_awaited });
+                self.ask(Request { caller, id, bytes: request.to_vec(), is_awaited, is_cast: false });
             }
             Part::Reply(reply) => self.note(id, from, Status::Replied(reply.to_vec())),
             Part::Null => self.note(id, from, Status::Null),

@@ -13,10 +13,11 @@
 mod event;
 mod flow;
 mod install;
+mod letters;
 mod seat;
 mod seeking;
 
-use crate::agreement::{Agreement, Destination, Introduction, MAX_SYNC_BYTES, Message, Op, SyncCast};
+use crate::agreement::{Agreement, Destination, Introduction, Letter, MAX_SYNC_BYTES, Message, Op, SyncCast};
 use crate::config::{GroupConfig, Peers};
 use crate::conflicts::Conflicts;
 use crate::flush::FlushId;
@@ -25,6 +26,7 @@ use crate::running::Running;
 use crate::transfer::{self, Transfers};
 use event::Notice;
 use flow::Flow;
+use letters::Letters;
 use seat::Seat;
 use seeking::Seeking;
 use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
@@ -77,6 +79,7 @@ pub(crate) struct Views {
     /// There is one exactly where there is a view.
     seat: Option<Seat>,
     post: Post,
+    letters: Letters,
     /// The view before, and what of it is to be handed over behind its messages.
     old: Option<Running>,
     is_old_drained: bool,
@@ -116,6 +119,7 @@ impl Views {
             seeking: Some(Seeking::new(mine, None, Vec::new())),
             seat: None,
             post: Post::new(config.local, config.block),
+            letters: Letters::new(config.local, config.block),
             old: None,
             is_old_drained: false,
             untold: None,
@@ -332,7 +336,11 @@ impl Views {
     fn handle_agreement(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, block: RxBlock) {
         let view = hands.running.as_ref().map(|running| &running.view);
         let is_known = view.is_none_or(|view| view.rank_of(from).is_some());
-        let message = self.post.receive(from, is_known, header, hands.pool.bytes(&block));
+        let bytes = hands.pool.bytes(&block);
+        let message = self.post.receive(from, is_known, header, bytes);
+        let is_admitted = message.is_none() && !is_known && self.letters.admits(from);
+        let long = if is_admitted { self.letters.mail.receive(from, header, bytes) } else { None };
+        let message = message.or(long.filter(|message| matches!(message, Message::Letter(_))));
         hands.pool.release(block);
         if let (Some(running), Some(seat)) = (hands.running.as_mut(), &mut self.seat)
             && header.instance == running.view.id().instance
@@ -364,6 +372,7 @@ impl Views {
                 }
                 return;
             }
+            Message::Letter(letter) => return self.take_letter(hands, from, header, letter),
             Message::Found { .. } => return,
             _ => {}
         }
@@ -406,6 +415,38 @@ impl Views {
             return;
         }
         self.agree(hands, |agreement, now, flow| agreement.handle_message(now, from, message, flow));
+    }
+
+    /// Takes what somebody says who is not in my view, to this life of the group.
+    fn take_letter(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, letter: Letter) {
+        let is_here =
+            |seat: &Seat| seat.instance == header.instance && seat.agreement.roster().rank_of(from).is_none();
+        match &self.seat {
+            Some(seat) if seat.left_at.is_none() && is_here(seat) => self.letters.take(from, letter),
+            _ => *hands.early += 1,
+        }
+    }
+
+    /// Answers somebody who is not in my view; tells whether there was room for it.
+    pub(crate) fn send_letter(&mut self, id: GroupId, to: Endpoint, bytes: &[u8]) -> bool {
+        let Some(seat) = &self.seat else { return false };
+        let names = (id, seat.instance, seat.agreement.roster().number, seat.agreement.me());
+        self.letters.mail.send(to, names, bytes.to_vec())
+    }
+
+    /// Takes letters of whoever is there that are longer than a block.
+    pub(crate) fn admit(&mut self, from: Endpoint) {
+        self.letters.admit(from);
+    }
+
+    /// Takes no more of those.
+    pub(crate) fn dismiss(&mut self, from: Endpoint) {
+        self.letters.dismiss(from);
+    }
+
+    /// Letters that there was no room for.
+    pub(crate) fn dropped_letters(&self) -> u64 {
+        self.letters.dropped()
     }
 
     /// Lets agreement act on the streams, and does what has become of it.
@@ -525,6 +566,13 @@ impl Views {
         self.transfers.poll_transmit(now)
     }
 
+    /// What is answered to who is not in the view: last of all.
+    pub(crate) fn poll_letter(&mut self, index: u16, now: Instant) -> Option<Transmit> {
+        let to = self.letters.mail.take(now)?;
+        let (view, payload) = (ViewNumber(0), Payload::Setup { slot: LETTERS });
+        Some(Transmit { to, group: index, view, lane: 0, payload })
+    }
+
     /// What goes out by it.
     pub(crate) fn transfers(&self) -> &Transfers {
         &self.transfers
@@ -539,8 +587,9 @@ impl Views {
         self.has_route
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.post.bytes()
+    /// What goes out beside the streams.
+    pub(crate) fn bytes(&self, slot: u16) -> &[u8] {
+        if slot == LETTERS { self.letters.mail.bytes() } else { self.post.bytes() }
     }
 
     /// When something is to be done, beside what the streams of the view want.
@@ -555,7 +604,8 @@ impl Views {
         }
         let old =
             self.old.as_ref().filter(|_| !self.is_old_drained).and_then(|old| old.session.poll_timeout());
-        seat.poll_timeout().into_iter().chain(old).chain(self.transfers.poll_timeout()).min()
+        let beside = self.transfers.poll_timeout().into_iter().chain(self.letters.mail.poll_timeout());
+        seat.poll_timeout().into_iter().chain(old).chain(beside).min()
     }
 
     /// Whether the streams of the view are at rest: I have left it.
@@ -566,5 +616,7 @@ impl Views {
 
 /// Observers are answered so often at most, all together: whoever asks may say that he is another, and the answer is the longer one.
 const OBSERVED_EVERY_NS: u64 = 2_000_000;
+/// What is no message of agreement goes out of another slot.
+const LETTERS: u16 = 1;
 /// Sync casts of mine that wait.
 const MAX_SYNCS: usize = 64;

@@ -1,0 +1,431 @@
+//! Clients: who asks a group and is no member of it.
+//!
+//! ```text
+//! client               contact member, its host                       all members
+//!   | Attach ---------->  == Attach cast ===========================>   the table: it is a client, in this session, and that is its host
+//!   | <-- Attached
+//!   | Ask(number) ----->  == a call of `Calls`, with what is wanted ==>  new: the application is asked, and what it says is recorded;
+//!   | <-- Done(number)     what all have said                           known: what is recorded is said again
+//!   | Ping, Pong           silent for long: == Gone cast ===========>   it is struck
+//! ```
+//! A request is executed at most once by each member, in one order at all, whatever is lost or said again between client and member and whoever
+//! dies: a client that does not hear of its host says all that is open to another. It comes back as somebody new when it was struck, and is told so.
+//!
+//! After the registered clients of process groups of Isis, with the client table of Viewstamped Replication.
+//= liskov12 §4.1: if the request has been executed already, the reply is sent again
+//!
+//! Deviations: a client has many requests open, so that the table holds a window of replies for each, and not one; and all members reply, so that
+//! what a member had said is said again by itself. Requests of one client are not ordered by their number.
+//!
+//! Letters are lost, repeated and overtake each other as they like. All casts are total: what comes back to me stands where it does at all.
+//! **The table has to be taken over by whoever joins**: [`write`](Clients::write), [`read`](Clients::read), and calls
+//! [for a state](Calls::for_state). Clients belong to groups that keep a state, and to such as nobody joins.
+
+mod bytes;
+mod end;
+mod host;
+mod letter;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use end::{AskError, AskId, ClientEnd, ClientEvent, Outcome};
+
+use crate::agreement::{MAX_MESSAGE_LEN, write_member};
+use crate::call::{CallEvent, Calls, Request, Status};
+use bytes::{Reader, put_bytes};
+use host::Host;
+use letter::{Cast, Deed};
+use sistrum_ordering::{Endpoint, Rank, View, ViewMember};
+use sistrum_transport::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use table::{Asked, Attaching, Table};
+
+/// Bytes of a letter, at most: it goes by messages of agreement, and leaves them room for what stands around it.
+const MAX_LETTER: usize = MAX_MESSAGE_LEN - 1024;
+
+/// What bounds clients, and when they are taken for gone. Clients and members have to be of one mind about `window` and `bytes`, and about times
+/// as far as `keep_alive_ns` is much less than `silence_ns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTuning {
+    /// Clients of a group.
+    pub clients: usize,
+    /// Requests of one client that are not over; so many replies are recorded for it at each member.
+    pub window: u64,
+    /// Bytes of one request, and of one reply.
+    pub bytes: usize,
+    /// A client says what was not answered again after this time, then after twice as long, up to eight times as long.
+    pub retry_ns: u64,
+    /// A client says something at least so often.
+    pub keep_alive_ns: u64,
+    /// A client whose host does not answer for so long looks for another.
+    pub patience_ns: u64,
+    /// A client that its host has not heard for so long is struck.
+    pub silence_ns: u64,
+    /// A client whose host is gone has so long to attach elsewhere.
+    pub grace_ns: u64,
+}
+
+impl ClientTuning {
+    /// What [`bytes`](Self::bytes) may be at most: a request goes in one letter.
+    pub const MAX_BYTES: usize = MAX_LETTER - letter::ASK_LEN;
+}
+
+impl Default for ClientTuning {
+    fn default() -> Self {
+        Self {
+            clients: 1024,
+            window: 64,
+            bytes: 16 << 10,
+            retry_ns: 100_000_000,
+            keep_alive_ns: 500_000_000,
+            patience_ns: 2_000_000_000,
+            silence_ns: 6_000_000_000,
+            grace_ns: 6_000_000_000,
+        }
+    }
+}
+
+/// Who executes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dest {
+    /// All members, at the same place of the total order, and once.
+    All,
+    /// The host alone, from its state, or who that hands it on to: for what changes nothing. Another may execute it again when the host dies.
+    Any,
+}
+
+/// A client as all members know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Where it is, and which incarnation of it.
+    pub client: ViewMember,
+    /// The member that it is attached to.
+    pub host: ViewMember,
+}
+
+/// A request of a client that is to be answered, once: by [`Clients::reply`] or one of the others. Where it is dropped, its client waits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ClientRequest {
+    client: ViewMember,
+    session: u64,
+    number: u64,
+    bytes: Vec<u8>,
+    /// How one is answered that is for one member alone.
+    alone: Option<Request>,
+}
+
+impl ClientRequest {
+    /// Who asks.
+    #[must_use]
+    pub fn client(&self) -> ViewMember {
+        self.client
+    }
+
+    /// Which of its requests it is.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Who executes it.
+    #[must_use]
+    pub fn dest(&self) -> Dest {
+        if self.alone.is_some() { Dest::Any } else { Dest::All }
+    }
+}
+
+/// What a member's application is told of clients. Requests to all, and who is there, are told in the same order at all.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientsEvent {
+    /// A client asks.
+    Request(ClientRequest),
+    /// This one is a client from now on.
+    Joined(ViewMember),
+    /// It is none any more: it has said goodbye, was silent, or has come back as somebody new.
+    Gone(ViewMember),
+}
+
+/// Bytes that are no table of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("bytes that are no table of clients")]
+pub struct NotOfClients;
+
+/// See the module. Nothing here sends: **behind each call that changes something, take what [`Calls::poll_event`] has through
+/// [`take`](Self::take) before the group tells anything else**, then what [`poll_cast`](Self::poll_cast), [`poll_letter`](Self::poll_letter) and
+/// [`poll_event`](Self::poll_event) have.
+#[derive(Debug)]
+pub struct Clients {
+    tuning: ClientTuning,
+    table: Table,
+    host: Host,
+    /// Who waits for what I say, by session and number of the request.
+    waiting: BTreeMap<(u64, u64), Vec<Request>>,
+    events: VecDeque<ClientsEvent>,
+    members: Vec<ViewMember>,
+    /// Those of them that have not said goodbye.
+    there: Vec<ViewMember>,
+    me: Option<ViewMember>,
+}
+
+impl Clients {
+    /// In a group that has no view yet, and no clients.
+    #[must_use]
+    pub fn new(tuning: ClientTuning) -> Self {
+        Self {
+            table: Table::new(tuning.clients, tuning.window),
+            host: Host::new(tuning),
+            tuning,
+            waiting: BTreeMap::new(),
+            events: VecDeque::new(),
+            members: Vec::new(),
+            there: Vec::new(),
+            me: None,
+        }
+    }
+
+    /// The view is this from now on, as [`Calls::see`] knows already.
+    pub fn see(&mut self, now: Instant, view: &View) {
+        self.members = view.members().to_vec();
+        self.there.clone_from(&self.members);
+        self.me = view.member(view.me()).copied();
+        let ranked = (0..).map(Rank).zip(view.members());
+        let ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
+        self.host.see(now, &self.table, self.me, ready);
+    }
+
+    /// A member has said goodbye, as [`Calls::left`] knows already: the view of a static list stays as it is.
+    pub fn left(&mut self, now: Instant, rank: Rank) {
+        let Some(gone) = self.members.get(usize::from(rank.0)) else { return };
+        self.there.retain(|member| member != gone);
+        self.host.left(now, &self.table, *gone);
+    }
+
+    /// I am in no view any more, as [`Calls::excluded`] knows already: all that I know of clients is forgotten.
+    pub fn excluded(&mut self) {
+        self.table = Table::new(self.tuning.clients, self.tuning.window);
+        self.host.excluded();
+        self.waiting.clear();
+        self.events.clear();
+        (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
+    }
+
+    /// Takes what calls tell, and returns what is none of clients.
+    pub fn take(&mut self, now: Instant, calls: &mut Calls, event: CallEvent) -> Option<CallEvent> {
+        let Some(me) = self.me else {
+            return self.host.forget_call(event);
+        };
+        match event {
+            CallEvent::Plain { from, bytes } => match Cast::decode(&bytes, me.endpoint) {
+                Some(Cast { client, session, deed: Deed::Attach { turn } }) => {
+                    self.attach(now, from, client, session, turn);
+                    None
+                }
+                Some(Cast { client, session, deed: Deed::Gone { turn, host } }) => {
+                    self.strike(from, client, session, turn, host);
+                    None
+                }
+                _ => Some(CallEvent::Plain { from, bytes }),
+            },
+            CallEvent::Request(request) => {
+                let Some(Cast { client, session, deed: Deed::Ask { number, acked, dest, request: bytes } }) =
+                    Cast::decode(request.bytes(), me.endpoint)
+                else {
+                    return Some(CallEvent::Request(request));
+                };
+                let asked = ClientRequest { client, session, number, bytes: bytes.to_vec(), alone: None };
+                match dest {
+                    Dest::All => self.ask(calls, asked, acked, request),
+                    Dest::Any => self.tell(ClientRequest { alone: Some(request), ..asked }),
+                }
+                None
+            }
+            CallEvent::Done { call, is_enough, replies } => self
+                .host
+                .done(&self.table, me, call, is_enough, replies)
+                .map(|replies| CallEvent::Done { call, is_enough, replies }),
+        }
+    }
+
+    fn tell(&mut self, request: ClientRequest) {
+        self.events.push_back(ClientsEvent::Request(request));
+    }
+
+    fn attach(&mut self, now: Instant, from: ViewMember, client: ViewMember, session: u64, turn: u64) {
+        let what = self.table.attach(client, session, turn, from);
+        if let Attaching::New { session: _, before } = what {
+            if let Some((before, client)) = before {
+                self.host.forget(before);
+                self.events.push_back(ClientsEvent::Gone(client));
+            }
+            self.events.push_back(ClientsEvent::Joined(client));
+        }
+        self.host.attached(now, self.me == Some(from), client, (session, turn), what);
+    }
+
+    fn strike(&mut self, from: ViewMember, client: ViewMember, session: u64, turn: u64, host: ViewMember) {
+        if self.table.strike(client, session, turn, host) {
+            self.events.push_back(ClientsEvent::Gone(client));
+            self.host.forget(session);
+            if self.me == Some(from) {
+                self.host.drop_client(client, session);
+            }
+        } else if self.me == Some(from) {
+            self.host.spare(session);
+        }
+    }
+
+    /// A request to all was delivered, or handed on to me.
+    fn ask(&mut self, calls: &mut Calls, asked: ClientRequest, acked: u64, request: Request) {
+        let (client, key) = (asked.client, (asked.session, asked.number));
+        let known = match request.is_cast() {
+            true => self.table.ask(client, asked.session, asked.number, acked),
+            false => self.table.look(client, asked.session, asked.number),
+        };
+        match known {
+            Asked::New => {
+                self.waiting.entry(key).or_default().push(request);
+                self.tell(asked);
+            }
+            Asked::Open => self.waiting.entry(key).or_default().push(request),
+            Asked::Said(said) => self.answer(calls, request, &said),
+            Asked::Stale => calls.null_reply(request),
+        }
+        self.host.acked(key.0, self.table.acked(key.0));
+    }
+
+    /// Says of a request what was said of it.
+    fn answer(&self, calls: &mut Calls, request: Request, said: &Status) {
+        match said {
+            Status::Replied(reply) => calls.reply(request, reply),
+            Status::Aborted(why) => calls.abort_reply(request, why),
+            Status::Forwarded(to) if self.there.contains(to) => calls.forward(request, *to),
+            _ => calls.null_reply(request),
+        }
+    }
+
+    fn say(&mut self, calls: &mut Calls, request: ClientRequest, said: &Status) {
+        if let Some(alone) = request.alone {
+            return self.answer(calls, alone, said);
+        }
+        self.table.say(request.session, request.number, said);
+        let waiting = self.waiting.remove(&(request.session, request.number)).unwrap_or_default();
+        waiting.into_iter().for_each(|request| self.answer(calls, request, said));
+    }
+
+    /// Answers a request. A reply that is too long ends it, and says so.
+    pub fn reply(&mut self, calls: &mut Calls, request: ClientRequest, reply: &[u8]) {
+        let (len, max) = (reply.len(), self.tuning.bytes);
+        if len > max {
+            return self.abort_reply(calls, request, &format!("a reply of {len} bytes, of at most {max}"));
+        }
+        self.say(calls, request, &Status::Replied(reply.to_vec()));
+    }
+
+    /// Says that there will be no reply.
+    pub fn null_reply(&mut self, calls: &mut Calls, request: ClientRequest) {
+        self.say(calls, request, &Status::Null);
+    }
+
+    /// Ends the request, for a reason.
+    pub fn abort_reply(&mut self, calls: &mut Calls, request: ClientRequest, why: &str) {
+        self.say(calls, request, &Status::Aborted(why.to_owned()));
+    }
+
+    /// Hands the request on to another member. One that all execute is replied to by that one alone, which had it anyway. To myself, I am asked again.
+    pub fn forward(&mut self, calls: &mut Calls, request: ClientRequest, to: ViewMember) {
+        if Some(to) == self.me {
+            return self.tell(request);
+        }
+        if !self.there.contains(&to) {
+            return self.abort_reply(calls, request, "it was handed on to somebody who is no member");
+        }
+        self.say(calls, request, &Status::Forwarded(to));
+    }
+
+    /// What the application is to be told next.
+    pub fn poll_event(&mut self) -> Option<ClientsEvent> {
+        self.events.pop_front()
+    }
+
+    /// How much there is to be told.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.events.len()
+    }
+
+    /// All clients, in the order of their registration.
+    pub fn clients(&self) -> impl Iterator<Item = Served> {
+        self.table.entries().map(|(_, entry)| Served { client: entry.client, host: entry.host })
+    }
+
+    /// Appends the table for who joins, as it is where the group asks for the state: with what was not told to the application here.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let untold = |event: &ClientsEvent| match event {
+            ClientsEvent::Request(ClientRequest { alone: None, session, number, .. }) => {
+                Some((*session, *number))
+            }
+            _ => None,
+        };
+        let untold: Vec<_> = self.events.iter().filter_map(untold).collect();
+        self.table.write(|session, number| untold.contains(&(session, number)), out);
+        let is_for_all = |event: &&ClientsEvent| {
+            !matches!(event, ClientsEvent::Request(ClientRequest { alone: Some(_), .. }))
+        };
+        out.extend_from_slice(&(self.events.iter().filter(is_for_all).count() as u32).to_le_bytes());
+        for event in self.events.iter().filter(is_for_all) {
+            match event {
+                ClientsEvent::Request(ClientRequest { client, session, number, bytes, .. }) => {
+                    out.push(0);
+                    write_member(*client, out);
+                    out.extend_from_slice(&session.to_le_bytes());
+                    out.extend_from_slice(&number.to_le_bytes());
+                    put_bytes(bytes, out);
+                }
+                ClientsEvent::Joined(client) => {
+                    out.push(1);
+                    write_member(*client, out);
+                }
+                ClientsEvent::Gone(client) => {
+                    out.push(2);
+                    write_member(*client, out);
+                }
+            }
+        }
+    }
+
+    /// Takes over what a member has written; `local` is my endpoint. What was not told to the application there, is told to mine.
+    ///
+    /// # Errors
+    /// [`NotOfClients`], and nothing has changed.
+    pub fn read(&mut self, local: Endpoint, bytes: &[u8]) -> Result<(), NotOfClients> {
+        let mut from = Reader::new(bytes, local);
+        let mut read = || {
+            let mut table = Table::new(self.tuning.clients, self.tuning.window);
+            table.read(&mut from)?;
+            let events = from.list(|from| match (from.u8()?, from.member()?) {
+                (0, client) => {
+                    let (session, number) = (from.u64()?, from.u64()?);
+                    let bytes = from.bytes()?.to_vec();
+                    let request = ClientRequest { client, session, number, bytes, alone: None };
+                    Some(ClientsEvent::Request(request))
+                }
+                (1, client) => Some(ClientsEvent::Joined(client)),
+                (2, client) => Some(ClientsEvent::Gone(client)),
+                _ => None,
+            })?;
+            from.is_at_end().then_some((table, events))
+        };
+        let (table, events) = read().ok_or(NotOfClients)?;
+        (self.table, self.events) = (table, events.into());
+        self.waiting.clear();
+        Ok(())
+    }
+}

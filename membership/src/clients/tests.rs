@@ -1,0 +1,189 @@
+//! Letters and casts say what they said, and nonsense does nothing.
+
+use super::letter::{Cast, Deed, Letter, Part};
+use super::*;
+use crate::call::Want;
+use sistrum_ordering::{BootId, GroupId, GroupInstance, ViewId, ViewNumber};
+
+fn member(port: u16) -> ViewMember {
+    ViewMember { endpoint: Endpoint(([127, 0, 0, 1], port).into()), boot: BootId(9) }
+}
+
+fn letters() -> Vec<Letter<'static>> {
+    let statuses = [
+        Status::Waiting,
+        Status::Replied(b"yes".to_vec()),
+        Status::Null,
+        Status::Aborted("no".to_owned()),
+        Status::Forwarded(member(8)),
+        Status::Dead,
+    ];
+    let replies: Vec<_> = (1..).map(member).zip(statuses).collect();
+    let wants = [Want::None, Want::N(3), Want::All, Want::Majority];
+    let asks = wants.map(|want| Part::Ask { number: 3, acked: 1, dest: Dest::Any, want, request: b"who?" });
+    let others = [
+        Part::Attach,
+        Part::Ping,
+        Part::Bye,
+        Part::Attached,
+        Part::Unattached,
+        Part::Pong,
+        Part::Full,
+        Part::Dropped { above: BootId(4) },
+        Part::Done { number: 7, is_enough: true, replies },
+    ];
+    let all = asks.into_iter().chain(others);
+    all.map(|part| Letter { boot: BootId(1), session: 2, turn: 3, part }).collect()
+}
+
+#[test]
+fn letters_and_casts_are_read_as_they_were_written_and_nothing_else_is() {
+    let local = member(1).endpoint;
+    for letter in letters() {
+        let bytes = letter.encode();
+        assert_eq!(Letter::decode(&bytes, local), Some(letter.clone()));
+        for len in 0..bytes.len() {
+            let is_open_ended = matches!(letter.part, Part::Ask { .. }) && len >= letter::ASK_LEN;
+            assert!(is_open_ended || Letter::decode(&bytes[..len], local).is_none(), "{len} of {letter:?}");
+        }
+    }
+    let deeds = [
+        Deed::Attach { turn: 1 },
+        Deed::Gone { turn: 2, host: member(3) },
+        Deed::Ask { number: 1, acked: 0, dest: Dest::All, request: b"who?" },
+    ];
+    for deed in deeds {
+        let cast = Cast { client: member(5), session: 6, deed };
+        assert_eq!(Cast::decode(&cast.encode(), local), Some(cast));
+        assert_eq!(Cast::decode(&cast.encode()[1..], local), None);
+    }
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..100_000 {
+        let len = rng.usize(..80);
+        let mut bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(len).collect();
+        bytes.first_mut().into_iter().for_each(|tag| *tag %= 32);
+        _ = Letter::decode(&bytes, local);
+    }
+}
+
+/// A group of one.
+fn alone(tuning: ClientTuning) -> (Calls, Clients) {
+    let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(1) };
+    let view = View::new(id, vec![member(1)], Rank(0));
+    let (mut calls, mut clients) = (Calls::for_state(), Clients::new(tuning));
+    calls.see(&view);
+    clients.see(Instant(0), &view);
+    (calls, clients)
+}
+
+/// Has cast what waits, and hands it back.
+fn settle(calls: &mut Calls, clients: &mut Clients) {
+    while let Some(bytes) = clients.poll_cast(Instant(0), calls).map(<[u8]>::to_vec) {
+        clients.cast();
+        calls.handle(Rank(0), &bytes).unwrap();
+        drain(calls, clients);
+    }
+    drain(calls, clients);
+}
+
+fn drain(calls: &mut Calls, clients: &mut Clients) {
+    while let Some(event) = calls.poll_event() {
+        assert_eq!(clients.take(Instant(0), calls, event), None);
+    }
+}
+
+/// Says something as the client of this endpoint, and returns what it is answered.
+fn say(
+    (calls, clients): &mut (Calls, Clients),
+    from: u16,
+    (session, turn): (u64, u64),
+    part: Part<'_>,
+) -> Vec<Letter<'static>> {
+    let letter = Letter { boot: BootId(9), session, turn, part }.encode();
+    clients.handle_letter(Instant(0), calls, member(from).endpoint, &letter);
+    settle(calls, clients);
+    let mut answers = Vec::new();
+    while let Some((to, bytes)) = clients.poll_letter() {
+        assert_eq!(to, member(from).endpoint);
+        let Letter { boot, session, turn, part } = Letter::decode(&bytes, to).unwrap();
+        let part = match part {
+            Part::Done { number, is_enough, replies } => Part::Done { number, is_enough, replies },
+            Part::Attached => Part::Attached,
+            Part::Unattached => Part::Unattached,
+            Part::Pong => Part::Pong,
+            Part::Full => Part::Full,
+            Part::Dropped { above } => Part::Dropped { above },
+            other => panic!("{other:?}"),
+        };
+        answers.push(Letter { boot, session, turn, part });
+    }
+    answers
+}
+
+fn parts(letters: Vec<Letter<'static>>) -> Vec<Part<'static>> {
+    letters.into_iter().map(|letter| letter.part).collect()
+}
+
+#[test]
+fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_attach_first() {
+    let mut group = alone(ClientTuning { clients: 2, window: 2, bytes: 4, ..ClientTuning::default() });
+    let ask = |number, request| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request };
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Unattached]);
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
+    assert_eq!(parts(say(&mut group, 7, (5, 1), Part::Attach)), [Part::Dropped { above: BootId(9) }]);
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    assert_eq!(parts(say(&mut group, 8, (0, 1), Part::Attach)), [Part::Attached]);
+    assert_eq!(parts(say(&mut group, 9, (0, 1), Part::Attach)), [Part::Full]);
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached], "said again");
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), []);
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Pong], "it is asked once");
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, b"whose"))), [], "too long");
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(2, b"why?"))), [], "beyond the window");
+    assert_eq!((group.1.over_full(), group.1.malformed()), (3, 0));
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Pong)), []);
+    assert_eq!(group.1.malformed(), 1);
+    let joined = |port| Some(ClientsEvent::Joined(member(port)));
+    assert_eq!((group.1.poll_event(), group.1.poll_event()), (joined(7), joined(8)));
+    let Some(ClientsEvent::Request(request)) = group.1.poll_event() else { panic!("nobody asks") };
+    assert_eq!((request.client(), request.number(), request.bytes()), (member(7), 0, &b"who?"[..]));
+    group.1.reply(&mut group.0, request, b"a lot");
+    let why = "a reply of 5 bytes, of at most 4".to_owned();
+    let done = Part::Done { number: 0, is_enough: false, replies: vec![(member(1), Status::Aborted(why))] };
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Pong, done]);
+    assert_eq!(group.1.poll_event(), None);
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Bye)), [Part::Dropped { above: BootId(9) }]);
+    assert_eq!(group.1.clients().collect::<Vec<_>>(), [Served { client: member(8), host: member(1) }]);
+    assert_eq!(
+        parts(say(&mut group, 7, (0, 2), Part::Attach)),
+        [Part::Dropped { above: BootId(9) }],
+        "not as who it was"
+    );
+}
+
+#[test]
+fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
+    let mut group = alone(ClientTuning::default());
+    let ask = |number| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    say(&mut group, 7, (0, 1), Part::Attach);
+    for number in 0..3 {
+        say(&mut group, 7, (1, 1), ask(number));
+    }
+    let (calls, clients) = &mut group;
+    assert_eq!(clients.poll_event(), Some(ClientsEvent::Joined(member(7))));
+    let Some(ClientsEvent::Request(first)) = clients.poll_event() else { panic!("nobody asks") };
+    clients.reply(calls, first, b"I");
+    let Some(ClientsEvent::Request(_)) = clients.poll_event() else { panic!("nobody asks") };
+    let (mut bytes, mut other) = (Vec::new(), Clients::new(ClientTuning::default()));
+    clients.write(&mut bytes);
+    for len in 0..bytes.len() {
+        assert_eq!(other.read(member(2).endpoint, &bytes[..len]), Err(NotOfClients));
+    }
+    assert_eq!(other.clients().count(), 0);
+    other.read(member(2).endpoint, &bytes).unwrap();
+    assert_eq!(other.clients().collect::<Vec<_>>(), clients.clients().collect::<Vec<_>>());
+    let Some(ClientsEvent::Request(third)) = other.poll_event() else { panic!("nobody asks") };
+    assert_eq!((third.number(), other.poll_event()), (2, None));
+    let known = |number| other.table.look(member(7), 1, number);
+    let said = [Asked::Said(Status::Replied(b"I".to_vec())), Asked::Said(Status::Null), Asked::Open];
+    assert_eq!([0, 1, 2].map(known), said);
+}
