@@ -79,6 +79,11 @@ impl Client {
         ask
     }
 
+    /// As [`ClientEnd::give_up`].
+    pub fn give_up(&mut self, ask: AskId) -> Option<bool> {
+        self.end.give_up(ask)
+    }
+
     /// Says goodbye; what is open ends.
     pub fn leave(&mut self, now: Instant) {
         self.end.leave(now);

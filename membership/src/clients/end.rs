@@ -206,6 +206,11 @@ impl ClientEnd {
         Ok(AskId(number))
     }
 
+    /// The request is over for me, without a word; it may be executed all the same, where it was said. Returns whether it was; `None` where it was over.
+    pub fn give_up(&mut self, ask: AskId) -> Option<bool> {
+        Some(self.open.remove(&ask.0)?.again.is_some())
+    }
+
     /// All below this are over.
     fn acked(&self) -> u64 {
         self.open.first_key_value().map_or(self.next, |(number, _)| *number)

@@ -64,6 +64,14 @@ impl Joined {
         }
     }
 
+    /// As a client, waits for the end of a request no more.
+    pub(crate) fn give_up(&mut self, ask: AskId) -> Option<bool> {
+        match self {
+            Self::Client(client) => client.give_up(ask),
+            _ => None,
+        }
+    }
+
     /// Writes to somebody outside the group; whether there was room for it.
     pub(crate) fn send_letter(&mut self, to: Endpoint, letter: &[u8]) -> bool {
         self.member_mut().is_some_and(|group| group.send_letter(to, letter))

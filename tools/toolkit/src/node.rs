@@ -235,6 +235,12 @@ impl Node {
         self.groups.get_mut(group).ok_or(AskError::Left)?.ask(now, dest, want, request)
     }
 
+    /// The request is over for me, without an event; it may be executed all the same, where it was said to a member. Returns whether it was
+    /// said; `None` where it was over.
+    pub fn give_up(&mut self, group: &Group, ask: AskId) -> Option<bool> {
+        self.groups.get_mut(group)?.give_up(ask)
+    }
+
     /// Writes to somebody outside the group, which may be lost.
     pub(crate) fn send_letter(&mut self, group: &Group, to: Endpoint, letter: &[u8]) -> bool {
         self.groups.get_mut(group).is_some_and(|joined| joined.send_letter(to, letter))

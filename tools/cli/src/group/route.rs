@@ -86,7 +86,10 @@ pub(super) fn leaves(
     }
     for (name, leaf) in asker.router.map().leaves() {
         let state = if leaf.is_up { "up" } else { "down" };
-        print(&format!("{name}: {state}{}", leaf.seeds.iter().map(|seed| format!(" {seed}")).collect::<String>()));
+        print(&format!(
+            "{name}: {state}{}",
+            leaf.seeds.iter().map(|seed| format!(" {seed}")).collect::<String>()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

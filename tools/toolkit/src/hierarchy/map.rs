@@ -247,7 +247,8 @@ mod tests {
         assert_eq!(map.add("leaf", vec![long]), Err(LeafError::Seeds));
         assert!(!map.remove("leaf") && !map.set_up("leaf", true));
         assert_eq!(map, before);
-        (0..MAX_LEAVES - NAMES.len()).for_each(|at| map.add(&at.to_string(), Vec::new()).expect("there is room"));
+        (0..MAX_LEAVES - NAMES.len())
+            .for_each(|at| map.add(&at.to_string(), Vec::new()).expect("there is room"));
         assert_eq!(map.add("one more", Vec::new()), Err(LeafError::TooMany));
         assert!(map.remove("0") && map.add("one more", Vec::new()).is_ok());
     }

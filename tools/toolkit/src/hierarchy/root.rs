@@ -173,7 +173,11 @@ impl Root {
                 if let Some(Message::Sight { name, is_up }) = Message::decode(&bytes) {
                     self.said.remove(&name);
                     if self.map.set_up(&name, is_up) {
-                        self.events.push_back(if is_up { RootEvent::Up(name) } else { RootEvent::Down(name) });
+                        self.events.push_back(if is_up {
+                            RootEvent::Up(name)
+                        } else {
+                            RootEvent::Down(name)
+                        });
                     }
                 }
             }
@@ -230,7 +234,9 @@ impl Root {
     /// Casts what I see otherwise than the map has it.
     fn say(&mut self, node: &mut Node) -> std::result::Result<(), Refused> {
         for (name, leaf) in self.map.leaves() {
-            let Some(watched) = self.watched.get(name).filter(|watched| watched.group.is_some()) else { continue };
+            let Some(watched) = self.watched.get(name).filter(|watched| watched.group.is_some()) else {
+                continue;
+            };
             let is_lost = Duration::from_nanos(node.now().since_ns(watched.since)) >= LOOK_FOR;
             let is_up = watched.is_up.or(is_lost.then_some(false));
             let Some(is_up) = is_up.filter(|is_up| *is_up != leaf.is_up) else { continue };

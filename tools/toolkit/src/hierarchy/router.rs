@@ -1,6 +1,6 @@
 //! Who asks by a root: it learns which leaf a key belongs to, and asks that one itself.
 
-use super::map::{LeafError, LeafMap};
+use super::map::{Leaf, LeafError, LeafMap};
 use super::message::Message;
 use super::root::at;
 use crate::{
@@ -323,9 +323,10 @@ impl Router {
                     None
                 }
                 Waiting::Map(since) => Some(Waiting::Map(since)),
-                Waiting::Leaf(request) => match self.ask_leaf(node, route, request) {
-                    Ok(left) => left,
-                    Err((request, error)) => {
+                Waiting::Leaf(request) => match self.client_of(node, &request.key) {
+                    Ok(Some((leaf, group))) => self.ask_leaf(node, route, (leaf, group), request),
+                    Ok(None) => Some(Waiting::Leaf(request)),
+                    Err(error) => {
                         failed = Err(error);
                         Some(Waiting::Leaf(request))
                     }
@@ -351,16 +352,11 @@ impl Router {
         }
     }
 
-    /// Asks the leaf of a request; returns it where it has to wait.
-    fn ask_leaf(
-        &mut self,
-        node: &mut Node,
-        route: RouteId,
-        request: Request,
-    ) -> std::result::Result<Option<Waiting>, (Request, crate::Error)> {
-        let found = self.map.locate(&request.key).filter(|_| self.is_fresh());
-        let Some((leaf, known)) = found else { return Ok(Some(Waiting::Leaf(request))) };
-        let (leaf, seeds) = (leaf.to_owned(), &known.seeds);
+    /// The leaf of a key, whose client I am from now on; none as long as it is not known.
+    fn client_of(&mut self, node: &mut Node, key: &[u8]) -> Result<Option<(String, Group)>> {
+        let found = self.map.locate(key).filter(|_| self.is_fresh());
+        let Some((leaf, Leaf { seeds, .. })) = found else { return Ok(None) };
+        let leaf = leaf.to_owned();
         let group = match self.leaves.get_mut(&leaf) {
             Some((group, known)) => {
                 if known != seeds {
@@ -369,22 +365,29 @@ impl Router {
                 }
                 *group
             }
-            None => match node.join(&leaf, at(&self.options, seeds)) {
-                Ok(group) => {
-                    self.leaves.insert(leaf.clone(), (group, seeds.clone()));
-                    group
-                }
-                Err(error) => return Err((request, error)),
-            },
-        };
-        match node.ask(&group, request.dest, request.want, &request.bytes) {
-            Ok(ask) => {
-                self.open.insert((group, ask), Open { route, leaf, request });
+            None => {
+                let group = node.join(&leaf, at(&self.options, seeds))?;
+                self.leaves.insert(leaf.clone(), (group, seeds.clone()));
+                group
             }
-            Err(AskError::Full { .. }) => return Ok(Some(Waiting::Leaf(request))),
+        };
+        Ok(Some((leaf, group)))
+    }
+
+    /// Asks the leaf of a request; returns it where it has to wait.
+    fn ask_leaf(
+        &mut self,
+        node: &mut Node,
+        route: RouteId,
+        (leaf, group): (String, Group),
+        request: Request,
+    ) -> Option<Waiting> {
+        match node.ask(&group, request.dest, request.want, &request.bytes) {
+            Ok(ask) => _ = self.open.insert((group, ask), Open { route, leaf, request }),
+            Err(AskError::Full { .. }) => return Some(Waiting::Leaf(request)),
             Err(why) => self.events.push_back(RouterEvent::Refused(route, why)),
         }
-        Ok(None)
+        None
     }
 }
 

@@ -70,11 +70,13 @@ impl World {
 
     fn turn(&mut self) {
         for Rooted { node, root } in &mut self.roots {
-            node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+            node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop))
+                .expect("loopback does not break");
             while root.poll(node).expect("it can say what it sees").is_some() {}
         }
         for Leafed { node, service, name, executed } in &mut self.leaves {
-            node.poll(|cx, mut event| service.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+            node.poll(|cx, mut event| service.handle(cx, &mut event).map(drop))
+                .expect("loopback does not break");
             while let Some(event) = service.poll(node).expect("it can answer") {
                 if let ServiceEvent::Request(request) = event {
                     *executed.entry(request.bytes().to_vec()).or_default() += 1;
