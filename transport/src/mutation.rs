@@ -258,6 +258,8 @@ mod present {
         ForgetUntold,
         /// Who is joining does not execute what clients ask.
         JoiningIdle,
+        /// What a client has asked overtakes what it has asked before.
+        ServeAnyOrder,
         }
         /// Those of the lag contract, which its own seeded runs must catch, likewise.
         LAG {

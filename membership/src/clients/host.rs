@@ -1,7 +1,7 @@
 //! A member as a contact of clients: it hears their letters, has cast what they want, and answers. Nothing of it is in the table.
 
 use super::letter::{Cast, Deed, Letter, Part};
-use super::table::{Attaching, Entry, Table};
+use super::table::{Asked, Attaching, Entry, Table};
 use super::{ClientTuning, Clients, Dest, MAX_LETTER};
 use crate::call::{CallEvent, CallId, Calls, Status, Want};
 use sistrum_ordering::{Endpoint, ViewMember};
@@ -48,6 +48,14 @@ pub(super) struct Host {
 struct Mine {
     heard: Instant,
     acked: u64,
+    /// All its requests below this were taken on, by me or by somebody before me.
+    next: u64,
+}
+
+impl Mine {
+    fn new(now: Instant) -> Self {
+        Self { heard: now, acked: 0, next: 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -149,7 +157,7 @@ impl Host {
             self.orphans.remove(&session);
             self.striking.remove(&session);
             match is_mine {
-                true => self.mine.entry(session).or_insert(Mine { heard: now, acked: 0 }).heard = now,
+                true => self.mine.entry(session).or_insert(Mine::new(now)).heard = now,
                 false => _ = self.mine.remove(&session),
             }
         }
@@ -339,7 +347,7 @@ impl Clients {
                 if !is_mine || self.table.session(client) != Some(session) {
                     return self.host.send(client, session, turn, Part::Unattached);
                 }
-                self.host.mine.entry(session).or_insert(Mine { heard: now, acked: 0 }).heard = now;
+                self.host.mine.entry(session).or_insert(Mine::new(now)).heard = now;
                 match part {
                     Part::Ask { number, acked, dest, want, request } => {
                         self.serve(calls, client, (session, turn), (number, acked), (dest, want), request);
@@ -410,6 +418,10 @@ impl Clients {
             return;
         }
         let key = (session, number);
+        if !self.host.serving.contains_key(&key) && !self.is_next(client, session, number) {
+            // What is before it comes again, and it behind that.
+            return;
+        }
         match self.host.serving.get(&key) {
             Some(Serving::Answered(letter)) => {
                 let letter = letter.clone();
@@ -437,6 +449,24 @@ impl Clients {
                 self.host.calls.insert(call, key);
             }
         }
+    }
+
+    /// Whether all that the client has asked before was taken on: then this is, too.
+    fn is_next(&mut self, client: ViewMember, session: u64, number: u64) -> bool {
+        let Self { host: Host { mine, serving, .. }, table, .. } = self;
+        let Some(mine) = mine.get_mut(&session) else { return false };
+        mine.next = mine.next.max(mine.acked);
+        let is_known = |number| {
+            serving.contains_key(&(session, number)) || table.look(client, session, number) != Asked::Stale
+        };
+        while mine.next < number && is_known(mine.next) {
+            mine.next += 1;
+        }
+        let is_next = mine.next >= number || mutated!(ServeAnyOrder);
+        if is_next {
+            mine.next = mine.next.max(number + 1);
+        }
+        is_next
     }
 
     /// Strikes those that it is time for.

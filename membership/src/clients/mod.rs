@@ -15,7 +15,8 @@
 //= liskov12 §4.1: if the request has been executed already, the reply is sent again
 //!
 //! Deviations: a client has many requests open, so that the table holds a window of replies for each, and not one; and all members reply, so that
-//! what a member had said is said again by itself. Requests of one client are not ordered by their number.
+//! what a member had said is said again by itself. Requests of one client are taken on in the order of their numbers: one that overtakes
+//! another waits for it to be said again.
 //!
 //! Letters are lost, repeated and overtake each other as they like. All casts are total: what comes back to me stands where it does at all.
 //! **The table has to be taken over by whoever joins**: [`write`](Clients::write), [`read`](Clients::read), and calls

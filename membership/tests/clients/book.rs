@@ -27,6 +27,8 @@ pub(crate) struct Book {
     /// What was told to the application that was told most.
     pub(crate) told: Vec<Told>,
     executed: BTreeSet<u64>,
+    /// By client: the numbers of what was executed.
+    numbers: BTreeMap<ViewMember, Vec<u64>>,
     joined: BTreeSet<ViewMember>,
     pub(crate) gone: BTreeSet<ViewMember>,
     pub(crate) asked: BTreeMap<u64, Asked>,
@@ -76,6 +78,9 @@ impl Book {
                     self.executed.insert(name),
                     "{name}, number {number} of {client:?}, is executed twice"
                 );
+                let numbers = self.numbers.entry(client).or_default();
+                assert!(numbers.last() < Some(&number), "{number} of {client:?} overtakes: {numbers:?}");
+                numbers.push(number);
                 self.count("executed");
             }
         }
@@ -88,7 +93,10 @@ impl Book {
             match told {
                 Told::Joined(client) => _ = self.joined.remove(&client),
                 Told::Gone(client) => _ = self.gone.remove(&client),
-                Told::Request(_, _, name) => _ = self.executed.remove(&name),
+                Told::Request(client, _, name) => {
+                    self.executed.remove(&name);
+                    self.numbers.get_mut(&client).and_then(Vec::pop);
+                }
             }
         }
     }
