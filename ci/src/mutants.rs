@@ -42,10 +42,10 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     match &options.only {
         Some(_) => Ok(()),
         None => report.step(
-            "mutants of agreement, of the detector, of readers, of lag, of calls and of the end of views",
+            "mutants of agreement, of the detector, of readers, of lag, of calls, of clients and of the end of views",
             |_| {
                 let package = ["test", "--quiet", "-p", "sistrum-membership", "--features", "mutants"];
-                let tests = ["agreement", "explore", "readers", "views", "lag", "calls", "flush"]
+                let tests = ["agreement", "explore", "readers", "views", "lag", "calls", "clients", "flush"]
                     .map(|test| ["--test", test]);
                 step::run(step::cargo().args(package).args(tests.as_flattened()).args([
                     "every_mutation",

@@ -250,6 +250,14 @@ mod present {
         ForgetAnswered,
         /// A client is taken for an earlier incarnation of it.
         ForgetIncarnation,
+        /// An attempt to attach counts that comes when its client has gone elsewhere.
+        AttachLate,
+        /// A client whose host is gone is struck before it could go elsewhere.
+        StrikeAtOnce,
+        /// Requests that were delivered, and that the application was not told of yet, are not in the state.
+        ForgetUntold,
+        /// Who is joining does not execute what clients ask.
+        JoiningIdle,
         }
         /// Those of the lag contract, which its own seeded runs must catch, likewise.
         LAG {

@@ -278,7 +278,7 @@ impl Calls {
                 // It may still be handed on to one who has not got the state, or sent to it alone.
                 let is_ready = self.me.is_some_and(|me| self.ready.contains(&me));
                 let is_joining = of != Of::One && !is_ready && !mutated!(WaitForTheJoining);
-                if is_joining && !self.asks_joining {
+                if is_joining && (!self.asks_joining || mutated!(JoiningIdle)) {
                     return;
                 }
                 let (is_awaited, is_cast) = (is_awaited && !is_joining, of != Of::One);

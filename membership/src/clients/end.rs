@@ -351,11 +351,13 @@ impl ClientEnd {
     }
 
     fn unattached(&mut self, now: Instant, from: Endpoint, turn: u64) {
-        if let Seat::Attached(host) = self.seat
-            && host.endpoint == from
-            && turn == self.turn
-        {
-            self.attach(now, host);
+        match self.seat {
+            Seat::Attached(host) if host.endpoint == from && turn == self.turn => self.attach(now, host),
+            // It cannot be my host: I go elsewhere when I would have said it again.
+            Seat::Attaching { to, again, .. } if to.endpoint == from && turn == self.turn => {
+                self.seat = Seat::Attaching { to, since: Instant::default(), again };
+            }
+            _ => {}
         }
     }
 

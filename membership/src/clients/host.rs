@@ -38,6 +38,7 @@ pub(super) struct Host {
     next: Option<(Vec<u8>, Option<CallId>)>,
     letters: VecDeque<(Endpoint, Vec<u8>)>,
     looks_at: Option<Instant>,
+    is_wedged: bool,
     malformed: u64,
     refused: u64,
 }
@@ -83,6 +84,7 @@ impl Host {
             next: None,
             letters: VecDeque::new(),
             looks_at: None,
+            is_wedged: false,
             malformed: 0,
             refused: 0,
         }
@@ -100,7 +102,16 @@ impl Host {
         for (session, _) in table.entries().filter(|(_, entry)| !self.ready.contains(&entry.host)) {
             self.orphans.entry(session).or_insert(now);
         }
+        self.wedge(now, false);
         self.looks_at = Some(now.plus_ns(self.looks_every_ns()));
+    }
+
+    /// Nothing gets through, or does again: whoever was not heard meanwhile has time to speak.
+    pub(super) fn wedge(&mut self, now: Instant, is_wedged: bool) {
+        if std::mem::replace(&mut self.is_wedged, is_wedged) && !is_wedged {
+            self.mine.values_mut().for_each(|mine| mine.heard = now);
+            self.orphans.values_mut().for_each(|since| *since = now);
+        }
     }
 
     /// One of them has said goodbye.
@@ -241,7 +252,8 @@ impl Host {
     /// Whether a client may be struck now, by me.
     fn is_lost(&self, now: Instant, session: u64, entry: &Entry) -> bool {
         let is_silent = |mine: &Mine| now.since_ns(mine.heard) >= self.tuning.silence_ns;
-        let is_orphan = |since: &Instant| now.since_ns(*since) >= self.tuning.grace_ns;
+        let is_orphan =
+            |since: &Instant| now.since_ns(*since) >= self.tuning.grace_ns || mutated!(StrikeAtOnce);
         if self.leaving.contains(&session) {
             return true;
         }
@@ -251,6 +263,10 @@ impl Host {
                 self.ready.first() == self.me.as_ref() && self.orphans.get(&session).is_some_and(is_orphan)
             }
         }
+    }
+
+    fn is_contact(&self, me: ViewMember) -> bool {
+        self.ready.contains(&me) && !self.is_wedged
     }
 
     fn strike(&mut self, session: u64) {
@@ -303,14 +319,18 @@ impl Host {
 impl Clients {
     /// A letter that came for the group from there.
     pub fn handle_letter(&mut self, now: Instant, calls: &mut Calls, from: Endpoint, letter: &[u8]) {
-        // Who has not got the table knows nobody, and is silent: a client goes elsewhere.
-        let Some(me) = self.me.filter(|me| self.host.ready.contains(me)) else { return };
+        let Some(me) = self.me else { return };
         let Some(Letter { boot, session, turn, part }) = Letter::decode(letter, me.endpoint) else {
             self.host.malformed += 1;
             return;
         };
         let client = ViewMember { endpoint: from, boot };
         match part {
+            // Who has not got the table knows nobody, and who is wedged can do nothing: a client goes elsewhere.
+            Part::Attach | Part::Ping | Part::Ask { .. } if !self.host.is_contact(me) => {
+                self.host.send(client, session, turn, Part::Unattached);
+            }
+            Part::Bye if !self.host.is_contact(me) => {}
             Part::Attach => self.want_attached(client, session, turn),
             Part::Bye => self.goodbye(client, session, turn),
             Part::Ping | Part::Ask { .. } => {
@@ -336,7 +356,7 @@ impl Clients {
         if let (Some(known), Some(entry)) = (known, known.and_then(|known| self.table.entry(known)))
             && (session == 0 || session == known)
         {
-            if entry.turn > turn {
+            if entry.turn > turn && !mutated!(AttachLate) {
                 return;
             }
             if Some(entry.host) == self.me && entry.turn == turn {
@@ -424,10 +444,13 @@ impl Clients {
         if self.host.looks_at.is_none_or(|at| at > now) {
             return;
         }
+        self.host.looks_at = Some(now.plus_ns(self.host.looks_every_ns()));
+        if self.host.is_wedged {
+            return;
+        }
         let is_lost = |(session, entry): &(u64, &Entry)| self.host.is_lost(now, *session, entry);
         let lost: Vec<_> = self.table.entries().filter(is_lost).map(|(session, _)| session).collect();
         lost.into_iter().for_each(|session| self.host.strike(session));
-        self.host.looks_at = Some(now.plus_ns(self.host.looks_every_ns()));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.

@@ -37,6 +37,7 @@ use bytes::{Reader, put_bytes};
 use host::Host;
 use letter::{Cast, Deed};
 use sistrum_ordering::{Endpoint, Rank, View, ViewMember};
+use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use table::{Asked, Attaching, Table};
@@ -208,6 +209,11 @@ impl Clients {
         self.host.left(now, &self.table, *gone);
     }
 
+    /// The group cannot go on, or does again: meanwhile I am no contact, and strike nobody.
+    pub fn wedge(&mut self, now: Instant, is_wedged: bool) {
+        self.host.wedge(now, is_wedged);
+    }
+
     /// I am in no view any more, as [`Calls::excluded`] knows already: all that I know of clients is forgotten.
     pub fn excluded(&mut self) {
         self.table = Table::new(self.tuning.clients, self.tuning.window);
@@ -295,6 +301,8 @@ impl Clients {
                 self.tell(asked);
             }
             Asked::Open => self.waiting.entry(key).or_default().push(request),
+            // It had handed it on itself, and is asked by somebody who has.
+            Asked::Said(Status::Forwarded(_)) if !request.is_cast() => calls.null_reply(request),
             Asked::Said(said) => self.answer(calls, request, &said),
             Asked::Stale => calls.null_reply(request),
         }
@@ -317,7 +325,12 @@ impl Clients {
         }
         self.table.say(request.session, request.number, said);
         let waiting = self.waiting.remove(&(request.session, request.number)).unwrap_or_default();
-        waiting.into_iter().for_each(|request| self.answer(calls, request, said));
+        for request in waiting {
+            match said {
+                Status::Forwarded(_) if !request.is_cast() => calls.null_reply(request),
+                said => self.answer(calls, request, said),
+            }
+        }
     }
 
     /// Answers a request. A reply that is too long ends it, and says so.
@@ -370,14 +383,15 @@ impl Clients {
     pub fn write(&self, out: &mut Vec<u8>) {
         let untold = |event: &ClientsEvent| match event {
             ClientsEvent::Request(ClientRequest { alone: None, session, number, .. }) => {
-                Some((*session, *number))
+                Some((*session, *number)).filter(|_| !mutated!(ForgetUntold))
             }
             _ => None,
         };
         let untold: Vec<_> = self.events.iter().filter_map(untold).collect();
         self.table.write(|session, number| untold.contains(&(session, number)), out);
-        let is_for_all = |event: &&ClientsEvent| {
-            !matches!(event, ClientsEvent::Request(ClientRequest { alone: Some(_), .. }))
+        let is_for_all = |event: &&ClientsEvent| match event {
+            ClientsEvent::Request(request) => request.alone.is_none() && !mutated!(ForgetUntold),
+            ClientsEvent::Joined(_) | ClientsEvent::Gone(_) => true,
         };
         out.extend_from_slice(&(self.events.iter().filter(is_for_all).count() as u32).to_le_bytes());
         for event in self.events.iter().filter(is_for_all) {

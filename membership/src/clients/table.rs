@@ -122,7 +122,8 @@ impl Table {
                 if session != 0 && session != known {
                     return Attaching::Dropped { above: client.boot };
                 }
-                if turn < entry.turn || (turn == entry.turn && host != entry.host) {
+                let is_late = turn < entry.turn || (turn == entry.turn && host != entry.host);
+                if is_late && !mutated!(AttachLate) {
                     return Attaching::Late;
                 }
                 (entry.turn, entry.host) = (turn, host);

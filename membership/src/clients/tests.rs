@@ -187,3 +187,39 @@ fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
     let said = [Asked::Said(Status::Replied(b"I".to_vec())), Asked::Said(Status::Null), Asked::Open];
     assert_eq!([0, 1, 2].map(known), said);
 }
+
+#[test]
+fn a_request_of_a_client_that_was_struck_is_not_executed_however_late_it_comes() {
+    let mut table = Table::new(2, 8);
+    let attach = |table: &mut Table, port| table.attach(member(port), 0, 1, member(1));
+    assert_eq!(attach(&mut table, 7), Attaching::New { session: 1, before: None });
+    assert_eq!(table.ask(member(7), 1, 0, 0), Asked::New);
+    assert!(table.strike(member(7), 1, 1, member(1)));
+    assert_eq!(attach(&mut table, 7), Attaching::Dropped { above: BootId(9) });
+    // So many others have come and gone that it is forgotten.
+    for port in 1000..6000 {
+        let Attaching::New { session, .. } = attach(&mut table, port) else { panic!("{port} is no client") };
+        assert!(table.strike(member(port), session, 1, member(1)));
+    }
+    assert_eq!(attach(&mut table, 7), Attaching::New { session: 5002, before: None });
+    assert_eq!(table.ask(member(7), 1, 0, 0), Asked::Stale, "it is of another session");
+    assert_eq!(table.ask(member(7), 5002, 0, 0), Asked::New);
+}
+
+#[test]
+fn who_is_wedged_is_no_contact_and_strikes_nobody() {
+    let mut group = alone(ClientTuning::default());
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    group.1.wedge(Instant(1), true);
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
+    assert_eq!(parts(say(&mut group, 8, (0, 1), Part::Attach)), [Part::Unattached]);
+    let silence_ns = ClientTuning::default().silence_ns;
+    let look = |(calls, clients): &mut (Calls, Clients), at_ns| {
+        clients.handle_timeout(Instant(at_ns));
+        clients.poll_cast(Instant(at_ns), calls).is_some()
+    };
+    assert!(!look(&mut group, 2 * silence_ns));
+    group.1.wedge(Instant(3 * silence_ns), false);
+    assert!(!look(&mut group, 4 * silence_ns - 1));
+    assert!(look(&mut group, 5 * silence_ns));
+}
