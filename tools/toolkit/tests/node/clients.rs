@@ -2,10 +2,14 @@
 
 use crate::cluster::{PATIENCE, config};
 use sistrum::{
-    AskError, AskId, CallEvent, ClientEvent, ClientTuning, Config, Dest, Domain, Error, Event, Group, Idle,
-    JoinOptions, Node, Order, Outcome, Service, ServiceEvent, State, StateTuning, Status, ViewMember, Want,
+    AskError, AskId, CallEvent, ClientEvent, ClientTuning, Config, Dest, Domain, Error, Event, Group,
+    GroupInstance, Idle, JoinOptions, Node, Order, Outcome, Rank, Service, ServiceEvent, State, StateTuning,
+    Status, ViewId, ViewMember, ViewNumber, Want,
 };
+use sistrum_membership::agreement::{Letter, Message};
+use sistrum_transport::wire::{CHUNK_OVERHEAD, Chunk, ControlWriter, HEADER_LEN, Header, Kind, checksum};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 /// What members have executed, in its order: the state of the group.
@@ -368,6 +372,64 @@ fn a_member_that_sleeps_wakes_to_look_after_its_clients() {
         polled.expect("a poll");
         while service.poll(&mut node).expect("it is a member").is_some() {}
         wakes += usize::from(node.reached(&group).is_some());
+    }
+}
+
+/// The blocks of a letter to a group.
+fn blocks_of(view: ViewId, letter: &[u8]) -> Vec<Vec<u8>> {
+    let mut message = Vec::new();
+    Message::Letter(Letter(letter.to_vec())).encode(&mut message);
+    let (id, parts) = (checksum(&message), message.chunks(1_000));
+    let count = parts.len() as u16;
+    let block_of = |(index, bytes): (usize, &[u8])| {
+        let mut block = vec![0; HEADER_LEN + CHUNK_OVERHEAD + bytes.len()];
+        let chunk = Chunk { id, index: index as u16, count, bytes };
+        assert!(ControlWriter::new(&mut block[HEADER_LEN..]).chunk(&chunk), "there is room");
+        let header = Header::new(Kind::Agreement, view.group, view.instance, ViewNumber(0), Rank(0));
+        Header { used: block.len() as u16, ..header }.encode(&mut block, true);
+        block
+    };
+    parts.enumerate().map(block_of).collect()
+}
+
+#[test]
+fn a_stranger_writes_one_block_and_of_those_no_more_than_there_is_room_for() {
+    let mut clerk = Clerk::join(&format!("strangers {}", std::process::id()), 1);
+    let end = Instant::now() + PATIENCE;
+    while clerk.node.reached(&clerk.group).is_none() {
+        clerk.poll();
+        assert!(Instant::now() < end, "never alone");
+    }
+    let view = clerk.node.view(&clerk.group).expect("a view").id();
+    let (socket, to) = (UdpSocket::bind("127.0.0.1:0").expect("a port"), clerk.node.endpoint().0);
+    let send = |view: ViewId, letter: &[u8]| {
+        let blocks = blocks_of(view, letter);
+        blocks.iter().for_each(|block| assert!(socket.send_to(block, to).is_ok(), "loopback takes it"));
+    };
+    // Of a long letter nothing is kept, nor of one to another life of the group; a short one is looked at.
+    send(view, &[0xff; 3_000]);
+    send(ViewId { instance: GroupInstance(view.instance.0 ^ 1), ..view }, &[0xff; 30]);
+    send(view, &[0xff; 30]);
+    while clerk.service.malformed() == 0 || clerk.node.counters().session.foreign < 5 {
+        clerk.poll();
+        assert!(Instant::now() < end, "{:?}", clerk.node.counters());
+    }
+    assert_eq!((clerk.service.malformed(), clerk.node.dropped_letters(&clerk.group)), (1, 0));
+    // Nobody takes them for a while.
+    let mut sent = 0;
+    while clerk.node.dropped_letters(&clerk.group) == 0 {
+        send(view, &u64::to_le_bytes(sent));
+        sent += 1;
+        let polled = clerk.node.poll(|_, event| match event {
+            Event::Letter { .. } => Err(Error::Busy),
+            _ => Ok(()),
+        });
+        assert!(matches!(polled, Ok(_) | Err(Error::Busy)) && Instant::now() < end, "{polled:?}");
+    }
+    assert!(sent > 1_000, "{sent} were too many");
+    while clerk.service.malformed() < 1_000 {
+        clerk.poll();
+        assert!(Instant::now() < end, "they are taken now");
     }
 }
 
