@@ -77,6 +77,10 @@ impl Joined {
         self.member_mut().is_some_and(|group| group.send_letter(to, letter))
     }
 
+    pub(crate) fn dropped_letters(&self) -> u64 {
+        self.member().map_or(0, membership::Group::dropped_letters)
+    }
+
     pub(crate) fn admit(&mut self, from: Endpoint) {
         self.member_mut().into_iter().for_each(|group| group.admit(from));
     }

@@ -246,6 +246,12 @@ impl Node {
         self.groups.get_mut(group).is_some_and(|joined| joined.send_letter(to, letter))
     }
 
+    /// Letters of [clients](JoinOptions::client) that came faster than they were [taken](Event::Letter): they are said again.
+    #[must_use]
+    pub fn dropped_letters(&self, group: &Group) -> u64 {
+        self.groups.get(group).map_or(0, Joined::dropped_letters)
+    }
+
     /// Takes long letters from there.
     pub(crate) fn admit(&mut self, group: &Group, from: Endpoint) {
         self.groups.get_mut(group).into_iter().for_each(|joined| joined.admit(from));

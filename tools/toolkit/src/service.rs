@@ -141,6 +141,8 @@ impl Service {
                 self.admitted.clear();
                 clients.excluded();
             }
+            Event::Wedged(_) => clients.wedge(*now, true),
+            Event::Resumed => clients.wedge(*now, false),
             Event::Letter { from, bytes } => clients.handle_letter(*now, calls.pure_mut(), *from, bytes),
             _ => {}
         }

@@ -5,10 +5,12 @@
 //! ```
 //! What is said of the group, views above all, goes to standard error; messages go to standard output.
 
+mod ask;
 mod call;
 mod list;
 mod member;
 mod options;
+mod outcome;
 mod read;
 mod root;
 mod route;
@@ -36,14 +38,13 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         }
         Command::Read { name, eager, place } => return read::run(name, place, *eager),
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
+        Command::Ask { name, place, inquiry } => return ask::run(name, place, inquiry),
         Command::Root { common } => return root::run(common),
         Command::Leaves { root, add, remove, place, within } => {
             let changes: Vec<_> = add.iter().chain(remove).cloned().collect();
             return route::leaves(root, place, *within, &changes);
         }
-        Command::Route { root, key, message, want, place, within } => {
-            return route::ask(root, place, *within, (key, message), *want);
-        }
+        Command::Route { root, key, place, inquiry } => return route::ask(root, place, key, inquiry),
         Command::Call { common, question } => return call::run(common, question),
         Command::Join { common, order, answers, reads } => {
             (common, Voice::Lines(*order), reads.hears(answers.chosen()))

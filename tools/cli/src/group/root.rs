@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sistrum::{Config, Event, JoinOptions, Node, Root, RootEvent, StateTuning};
+use sistrum::{Config, Event, JoinOptions, Node, Root, RootEvent, StateTuning, View};
 
 use super::options::Common;
+use super::seat::{self, Hears};
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
@@ -22,23 +23,26 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Refusal> {
     let leaves = JoinOptions::observer().cluster(common.place.cluster.clone());
     let mut root = Root::new(&node, group, leaves);
     eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut told) = (Signals::listen()?, None);
     while signals.take().is_none() {
-        turn(&mut node, &mut root)?;
+        turn(&mut node, &mut root, &mut told)?;
     }
     node.leave(&group);
     let began = Instant::now();
     while !node.has_left(&group) && began.elapsed() < LEAVES_WITHIN && signals.take().is_none() {
-        turn(&mut node, &mut root)?;
+        turn(&mut node, &mut root, &mut told)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn turn(node: &mut Node, root: &mut Root) -> Result<(), Refusal> {
+fn turn(node: &mut Node, root: &mut Root, told: &mut Option<View>) -> Result<(), Refusal> {
     node.poll_for(Duration::from_millis(20), |cx, mut event| {
-        root.handle(cx, &mut event)?;
-        if let Event::View(view) = event {
-            eprintln!("{view}");
+        let is_its = root.handle(cx, &mut event)?;
+        if let Event::View(view) = &event {
+            *told = Some((*view).clone());
+        }
+        if !is_its {
+            seat::tell(told.as_ref(), &event, &Hears::Replies);
         }
         Ok(())
     })

@@ -3,15 +3,20 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sistrum::{
-    Config, Dest, JoinOptions, Node, Outcome, RouteId, Router, RouterEvent, Status, ViewMember, Want,
-};
+use sistrum::{Config, Dest, JoinOptions, Node, RouteId, Router, RouterEvent, Status, ViewMember};
 
-use super::options::{Change, Place};
+use super::options::{Change, Inquiry, Place};
+use super::outcome::{Outcome, Report};
 use super::seat::line;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
+
+/// Who is not heard to say goodbye for so long just goes: the groups find out.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// The leaf that was asked, how that has ended, and what has become of it there.
+type Ended = (Option<String>, Outcome, Vec<(ViewMember, Status)>);
 
 /// A client of the root.
 struct Asker {
@@ -43,6 +48,30 @@ impl Asker {
             .map_err(Refusal::new)?;
         }
         Ok(None)
+    }
+
+    /// The next request that is over, and the leaf that it went to.
+    fn ended(&mut self) -> Result<Ended, Refusal> {
+        while let Some(event) = self.next()? {
+            match event {
+                RouterEvent::Done { leaf, outcome, replies, .. } => {
+                    return Ok((Some(leaf), Outcome::from(outcome), replies));
+                }
+                RouterEvent::Refused(_, why) => return Err(Refusal::new(why)),
+                _ => {}
+            }
+        }
+        Ok((None, Outcome::NotOver, Vec::new()))
+    }
+
+    /// Says goodbye, so that nobody has to find out.
+    fn leave(self) -> Result<(), Refusal> {
+        let (Self { mut node, router, .. }, began) = (self, Instant::now());
+        router.leave(&mut node);
+        while !router.has_left(&node) && began.elapsed() < LEAVES_WITHIN {
+            node.poll_for(Duration::from_millis(20), |_, _| Ok(())).map_err(Refusal::new)?;
+        }
+        Ok(())
     }
 
     /// What the root says to a change.
@@ -77,12 +106,12 @@ pub(super) fn leaves(
                 eprintln!("{why}");
                 return Ok(ExitCode::FAILURE);
             }
-            None => return Ok(late()),
+            None => return Ok(Outcome::NotOver.code()),
         }
     }
     let look = asker.router.look().map_err(Refusal::new)?;
     if asker.told(look)?.is_none() {
-        return Ok(late());
+        return Ok(Outcome::NotOver.code());
     }
     for (name, leaf) in asker.router.map().leaves() {
         let state = if leaf.is_up { "up" } else { "down" };
@@ -91,57 +120,38 @@ pub(super) fn leaves(
             leaf.seeds.iter().map(|seed| format!(" {seed}")).collect::<String>()
         ));
     }
+    asker.leave()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the leaf of a key, and prints each reply. Exits as a call does.
-pub(super) fn ask(
-    root: &str,
-    place: &Place,
-    within: Duration,
-    (key, message): (&str, &str),
-    want: Want,
-) -> Result<ExitCode, Refusal> {
-    let mut asker = Asker::open(root, place, within)?;
-    let asked = asker.router.ask(key.as_bytes(), Dest::All, want, message.as_bytes());
-    asked.map_err(Refusal::new)?;
-    while let Some(event) = asker.next()? {
-        match event {
-            RouterEvent::Done { leaf, outcome, replies, .. } => return Ok(ended(&leaf, outcome, &replies)),
-            RouterEvent::Refused(_, why) => return Err(Refusal::new(why)),
-            _ => {}
+/// Asks the leaf of a key, and prints each reply. Exits as `ask` does.
+pub(super) fn ask(root: &str, place: &Place, key: &str, inquiry: &Inquiry) -> Result<ExitCode, Refusal> {
+    let Inquiry { messages, want, any, timeout, json } = inquiry;
+    let mut asker = Asker::open(root, place, timeout.unwrap_or(FOR_EVER))?;
+    let dest = if *any { Dest::Any } else { Dest::All };
+    for message in messages {
+        let asked = asker.router.ask(key.as_bytes(), dest, *want, message.as_bytes());
+        asked.map_err(Refusal::new)?;
+    }
+    let mut worst = Outcome::Enough;
+    for _ in messages {
+        let (leaf, outcome, replies) = asker.ended()?;
+        for (who, status) in &replies {
+            if let (Status::Replied(reply), false) = (status, json) {
+                print(&line(*who, reply));
+            }
+        }
+        if let Some(leaf) = leaf {
+            eprintln!("asked {leaf}");
+        }
+        Report::new(outcome, &replies).show(*json);
+        if worst == Outcome::Enough {
+            worst = outcome;
         }
     }
-    Ok(late())
+    asker.leave()?;
+    Ok(worst.code())
 }
 
-fn ended(leaf: &str, outcome: Outcome, replies: &[(ViewMember, Status)]) -> ExitCode {
-    for (who, status) in replies {
-        match status {
-            Status::Replied(reply) => print(&line(*who, reply)),
-            Status::Aborted(why) => eprintln!("{} has ended it: {why}", who.endpoint),
-            Status::Null => eprintln!("{} does not reply", who.endpoint),
-            Status::Dead => eprintln!("{} is gone", who.endpoint),
-            Status::Waiting | Status::Forwarded(_) => {}
-        }
-    }
-    match outcome {
-        Outcome::Enough => {
-            eprintln!("enough of {leaf} have replied");
-            ExitCode::SUCCESS
-        }
-        Outcome::NotEnough => {
-            eprintln!("not enough of {leaf} have replied");
-            ExitCode::FAILURE
-        }
-        Outcome::Unknown => {
-            eprintln!("{leaf} went down: it may have done it or not");
-            ExitCode::from(3)
-        }
-    }
-}
-
-fn late() -> ExitCode {
-    eprintln!("it is not over");
-    ExitCode::from(3)
-}
+/// Who waits for so long waits until it is stopped.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);

@@ -212,6 +212,21 @@ impl Router {
         self.open() < before
     }
 
+    /// Says goodbye to the root and to all leaves that were asked; what is open ends. Poll the node until [`has_left`](Self::has_left).
+    pub fn leave(&self, node: &mut Node) {
+        self.groups().for_each(|group| node.leave(group));
+    }
+
+    /// Whether that was heard, or nobody answers.
+    #[must_use]
+    pub fn has_left(&self, node: &Node) -> bool {
+        self.groups().all(|group| node.has_left(group))
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.leaves.values().map(|(group, _)| group).chain([&self.root])
+    }
+
     /// Takes an event of the node. Returns whether it was one of a client of the root or of a leaf, with which there is nothing else to do.
     pub fn handle(&mut self, caster: &Caster<'_>, event: &Event<'_>) -> bool {
         let group = caster.group();
