@@ -266,7 +266,7 @@ impl Clients {
 
     fn attach(&mut self, now: Instant, from: ViewMember, client: ViewMember, session: u64, turn: u64) {
         let what = self.table.attach(client, session, turn, from);
-        if let Attaching::New { session: _, before } = what {
+        if let Attaching::New { before, .. } = what {
             if let Some((before, client)) = before {
                 self.host.forget(before);
                 self.events.push_back(ClientsEvent::Gone(client));
