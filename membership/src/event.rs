@@ -51,6 +51,13 @@ pub enum Event<'a> {
     HeldBack(Holdup),
     /// They are not any more, after so long: told where that was. A new view ends it without a word.
     Released(Rank, Duration),
+    /// Somebody who is no member says this: a client, for whom [`Clients`](crate::Clients) are. It may be lost, repeated or come out of order.
+    Letter {
+        /// Where it comes from.
+        from: Endpoint,
+        /// What it says.
+        bytes: &'a [u8],
+    },
     /// The others have gone on without me, to this view: what I have cast since may be lost, and what I had taken over of the state so far
     /// counts for nothing. There is no view here until the next one,
     /// to which I come as somebody new.

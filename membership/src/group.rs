@@ -267,6 +267,29 @@ impl Group {
         }
     }
 
+    /// Answers somebody who is no member, and of whom [`Event::Letter`] told: at most [`MAX_LETTER_LEN`](crate::MAX_LETTER_LEN) bytes. It may be
+    /// lost. Returns false where it is too long, or too much waits.
+    pub fn send_letter(&mut self, to: Endpoint, bytes: &[u8]) -> bool {
+        let id = self.id;
+        self.views_mut().is_some_and(|views| views.send_letter(id, to, bytes))
+    }
+
+    /// Takes letters from there that are longer than a block, until the group is left or goes on without me.
+    pub fn admit(&mut self, from: Endpoint) {
+        self.views_mut().into_iter().for_each(|views| views.admit(from));
+    }
+
+    /// Takes no more of those.
+    pub fn dismiss(&mut self, from: Endpoint) {
+        self.views_mut().into_iter().for_each(|views| views.dismiss(from));
+    }
+
+    /// Letters that there was no room for.
+    #[must_use]
+    pub fn dropped_letters(&self) -> u64 {
+        self.views().map_or(0, Views::dropped_letters)
+    }
+
     /// Who I am: a new incarnation whenever the others have gone on without me.
     #[must_use]
     pub fn me(&self) -> ViewMember {
@@ -317,6 +340,13 @@ impl Group {
 
     fn views(&self) -> Option<&Views> {
         match &self.entry {
+            Way::Views(views) => Some(views),
+            Way::List(_) => None,
+        }
+    }
+
+    fn views_mut(&mut self) -> Option<&mut Views> {
+        match &mut self.entry {
             Way::Views(views) => Some(views),
             Way::List(_) => None,
         }
@@ -476,7 +506,7 @@ impl Protocol for Group {
         if let Way::Views(views) = &mut self.entry {
             let (told, flow) = views.tell_readers(running, pool, handler);
             events += told;
-            if flow.is_break() {
+            if flow.is_break() || views.tell_letters(running, handler, &mut events).is_break() {
                 return events;
             }
         }
@@ -522,15 +552,15 @@ impl Protocol for Group {
         // Acknowledgements of what came to me alone, and what goes to one alone: others may wait for either.
         let pairs = incoming.poll_transmit(now).or_else(|| outgoing.poll_transmit(now));
         let streams = pairs.or_else(|| session.poll_transmit(now));
-        streams
-            .or_else(|| if let Way::Views(views) = &mut self.entry { views.poll_transfer(now) } else { None })
+        let Way::Views(views) = &mut self.entry else { return streams };
+        streams.or_else(|| views.poll_transfer(now)).or_else(|| views.poll_letter(self.config.index, now))
     }
 
     fn transmit_bytes<'a>(&'a self, transmit: &Transmit, pool: &'a RxPool) -> (&'a [u8], usize) {
         if let Payload::Setup { slot } = transmit.payload {
             let bytes = match &self.entry {
                 Way::List(handshake) => handshake.bytes(slot),
-                Way::Views(views) => views.bytes(),
+                Way::Views(views) => views.bytes(slot),
             };
             return (bytes, bytes.len());
         }

@@ -5,6 +5,7 @@
 
 pub mod agreement;
 mod call;
+mod client;
 mod clients;
 mod config;
 mod conflicts;
@@ -15,6 +16,8 @@ mod group;
 mod handshake;
 mod holdup;
 pub mod lag;
+mod looking;
+mod mail;
 mod observer;
 mod pairs;
 mod post;
@@ -26,6 +29,7 @@ mod views;
 mod watch;
 
 pub use call::{CallEvent, CallId, Calls, NotOfCalls, Request, Status, Want};
+pub use client::Client;
 pub use clients::{
     AskError, AskId, ClientEnd, ClientEvent, ClientRequest, ClientTuning, Clients, ClientsEvent, Dest,
     NotOfClients, Outcome, Served,
@@ -36,7 +40,9 @@ pub use flush::FlushId;
 pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;
 pub use holdup::Holdup;
-pub use observer::{Observer, ObserverConfig, ObserverEvent, Sighting};
+pub use looking::{ObserverConfig, Sighting};
+pub use mail::MAX_LETTER_LEN;
+pub use observer::{Observer, ObserverEvent};
 pub use reader::{ReaderState, ViewReader, ViewReaderConfig, ViewReaderEvent};
 pub use transfer::{Snapshot, StateBlock, StateTuning, TransferError};
 pub use watch::{Fired, Until, WatchId, Watches};

@@ -1,56 +1,16 @@
-//! Who looks at a group from outside: it asks who is in it, again and again, and is told by all who are. It gates nobody.
-//!
-//! What is told in the time of one question is taken together: of each life of the group the latest view, which is wedged where all say so
-//! who have come to it.
+//! Who looks at a group from outside, and is told who is in it. It gates nobody.
 
-use crate::agreement::{Message, Roster};
 use crate::event::Caster;
-use crate::post::Post;
-use sistrum_ordering::{Endpoint, GroupId, GroupInstance, Rank, ViewId, ViewMember, ViewNumber};
+use crate::looking::{Looking, News, ObserverConfig, Sighting};
+use sistrum_ordering::{Endpoint, GroupId, ViewId, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
-use sistrum_transport::medium::Channel;
-use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
+use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind};
-use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
-/// It asks again after this time, or up to half as much more: members answer one observer at a time.
+/// It asks again after this time, or up to half as much more.
 const ASK_EVERY_NS: u64 = 80_000_000;
-/// A group that has not answered so many questions is out of sight.
-const MAX_UNANSWERED: u32 = 10;
-/// Lives of one group that are told apart; there is one, where nothing is wrong.
-const MAX_LIVES: usize = 16;
-
-/// What an observer is built from.
-#[derive(Debug, Clone)]
-pub struct ObserverConfig {
-    /// The group's name.
-    pub name: String,
-    /// Where I ask from.
-    pub local: Endpoint,
-    /// Where somebody of the group may be.
-    pub seeds: Vec<Endpoint>,
-    /// Reaches all of the group, where it is by multicast.
-    pub channel: Option<Channel>,
-    /// Index of the group among those of its node.
-    pub index: u16,
-    /// Bytes of a block.
-    pub block: usize,
-    /// Seed of the random delays.
-    pub seed: u64,
-}
-
-/// A group as it is seen from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
-    /// Its view.
-    pub view: ViewId,
-    /// Who is in it, by rank.
-    pub members: Vec<ViewMember>,
-    /// All who were heard say that they cannot go on: they are too few, or what they lack of the next view is held by nobody.
-    pub is_wedged: bool,
-}
 
 /// What an observer is told.
 #[derive(Debug)]
@@ -65,113 +25,36 @@ pub enum ObserverEvent<'a> {
 /// See the module.
 #[derive(Debug)]
 pub struct Observer {
-    config: ObserverConfig,
-    id: GroupId,
-    post: Post,
-    asks_at: Instant,
-    /// What has come since I asked last.
-    answers: BTreeMap<GroupInstance, Sighting>,
-    /// What was told, and how many questions were not answered since.
-    known: BTreeMap<GroupInstance, (Sighting, u32)>,
-    news: VecDeque<News>,
-}
-
-#[derive(Debug)]
-enum News {
-    Seen(Sighting),
-    Unseen(ViewId),
+    looking: Looking,
 }
 
 impl Observer {
     /// Begins to look.
     #[must_use]
     pub fn new(config: ObserverConfig) -> Self {
-        Self {
-            id: GroupId::of(&config.name),
-            post: Post::new(config.local, config.block),
-            config,
-            asks_at: Instant::default(),
-            answers: BTreeMap::new(),
-            known: BTreeMap::new(),
-            news: VecDeque::new(),
-        }
+        Self { looking: Looking::new(config, ASK_EVERY_NS) }
     }
 
     /// The group's id.
     #[must_use]
     pub fn id(&self) -> GroupId {
-        self.id
+        self.looking.id
     }
 
     /// Where the group may be found, from now on.
     pub fn set_seeds(&mut self, seeds: Vec<Endpoint>) {
-        self.config.seeds = seeds;
+        self.looking.config.seeds = seeds;
     }
 
     /// Takes a block of the group.
     pub fn handle_block(&mut self, from: Endpoint, header: &Header, block: RxBlock, pool: &mut RxPool) {
         let message = match header.kind {
-            Kind::Agreement => self.post.receive(from, true, header, pool.bytes(&block)),
+            Kind::Agreement => self.looking.receive(from, header, pool.bytes(&block)),
             _ => None,
         };
         pool.release(block);
-        if let Some(Message::Found { instance, roster, wedged }) = message
-            && instance == header.instance
-            && roster.is_sound()
-            // Whoever says who is in it, is in it.
-            && roster.rank_of(from).is_some()
-        {
-            self.take(instance, &roster, wedged);
-        }
-    }
-
-    fn take(&mut self, instance: GroupInstance, roster: &Roster, is_wedged: bool) {
-        let view = ViewId { group: self.id, instance, number: roster.number };
-        let is_old = |known: &Sighting| known.view.number > view.number;
-        if let Some(known) = self.answers.get_mut(&instance)
-            && known.view.number >= view.number
-        {
-            known.is_wedged &= is_wedged || is_old(known);
-            return;
-        }
-        if self.answers.len() < MAX_LIVES || self.answers.contains_key(&instance) {
-            let members = roster.members.iter().map(|known| known.member).collect();
-            self.answers.insert(instance, Sighting { view, members, is_wedged });
-        }
-    }
-
-    /// Takes together what has come to the last question.
-    fn conclude(&mut self) {
-        for (instance, (known, unanswered)) in &mut self.known {
-            *unanswered += 1;
-            match self.answers.remove(instance) {
-                // A member of an earlier view answers later than one of a later view has done.
-                Some(seen) if seen.view.number >= known.view.number => {
-                    *unanswered = 0;
-                    if seen != *known {
-                        known.clone_from(&seen);
-                        self.news.push_back(News::Seen(seen));
-                    }
-                }
-                _ if *unanswered == MAX_UNANSWERED => self.news.push_back(News::Unseen(known.view)),
-                _ => {}
-            }
-        }
-        self.known.retain(|_, (_, unanswered)| *unanswered < MAX_UNANSWERED);
-        for (instance, seen) in std::mem::take(&mut self.answers) {
-            if self.known.len() < MAX_LIVES {
-                self.news.push_back(News::Seen(seen.clone()));
-                self.known.insert(instance, (seen, 0));
-            }
-        }
-    }
-
-    fn ask(&mut self) {
-        let names = (self.id, GroupInstance::default(), ViewNumber(0), Rank(0));
-        let seeds = self.config.seeds.iter().filter(|seed| **seed != self.config.local);
-        let channel = self.config.channel.map(Target::Channel).into_iter();
-        for to in channel.chain(seeds.map(|seed| Target::One(*seed))) {
-            self.post.send(to, names, &Message::Lookup);
+        if let Some(message) = message {
+            self.looking.handle(from, header, &message);
         }
     }
 }
@@ -182,18 +65,13 @@ impl Protocol for Observer {
 
     fn handle_datagram(&mut self, _: Instant, from: Endpoint, block: RxBlock, pool: &mut RxPool) {
         match Header::decode(pool.bytes(&block)) {
-            Ok(header) if header.group == self.id => self.handle_block(from, &header, block, pool),
+            Ok(header) if header.group == self.id() => self.handle_block(from, &header, block, pool),
             _ => pool.release(block),
         }
     }
 
     fn handle_timeout(&mut self, now: Instant, _: &mut RxPool) {
-        if self.asks_at <= now {
-            self.conclude();
-            self.ask();
-            self.config.seed = self.config.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            self.asks_at = now.plus_ns(ASK_EVERY_NS + (self.config.seed >> 33) % (ASK_EVERY_NS / 2));
-        }
+        self.looking.handle_timeout(now);
     }
 
     fn poll_event<H>(&mut self, _: &mut RxPool, handler: &mut H) -> usize
@@ -201,7 +79,7 @@ impl Protocol for Observer {
         H: FnMut(&mut Caster<'_>, ObserverEvent<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        while let Some(news) = self.news.front() {
+        while let Some(news) = self.looking.news() {
             let event = match news {
                 News::Seen(sighting) => ObserverEvent::Seen(sighting),
                 News::Unseen(view) => ObserverEvent::Unseen(*view),
@@ -209,7 +87,7 @@ impl Protocol for Observer {
             if handler(&mut Caster::default(), event).is_break() {
                 break;
             }
-            self.news.pop_front();
+            self.looking.told();
             events += 1;
         }
         events
@@ -218,112 +96,21 @@ impl Protocol for Observer {
     fn seal(&mut self, _: Instant) {}
 
     fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        let to = self.post.take()?;
-        let (group, view, payload) = (self.config.index, ViewNumber(0), Payload::Setup { slot: 0 });
+        let to = self.looking.take_block()?;
+        let (group, view, payload) = (self.looking.config.index, ViewNumber(0), Payload::Setup { slot: 0 });
         Some(Transmit { to, group, view, lane: 0, payload })
     }
 
     fn transmit_bytes<'a>(&'a self, _: &Transmit, _: &'a RxPool) -> (&'a [u8], usize) {
-        let bytes = self.post.bytes();
+        let bytes = self.looking.bytes();
         (bytes, bytes.len())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.asks_at)
+        Some(self.looking.poll_timeout())
     }
 
     fn awaits_control(&self) -> bool {
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::agreement::Introduction;
-    use sistrum_ordering::BootId;
-
-    fn roster(number: u32, ports: &[u16]) -> Roster {
-        let one = |port: &u16| {
-            Introduction::of(ViewMember {
-                endpoint: Endpoint(([127, 0, 0, 1], *port).into()),
-                boot: BootId(1),
-            })
-        };
-        let members = ports.iter().map(one).collect();
-        Roster { number: ViewNumber(number), members, joining: Vec::new() }
-    }
-
-    fn observer() -> Observer {
-        let local = Endpoint(([127, 0, 0, 1], 9).into());
-        let (name, seeds) = ("ticks".to_owned(), Vec::new());
-        Observer::new(ObserverConfig {
-            name,
-            local,
-            seeds,
-            channel: Some(Channel(0)),
-            index: 0,
-            block: 700,
-            seed: 1,
-        })
-    }
-
-    /// What is told after one more question, as life, number, members and whether it is wedged.
-    fn told(observer: &mut Observer) -> Vec<(u32, u32, usize, bool)> {
-        observer.conclude();
-        let news = std::mem::take(&mut observer.news).into_iter();
-        news.map(|news| match news {
-            News::Seen(Sighting { view, members, is_wedged }) => {
-                (view.instance.0, view.number.0, members.len(), is_wedged)
-            }
-            News::Unseen(view) => (view.instance.0, view.number.0, 0, false),
-        })
-        .collect()
-    }
-
-    #[test]
-    fn the_latest_view_is_told_and_only_what_has_changed() {
-        let (mut observer, life) = (observer(), GroupInstance(7));
-        observer.take(life, &roster(3, &[1, 2]), false);
-        observer.take(life, &roster(2, &[1]), true);
-        assert_eq!(told(&mut observer), [(7, 3, 2, false)]);
-        observer.take(life, &roster(3, &[1, 2]), false);
-        assert_eq!(told(&mut observer), []);
-        observer.take(life, &roster(2, &[1]), false);
-        assert_eq!(told(&mut observer), [], "it is behind");
-        observer.take(life, &roster(4, &[1]), false);
-        assert_eq!(told(&mut observer), [(7, 4, 1, false)]);
-    }
-
-    #[test]
-    fn it_is_wedged_where_all_of_the_latest_view_say_so() {
-        let (mut observer, life) = (observer(), GroupInstance(7));
-        for (first, second, is_wedged) in [(true, false, false), (true, true, true), (false, true, false)] {
-            observer.take(life, &roster(3, &[1, 2]), first);
-            observer.take(life, &roster(3, &[1, 2]), second);
-            // Who is behind does not count.
-            observer.take(life, &roster(2, &[1]), false);
-            observer.conclude();
-            assert_eq!(observer.known[&life].0.is_wedged, is_wedged);
-        }
-    }
-
-    #[test]
-    fn lives_are_told_apart_and_a_group_that_is_silent_is_out_of_sight_once() {
-        let mut observer = observer();
-        observer.take(GroupInstance(1), &roster(2, &[1, 2]), false);
-        observer.take(GroupInstance(2), &roster(5, &[3]), false);
-        assert_eq!(told(&mut observer), [(1, 2, 2, false), (2, 5, 1, false)]);
-        for _ in 1..MAX_UNANSWERED {
-            observer.take(GroupInstance(2), &roster(5, &[3]), false);
-            assert_eq!(told(&mut observer), []);
-        }
-        observer.take(GroupInstance(2), &roster(5, &[3]), false);
-        assert_eq!(told(&mut observer), [(1, 2, 0, false)]);
-        observer.take(GroupInstance(1), &roster(2, &[1, 2]), false);
-        assert_eq!(told(&mut observer), [(1, 2, 2, false)], "it is back");
-        (3..99).for_each(|life| observer.take(GroupInstance(life), &roster(1, &[1]), false));
-        observer.conclude();
-        assert_eq!(observer.known.len(), MAX_LIVES, "a liar takes no memory");
     }
 }

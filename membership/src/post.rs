@@ -27,6 +27,8 @@ pub(crate) struct Post {
     /// Bytes of a block at most.
     block: usize,
     outbox: VecDeque<Letter>,
+    /// Bytes of what is in it.
+    waiting: usize,
     /// The block that was taken last.
     taken: Vec<u8>,
     partial: VecDeque<Partial>,
@@ -58,7 +60,7 @@ struct Partial {
 impl Post {
     pub(crate) fn new(local: Endpoint, block: usize) -> Self {
         let (outbox, partial) = (VecDeque::new(), VecDeque::new());
-        Self { local, block, outbox, taken: Vec::new(), partial, frames: 0, bytes: 0 }
+        Self { local, block, outbox, waiting: 0, taken: Vec::new(), partial, frames: 0, bytes: 0 }
     }
 
     /// Frames and bytes that were sent so far.
@@ -79,12 +81,25 @@ impl Post {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         let (header, id) = (Header::new(Kind::Agreement, group, instance, view, rank), checksum(&bytes));
+        self.waiting += bytes.len();
         self.outbox.push_back(Letter { to, header, bytes, id, sent: 0 });
     }
 
     /// Whether something waits to be sent.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.outbox.is_empty()
+    }
+
+    /// Bytes of messages of which something waits to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Forgets what waits, and what has come of messages that are not whole.
+    pub(crate) fn clear(&mut self) {
+        self.outbox.clear();
+        self.partial.clear();
+        self.waiting = 0;
     }
 
     /// Takes the next block to be sent.
@@ -103,6 +118,7 @@ impl Post {
         letter.sent += 1;
         let to = letter.to;
         if letter.sent == count {
+            self.waiting -= letter.bytes.len();
             self.outbox.pop_front();
         }
         self.frames += 1;

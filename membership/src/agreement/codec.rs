@@ -9,11 +9,12 @@
 //! member   := endpoint | boot u64
 //! op       := 1 u8 | introduction, 2 u8 | member, 3 u8 | sync cast
 //! sync     := member | number u32 | length u32 | bytes
+//! letter   := length u32 | bytes
 //! ```
 //! All integers are little-endian. There is one way to write a message, and whatever is read was written so: each bit counts.
 //! A decoder never panics, and takes no memory for what is not there.
 
-use super::message::Message;
+use super::message::{Letter, Message};
 use super::value::{Ballot, Introduction, MAX_MEMBERS, Op, Proposal, Reason, Roster, SyncCast, Value};
 use sistrum_ordering::{BootId, Endpoint, GroupInstance, Rank, Seq, ViewMember, ViewNumber};
 use sistrum_transport::wire::Malformed;
@@ -271,6 +272,18 @@ impl Wire for SyncCast {
     }
 }
 
+impl Wire for Letter {
+    const LEAST: usize = u32::LEAST;
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.0.len() as u32).write(out);
+        out.extend_from_slice(&self.0);
+    }
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let len = from.read::<u32>()?;
+        Some(Self(from.take(len as usize)?.to_vec()))
+    }
+}
+
 /// An enum as the tag of its variant, then the variant's fields.
 macro_rules! enums {
     ($name:ident { $($tag:literal => $variant:ident $fields:tt)* }) => {
@@ -331,6 +344,7 @@ enums!(Message {
     13 => Found { instance, roster, wedged }
     14 => Follow { number }
     15 => Borrow { number, stream, mine }
+    16 => Letter(letter)
 });
 
 #[cfg(test)]
@@ -401,7 +415,7 @@ mod tests {
 
     fn message(rng: &mut Rng) -> Message {
         let (next, number) = (ViewNumber(rng.u32(..)), ViewNumber(rng.u32(..)));
-        match rng.u8(..15) {
+        match rng.u8(..16) {
             0 => Message::Invite { next, ballot: ballot(rng), suspects: list(rng, rank), wedged: rng.bool() },
             1 => Message::Ok {
                 next,
@@ -430,6 +444,7 @@ mod tests {
                 let stream = GroupInstance(rng.u32(..));
                 Message::Borrow { number, stream, mine: introduction(rng) }
             }
+            14 => Message::Letter(Letter(list(rng, |rng| rng.u8(..)))),
             11 => {
                 let roster = roster(rng, number);
                 Message::Found { instance: GroupInstance(rng.u32(..)), roster, wedged: rng.bool() }

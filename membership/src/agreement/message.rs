@@ -139,7 +139,13 @@ pub enum Message {
         /// What I am like.
         mine: Introduction,
     },
+    /// What a client and a member tell each other; agreement makes nothing of it.
+    Letter(Letter),
 }
+
+/// What somebody who is no member and a member tell each other, as bytes of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Letter(pub Vec<u8>);
 
 impl Message {
     /// The view that it speaks of as the next, for what belongs to one change.
@@ -160,7 +166,8 @@ impl Message {
             | Self::Lookup
             | Self::Found { .. }
             | Self::Follow { .. }
-            | Self::Borrow { .. } => None,
+            | Self::Borrow { .. }
+            | Self::Letter(_) => None,
         }
     }
 

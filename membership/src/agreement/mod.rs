@@ -30,7 +30,7 @@ mod value;
 
 pub use codec::MAX_MESSAGE_LEN;
 pub(crate) use codec::{read_member, write_member};
-pub use message::{Destination, Message};
+pub use message::{Destination, Letter, Message};
 pub use value::{
     Ballot, Introduction, MAX_MEMBERS, MAX_SYNC_BYTES, Op, Proposal, Reason, Roster, SyncCast, Value,
 };
@@ -302,7 +302,8 @@ impl Agreement {
             | Message::Lookup
             | Message::Found { .. }
             | Message::Follow { .. }
-            | Message::Borrow { .. } => {}
+            | Message::Borrow { .. }
+            | Message::Letter(_) => {}
             message => {
                 // Only members speak of the next view; and nobody to himself.
                 let Some(rank) = self.roster.rank_of(from).filter(|rank| *rank != self.me) else {

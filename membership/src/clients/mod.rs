@@ -31,8 +31,9 @@ mod tests;
 
 pub use end::{AskError, AskId, ClientEnd, ClientEvent, Outcome};
 
-use crate::agreement::{MAX_MESSAGE_LEN, write_member};
+use crate::agreement::write_member;
 use crate::call::{CallEvent, Calls, Request, Status};
+use crate::mail::MAX_LETTER_LEN as MAX_LETTER;
 use bytes::{Reader, put_bytes};
 use host::Host;
 use letter::{Cast, Deed};
@@ -41,9 +42,6 @@ use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use table::{Asked, Attaching, Table};
-
-/// Bytes of a letter, at most: it goes by messages of agreement, and leaves them room for what stands around it.
-const MAX_LETTER: usize = MAX_MESSAGE_LEN - 1024;
 
 /// What bounds clients, and when they are taken for gone. Clients and members have to be of one mind about `window` and `bytes`, and about times
 /// as far as `keep_alive_ns` is much less than `silence_ns`.
@@ -366,6 +364,12 @@ impl Clients {
     /// What the application is to be told next.
     pub fn poll_event(&mut self) -> Option<ClientsEvent> {
         self.events.pop_front()
+    }
+
+    /// How much there is to be told.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.events.len()
     }
 
     /// All clients, in the order of their registration.

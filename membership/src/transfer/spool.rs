@@ -87,7 +87,8 @@ impl Spool {
             | Event::State(_)
             | Event::TransferFailed(_)
             | Event::HeldBack(_)
-            | Event::Released(..) => return,
+            | Event::Released(..)
+            | Event::Letter { .. } => return,
         };
         self.push(kept);
         if mutated!(SpoolForgets) && self.kept.len() > 8 {

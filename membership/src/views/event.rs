@@ -67,6 +67,19 @@ impl Views {
         self.transfers.poll(pool)
     }
 
+    /// Tells of letters, where the application has come to the view of `running`.
+    pub(crate) fn tell_letters<H>(
+        &mut self,
+        running: &mut Running,
+        handler: &mut H,
+        events: &mut usize,
+    ) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        self.letters.tell(&mut running.caster(), handler, events)
+    }
+
     /// Writes the state down for readers, when all that was handed over in the view of `running` is in it and nothing else.
     pub(crate) fn tell_readers<H>(
         &mut self,

@@ -13,6 +13,7 @@
 mod event;
 mod flow;
 mod install;
+mod letters;
 mod seat;
 mod seeking;
 
@@ -25,6 +26,7 @@ use crate::running::Running;
 use crate::transfer::{self, Transfers};
 use event::Notice;
 use flow::Flow;
+use letters::Letters;
 use seat::Seat;
 use seeking::Seeking;
 use sistrum_ordering::{Change, Endpoint, GroupId, GroupInstance, Rank, ViewMember, ViewNumber};
@@ -77,6 +79,7 @@ pub(crate) struct Views {
     /// There is one exactly where there is a view.
     seat: Option<Seat>,
     post: Post,
+    letters: Letters,
     /// The view before, and what of it is to be handed over behind its messages.
     old: Option<Running>,
     is_old_drained: bool,
@@ -116,6 +119,7 @@ impl Views {
             seeking: Some(Seeking::new(mine, None, Vec::new())),
             seat: None,
             post: Post::new(config.local, config.block),
+            letters: Letters::new(config.local, config.block),
             old: None,
             is_old_drained: false,
             untold: None,
@@ -332,7 +336,11 @@ impl Views {
     fn handle_agreement(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, block: RxBlock) {
         let view = hands.running.as_ref().map(|running| &running.view);
         let is_known = view.is_none_or(|view| view.rank_of(from).is_some());
-        let message = self.post.receive(from, is_known, header, hands.pool.bytes(&block));
+        let bytes = hands.pool.bytes(&block);
+        let message = self.post.receive(from, is_known, header, bytes);
+        let is_admitted = message.is_none() && !is_known && self.letters.admits(from);
+        let long = if is_admitted { self.letters.mail.receive(from, header, bytes) } else { None };
+        let message = message.or(long.filter(|message| matches!(message, Message::Letter(_))));
         hands.pool.release(block);
         if let (Some(running), Some(seat)) = (hands.running.as_mut(), &mut self.seat)
             && header.instance == running.view.id().instance
@@ -364,6 +372,7 @@ impl Views {
                 }
                 return;
             }
+            Message::Letter(letter) => return self.take_letter(hands, from, header, letter),
             Message::Found { .. } => return,
             _ => {}
         }
@@ -539,8 +548,9 @@ impl Views {
         self.has_route
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.post.bytes()
+    /// What goes out beside the streams.
+    pub(crate) fn bytes(&self, slot: u16) -> &[u8] {
+        if slot == letters::SLOT { self.letters.mail.bytes() } else { self.post.bytes() }
     }
 
     /// When something is to be done, beside what the streams of the view want.
@@ -555,7 +565,8 @@ impl Views {
         }
         let old =
             self.old.as_ref().filter(|_| !self.is_old_drained).and_then(|old| old.session.poll_timeout());
-        seat.poll_timeout().into_iter().chain(old).chain(self.transfers.poll_timeout()).min()
+        let beside = self.transfers.poll_timeout().into_iter().chain(self.letters.mail.poll_timeout());
+        seat.poll_timeout().into_iter().chain(old).chain(beside).min()
     }
 
     /// Whether the streams of the view are at rest: I have left it.

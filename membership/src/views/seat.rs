@@ -334,6 +334,7 @@ impl Views {
         self.syncs.clear();
         self.my_syncs.clear();
         self.asks.clear();
+        self.letters.clear();
         // Who was told of no view misses none.
         if let Some(number) = without.or(present).filter(|_| was_told && is_lost) {
             self.notices.push_back(Notice::Excluded(number));

@@ -196,6 +196,7 @@ impl App {
             Event::State(block) => self.state.take(&block),
             Event::TransferFailed(why) => panic!("{why}"),
             Event::Left(rank) => panic!("{rank} said goodbye"),
+            Event::Letter { .. } => panic!("nobody writes"),
             Event::HeldBack(_) | Event::Released(..) => panic!("nobody asked who holds back"),
         }
         ControlFlow::Continue(())
