@@ -43,6 +43,15 @@ impl Calls {
         Self { group, calls: membership::Calls::new() }
     }
 
+    /// Likewise, where who is joining is asked too, behind the state.
+    pub(crate) fn for_state(group: Group) -> Self {
+        Self { group, calls: membership::Calls::for_state() }
+    }
+
+    pub(crate) fn pure_mut(&mut self) -> &mut membership::Calls {
+        &mut self.calls
+    }
+
     /// Takes an event of the group. Returns whether it was a message of calls, with which there is nothing else to do.
     pub fn handle(&mut self, caster: &Caster<'_>, event: &Event<'_>) -> bool {
         if caster.group() != self.group {
@@ -65,7 +74,16 @@ impl Calls {
     /// # Errors
     /// As [`Node::send`], where that is none of what passes: what cannot be sent at all ends its call.
     pub fn poll(&mut self, node: &mut Node) -> Result<Option<CallEvent>, Refused> {
-        let mut failed = None;
+        let failed = self.send_waiting(node);
+        // What has come is told first.
+        match (self.calls.poll_event(), failed) {
+            (None, Some(refused)) => Err(refused),
+            (event, _) => Ok(event),
+        }
+    }
+
+    /// Sends what waits; why it cannot, where that does not pass.
+    pub(crate) fn send_waiting(&mut self, node: &mut Node) -> Option<Refused> {
         while let Some((to, bytes)) = self.calls.poll_send() {
             match node.send(&self.group, to, bytes) {
                 Ok(()) => self.calls.sent(),
@@ -75,17 +93,10 @@ impl Calls {
                 Err(
                     Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
                 ) => break,
-                Err(refused) => {
-                    failed = Some(refused);
-                    break;
-                }
+                Err(refused) => return Some(refused),
             }
         }
-        // What has come is told first.
-        match (self.calls.poll_event(), failed) {
-            (None, Some(refused)) => Err(refused),
-            (event, _) => Ok(event),
-        }
+        None
     }
 
     /// Casts a message that is no call: a [`CallEvent::Plain`] at all.

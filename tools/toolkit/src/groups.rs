@@ -3,9 +3,9 @@
 use crate::joined::Joined;
 use crate::lagging;
 use crate::{
-    Behind, CaughtUp, Cause, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup, Lag, Promise,
-    Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId, ViewMember,
-    ViewNumber,
+    Behind, CaughtUp, Cause, ClientEvent, Conflict, Departure, Endpoint, Eviction, FlushId, GroupId, Holdup,
+    Lag, Promise, Rank, Refused, Result, Seq, Sighting, Snapshot, StateBlock, TransferError, View, ViewId,
+    ViewMember, ViewNumber,
 };
 use sistrum_membership as membership;
 use sistrum_membership::lag::Backlog;
@@ -80,6 +80,15 @@ pub enum Event<'a> {
     Flushed(FlushId),
     /// As an observer I see who is in the group: at first, and whenever that has changed.
     Seen(&'a Sighting),
+    /// As a client I am told this: see [`Node::ask`](crate::Node::ask).
+    Client(&'a ClientEvent),
+    /// Somebody who is no member says this: a [`Service`](crate::Service) takes it.
+    Letter {
+        /// Where it comes from.
+        from: Endpoint,
+        /// What it says.
+        bytes: &'a [u8],
+    },
     /// As an observer I have had no answer for a while: nobody of this view is in sight any more.
     Unseen(ViewId),
     /// As a reader I enter a member's stream at this block, with the next message that begins.
@@ -109,6 +118,7 @@ pub enum Event<'a> {
 #[derive(Debug)]
 pub struct Caster<'a> {
     group: Group,
+    now: Instant,
     own: membership::Caster<'a>,
     before: &'a mut [Joined],
     after: &'a mut [Joined],
@@ -119,6 +129,12 @@ impl Caster<'_> {
     #[must_use]
     pub fn group(&self) -> Group {
         self.group
+    }
+
+    /// The clock as this cycle has read it.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
     }
 
     /// The view that casts into the group of the event go into; none before the first one.
@@ -179,6 +195,10 @@ pub(crate) struct Groups {
     groups: Vec<Joined>,
     /// For each: what its application has not taken, where that has a lag contract.
     backlogs: Vec<Option<Box<Backlog>>>,
+    /// For each: when its application wants to be woken.
+    alarms: Vec<Option<Instant>>,
+    /// When the cycle began.
+    now: Instant,
     /// Blocks of groups that this node is not in.
     pub(crate) unclaimed: u64,
     /// Blocks that cannot be read.
@@ -193,6 +213,7 @@ impl Groups {
     pub(crate) fn add(&mut self, group: Joined, lag: Option<Lag>) -> Group {
         let handle = Group { index: self.groups.len() as u16, id: group.id() };
         self.groups.push(group);
+        self.alarms.push(None);
         self.backlogs.push(lag.map(|lag| Box::new(Backlog::new(lag))));
         handle
     }
@@ -226,6 +247,13 @@ impl Groups {
     pub(crate) fn backlog_mut(&mut self, group: &Group) -> Option<&mut Backlog> {
         self.get(group)?;
         self.backlogs[group.index as usize].as_deref_mut()
+    }
+
+    /// The node wakes at this time, whatever it waits for.
+    pub(crate) fn wake_at(&mut self, group: &Group, at: Option<Instant>) {
+        if self.get(group).is_some() {
+            self.alarms[group.index as usize] = at;
+        }
     }
 
     /// Whether a gap of any waits for its cause to be told.
@@ -262,6 +290,7 @@ impl Protocol for Groups {
     }
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
+        self.now = now;
         self.groups.iter_mut().for_each(|group| group.handle_timeout(now, pool));
         self.backlogs.iter_mut().flatten().for_each(|backlog| backlog.begin_cycle(now));
     }
@@ -271,7 +300,7 @@ impl Protocol for Groups {
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
         let mut events = 0;
-        let count = self.groups.len();
+        let (count, now) = (self.groups.len(), self.now);
         for step in 0..count {
             let index = (self.first + step) % count;
             let (before, rest) = self.groups.split_at_mut(index);
@@ -279,7 +308,7 @@ impl Protocol for Groups {
             let group = Group { index: index as u16, id: own.id() };
             let mut broke = false;
             let mut hand = |caster: &mut membership::Caster<'_>, event: Event<'_>| {
-                let mut caster = Caster { group, own: caster.reborrow(), before, after };
+                let mut caster = Caster { group, now, own: caster.reborrow(), before, after };
                 let flow = handler(&mut caster, event);
                 broke = flow.is_break();
                 flow
@@ -321,8 +350,9 @@ impl Protocol for Groups {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        let alarms = self.alarms.iter().copied().flatten();
         let backlogs = self.backlogs.iter().flatten().filter_map(|backlog| backlog.poll_timeout());
-        self.groups.iter().filter_map(Protocol::poll_timeout).chain(backlogs).min()
+        self.groups.iter().filter_map(Protocol::poll_timeout).chain(backlogs).chain(alarms).min()
     }
 
     fn awaits_control(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use crate::seeds::Seeds;
 use crate::{
-    DetectorTuning, Endpoint, Error, Family, GroupId, Lag, Result, StateTuning, Suspicion, TotalMode,
+    ClientTuning, DetectorTuning, Endpoint, Error, Family, GroupId, Lag, Result, StateTuning, Suspicion,
+    TotalMode,
 };
 use sistrum_membership::Peers;
 use sistrum_membership::agreement::{AgreementTuning, MAX_MEMBERS};
@@ -29,6 +30,8 @@ pub(crate) enum Who {
     Peer(Peer),
     /// Not at all: I only see who is in it.
     Observer(Peer),
+    /// Not at all: I ask it.
+    Client(Peer, ClientTuning),
     /// As a reader, who is in no view.
     Reader(Reads),
 }
@@ -156,6 +159,22 @@ impl JoinOptions {
         Self { fan_out: Reach::Named, ..Self::with(Who::Observer(Peer::default())) }
     }
 
+    /// In no view, and handed nothing that is cast: a client asks a group of [peers](Self::peer) that has a [service](crate::Service) by
+    /// [`Node::ask`](crate::Node::ask), and gates nobody. Where the group is, is said as for a peer.
+    #[must_use]
+    pub fn client() -> Self {
+        Self { fan_out: Reach::Named, ..Self::with(Who::Client(Peer::default(), ClientTuning::default())) }
+    }
+
+    /// Other sizes and times of a [client](Self::client): the same as those of the members' [services](crate::Service::with).
+    #[must_use]
+    pub fn client_tuning(mut self, tuning: ClientTuning) -> Self {
+        if let Who::Client(_, known) = &mut self.who {
+            *known = tuning;
+        }
+        self
+    }
+
     /// A static list: each member's rank is its position, and all are given the same list. By default each cast is sent to
     /// every member by unicast.
     #[must_use]
@@ -209,7 +228,7 @@ impl JoinOptions {
     }
 
     fn of_peer(mut self, change: impl FnOnce(&mut Peer)) -> Self {
-        if let Who::Peer(peer) | Who::Observer(peer) = &mut self.who {
+        if let Who::Peer(peer) | Who::Observer(peer) | Who::Client(peer, _) = &mut self.who {
             change(peer);
         }
         self
@@ -342,10 +361,14 @@ impl JoinOptions {
     /// The name that the group has on the wire.
     pub(crate) fn full_name(&self, name: &str) -> String {
         match &self.who {
-            Who::Peer(Peer { cluster, .. }) | Who::Observer(Peer { cluster, .. }) if !cluster.is_empty() => {
+            Who::Peer(Peer { cluster, .. })
+            | Who::Observer(Peer { cluster, .. })
+            | Who::Client(Peer { cluster, .. }, _)
+            | Who::Reader(Reads { cluster, .. })
+                if !cluster.is_empty() =>
+            {
                 format!("{cluster}/{name}")
             }
-            Who::Reader(Reads { cluster, .. }) if !cluster.is_empty() => format!("{cluster}/{name}"),
             _ => name.to_owned(),
         }
     }
@@ -387,7 +410,9 @@ impl JoinOptions {
         }
         match (&self.sources, &self.who) {
             (Sources::All, _) => Ok(Vec::new()),
-            (_, Who::Peer(_) | Who::Observer(_)) => refuse("who comes is not known: it could not be heard"),
+            (_, Who::Peer(_) | Who::Observer(_) | Who::Client(..)) => {
+                refuse("who comes is not known: it could not be heard")
+            }
             (Sources::Members, Who::Members(members)) => {
                 Ok(members.iter().map(|member| member.0.ip()).collect())
             }

@@ -1,8 +1,9 @@
-//! What a node has joined: a group as its member, a group's streams as their reader, or nothing but the sight of it.
+//! What a node has joined: a group as its member or its client, a group's streams as their reader, or nothing but the sight of it.
 
 use crate::{
-    CausalContext, Cause, ContextError, Endpoint, Event, FlushId, Gap, GroupId, Instant, LostBlocks,
-    PeerLosses, Rank, Refused, SessionCounters, View, ViewMember, ViewNumber,
+    AskError, AskId, CausalContext, Cause, ClientEvent, ContextError, Dest, Endpoint, Event, FlushId, Gap,
+    GroupId, Instant, LostBlocks, PeerLosses, Rank, Refused, SessionCounters, View, ViewMember, ViewNumber,
+    Want,
 };
 use sistrum_membership as membership;
 use sistrum_membership::{ObserverEvent, ViewReaderEvent};
@@ -25,6 +26,8 @@ pub(crate) enum Joined {
     ViewReader(Box<membership::ViewReader>),
     /// As an observer, who sees who is in it.
     Observer(Box<membership::Observer>),
+    /// As a client, who asks it.
+    Client(Box<membership::Client>),
 }
 
 impl Joined {
@@ -34,6 +37,7 @@ impl Joined {
             Self::Reader(id, _) => *id,
             Self::ViewReader(reader) => reader.id(),
             Self::Observer(observer) => observer.id(),
+            Self::Client(client) => client.id(),
         }
     }
 
@@ -46,6 +50,37 @@ impl Joined {
         self.member_mut().ok_or(Refused::NoView)?.send(to, message)
     }
 
+    /// Asks the group, as its client.
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        dest: Dest,
+        want: Want,
+        request: &[u8],
+    ) -> Result<AskId, AskError> {
+        match self {
+            Self::Client(client) => client.ask(now, dest, want, request),
+            _ => Err(AskError::Left),
+        }
+    }
+
+    /// Writes to somebody outside the group; whether there was room for it.
+    pub(crate) fn send_letter(&mut self, to: Endpoint, letter: &[u8]) -> bool {
+        self.member_mut().is_some_and(|group| group.send_letter(to, letter))
+    }
+
+    pub(crate) fn dropped_letters(&self) -> u64 {
+        self.member().map_or(0, membership::Group::dropped_letters)
+    }
+
+    pub(crate) fn admit(&mut self, from: Endpoint) {
+        self.member_mut().into_iter().for_each(|group| group.admit(from));
+    }
+
+    pub(crate) fn dismiss(&mut self, from: Endpoint) {
+        self.member_mut().into_iter().for_each(|group| group.dismiss(from));
+    }
+
     /// Whether blocks of this group id are for it.
     #[inline]
     pub(crate) fn owns(&self, id: GroupId) -> bool {
@@ -54,6 +89,7 @@ impl Joined {
             Self::Reader(own, _) => *own == id,
             Self::ViewReader(reader) => reader.owns(id),
             Self::Observer(observer) => observer.id() == id,
+            Self::Client(client) => client.id() == id,
         }
     }
 
@@ -65,7 +101,10 @@ impl Joined {
     }
 
     pub(crate) fn me(&self) -> Option<ViewMember> {
-        Some(self.member()?.me())
+        match self {
+            Self::Client(client) => Some(client.me()),
+            _ => Some(self.member()?.me()),
+        }
     }
 
     pub(crate) fn reached(&self) -> Option<ViewNumber> {
@@ -109,8 +148,10 @@ impl Joined {
     }
 
     pub(crate) fn leave(&mut self, now: Instant) {
-        if let Some(group) = self.member_mut() {
-            group.leave(now);
+        match self {
+            Self::Member(group) => group.leave(now),
+            Self::Client(client) => client.leave(now),
+            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => {}
         }
     }
 
@@ -128,6 +169,7 @@ impl Joined {
         match self {
             Self::Member(group) => group.set_seeds(seeds),
             Self::Observer(observer) => observer.set_seeds(seeds),
+            Self::Client(client) => client.set_seeds(seeds),
             Self::Reader(..) | Self::ViewReader(_) => {}
         }
     }
@@ -139,6 +181,7 @@ impl Joined {
     pub(crate) fn has_left(&self) -> bool {
         match self {
             Self::ViewReader(reader) => reader.has_ended(),
+            Self::Client(client) => client.has_left(),
             _ => self.member().is_none_or(membership::Group::has_left),
         }
     }
@@ -158,7 +201,7 @@ impl Joined {
             Self::Member(group) => group.counters(),
             Self::Reader(_, reader) => reader.counters(),
             Self::ViewReader(reader) => reader.counters(),
-            Self::Observer(_) => SessionCounters::default(),
+            Self::Observer(_) | Self::Client(_) => SessionCounters::default(),
         }
     }
 
@@ -169,7 +212,7 @@ impl Joined {
             Self::Member(group) => group.session().is_some_and(membership::Session::is_unexplained),
             Self::Reader(_, reader) => reader.is_unexplained(),
             Self::ViewReader(reader) => reader.is_unexplained(),
-            Self::Observer(_) => false,
+            Self::Observer(_) | Self::Client(_) => false,
         }
     }
 
@@ -178,7 +221,7 @@ impl Joined {
             Self::Member(group) => group.explain(cause),
             Self::Reader(_, reader) => reader.explain(cause),
             Self::ViewReader(reader) => reader.explain(cause),
-            Self::Observer(_) => {}
+            Self::Observer(_) | Self::Client(_) => {}
         }
     }
 
@@ -189,7 +232,7 @@ impl Joined {
             }
             Self::Reader(_, reader) => reader.gaps().collect(),
             Self::ViewReader(reader) => reader.gaps().collect(),
-            Self::Observer(_) => Vec::new(),
+            Self::Observer(_) | Self::Client(_) => Vec::new(),
         }
     }
 
@@ -200,7 +243,7 @@ impl Joined {
             }
             Self::Reader(_, reader) => reader.losses().collect(),
             Self::ViewReader(reader) => reader.losses().collect(),
-            Self::Observer(_) => Vec::new(),
+            Self::Observer(_) | Self::Client(_) => Vec::new(),
         }
     }
 
@@ -210,7 +253,7 @@ impl Joined {
             Self::Member(group) => group.session().map(|session| sum(session.losses())).unwrap_or_default(),
             Self::Reader(_, reader) => sum(reader.losses()),
             Self::ViewReader(reader) => sum(reader.losses()),
-            Self::Observer(_) => PeerLosses::default(),
+            Self::Observer(_) | Self::Client(_) => PeerLosses::default(),
         }
     }
 
@@ -244,13 +287,14 @@ impl Joined {
             Self::Reader(_, reader) => reader.handle_block(now, from, header, block, pool),
             Self::ViewReader(reader) => reader.handle_block(now, from, header, block, pool),
             Self::Observer(observer) => observer.handle_block(from, header, block, pool),
+            Self::Client(client) => client.handle_block(now, from, header, block, pool),
         }
     }
 
     fn member(&self) -> Option<&membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => None,
+            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) | Self::Client(_) => None,
         }
     }
 
@@ -258,7 +302,7 @@ impl Joined {
     fn member_mut(&mut self) -> Option<&mut membership::Group> {
         match self {
             Self::Member(group) => Some(group),
-            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => None,
+            Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) | Self::Client(_) => None,
         }
     }
 }
@@ -271,6 +315,7 @@ macro_rules! whichever {
             Joined::Reader(_, $protocol) => $call,
             Joined::ViewReader($protocol) => $call,
             Joined::Observer($protocol) => $call,
+            Joined::Client($protocol) => $call,
         }
     };
 }
@@ -315,6 +360,11 @@ impl Protocol for Joined {
                     _ => ControlFlow::Continue(()),
                 },
             ),
+            Self::Client(client) => {
+                client.poll_event(pool, &mut |caster: &mut membership::Caster<'_>, event: &ClientEvent| {
+                    handler(caster, Event::Client(event))
+                })
+            }
         }
     }
 
@@ -377,6 +427,7 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::HeldBack(holdup) => Event::HeldBack(holdup),
         membership::Event::Released(rank, lasted) => Event::Released(rank, lasted),
         membership::Event::Excluded(number) => Event::Excluded(number),
+        membership::Event::Letter { from, bytes } => Event::Letter { from, bytes },
         membership::Event::Left(rank) => Event::Left(rank, Departure::Goodbye),
     }
 }

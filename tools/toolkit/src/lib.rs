@@ -38,6 +38,7 @@ mod lagging;
 mod node;
 mod published;
 mod seeds;
+mod service;
 mod state;
 
 pub use calls::Calls;
@@ -53,12 +54,14 @@ pub use groups::{Caster, Event, Group};
 pub use join::JoinOptions;
 pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};
+pub use service::{Service, ServiceEvent};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::lag::{
     Behind, CaughtUp, Eviction, Key, KeyOf, Lag, LagCounters, LagState, PER_MESSAGE, Standing, Tripped,
 };
 pub use sistrum_membership::{
-    CallEvent, CallId, Conflict, Fired, FlushId, Holdup, ListError, Request, Sighting, Snapshot, StateBlock,
+    AskError, AskId, CallEvent, CallId, ClientEvent, ClientRequest, ClientTuning, ClientsEvent, Conflict,
+    Dest, Fired, FlushId, Holdup, ListError, Outcome, Request, Served, Sighting, Snapshot, StateBlock,
     StateTuning, Status, TransferError, Until, Want, WatchId, Watches,
 };
 pub use sistrum_ordering::{

@@ -7,10 +7,12 @@ use crate::join::Who;
 use crate::joined::Joined;
 use crate::published::Published;
 use crate::seeds::Seeds;
+use crate::service::check_tuning;
 use crate::{
-    BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Endpoint, Error, Event, FlushId, Gap,
-    Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock, PeerLosses, Pressure, Promise,
-    Rank, Refused, Result, SessionCounters, Standing, View, ViewMember, ViewNumber,
+    AskError, AskId, BootId, Caster, CausalContext, Config, ContextError, CycleCounters, Dest, Endpoint,
+    Error, Event, FlushId, Gap, Group, GroupId, Instant, JoinOptions, MediumCounters, MonotonicClock,
+    PeerLosses, Pressure, Promise, Rank, Refused, Result, SessionCounters, Standing, View, ViewMember,
+    ViewNumber, Want,
 };
 use sistrum_membership::Entry;
 use sistrum_membership::lag::Backlog;
@@ -145,6 +147,11 @@ impl Node {
                 peer.check_seeds(is_multicast)?;
                 (self.join_as_observer(name, &peer.seeds, fan_out)?, peer.seeds)
             }
+            Who::Client(peer, tuning) => {
+                peer.check_seeds(is_multicast)?;
+                check_tuning(&tuning)?;
+                (self.join_as_client(name, &peer.seeds, fan_out, tuning)?, peer.seeds)
+            }
             Who::Reader(reads) => (self.join_as_reader(name, fan_out, &reads)?, Vec::new()),
         };
         let group = self.groups.add(joined, lag);
@@ -197,6 +204,48 @@ impl Node {
     #[inline]
     pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
         self.groups.get_mut(group).ok_or(Refused::NoView)?.send(to, message)
+    }
+
+    /// Asks the group, as its [client](JoinOptions::client): all of it, or whichever member answers. [`Event::Client`] tells what has become of it, once,
+    /// however many members die meanwhile; it may be asked before the group was seen.
+    ///
+    /// # Errors
+    /// [`AskError`] says why nothing comes of it: it is too long, too much is open, or I am no client of this group, or have left it.
+    pub fn ask(
+        &mut self,
+        group: &Group,
+        dest: Dest,
+        want: Want,
+        request: &[u8],
+    ) -> std::result::Result<AskId, AskError> {
+        let now = self.cycle.now();
+        self.groups.get_mut(group).ok_or(AskError::Left)?.ask(now, dest, want, request)
+    }
+
+    /// Writes to somebody outside the group, which may be lost.
+    pub(crate) fn send_letter(&mut self, group: &Group, to: Endpoint, letter: &[u8]) -> bool {
+        self.groups.get_mut(group).is_some_and(|joined| joined.send_letter(to, letter))
+    }
+
+    /// Letters of [clients](JoinOptions::client) that came faster than they were [taken](Event::Letter): they are said again.
+    #[must_use]
+    pub fn dropped_letters(&self, group: &Group) -> u64 {
+        self.groups.get(group).map_or(0, Joined::dropped_letters)
+    }
+
+    /// Takes long letters from there.
+    pub(crate) fn admit(&mut self, group: &Group, from: Endpoint) {
+        self.groups.get_mut(group).into_iter().for_each(|joined| joined.admit(from));
+    }
+
+    /// Takes no more of those.
+    pub(crate) fn dismiss(&mut self, group: &Group, from: Endpoint) {
+        self.groups.get_mut(group).into_iter().for_each(|joined| joined.dismiss(from));
+    }
+
+    /// A wait ends at this time, for an application that has something to do then.
+    pub(crate) fn wake_at(&mut self, group: &Group, at: Option<Instant>) {
+        self.groups.wake_at(group, at);
     }
 
     /// One duty cycle; never waits. Returns the work it did, 0 when there was none.
@@ -368,7 +417,7 @@ impl Node {
         }
     }
 
-    /// Whether the goodbye has been said as often as it is. A reader has nobody to say it to.
+    /// Whether the goodbye has been said as often as it is, or a client's was heard. A reader has nobody to say it to.
     #[must_use]
     pub fn has_left(&self, group: &Group) -> bool {
         self.groups.get(group).is_none_or(Joined::has_left)

@@ -4,9 +4,9 @@ use super::Node;
 use crate::join::Reads;
 use crate::joined::Joined;
 use crate::seeds::Seeds;
-use crate::{Error, Group, GroupId, Result, StateTuning, TotalMode};
+use crate::{ClientTuning, Error, Group, GroupId, Result, StateTuning, TotalMode};
 use sistrum_membership::{
-    Entry, GroupConfig, Observer, ObserverConfig, ReaderState, ViewReader, ViewReaderConfig,
+    Client, Entry, GroupConfig, Observer, ObserverConfig, ReaderState, ViewReader, ViewReaderConfig,
 };
 use sistrum_ordering::{Reading, Seq, TotalOptions};
 use sistrum_transport::medium::{FanOut, Medium};
@@ -54,6 +54,12 @@ impl Node {
         seeds: &[String],
         fan_out: FanOut,
     ) -> Result<Joined> {
+        let config = self.sight_of(name, seeds, fan_out)?;
+        Ok(Joined::Observer(Box::new(Observer::new(config))))
+    }
+
+    /// Where a group is looked for.
+    fn sight_of(&mut self, name: &str, seeds: &[String], fan_out: FanOut) -> Result<ObserverConfig> {
         let channel = match fan_out {
             FanOut::Unicast(_) => None,
             multicast => Some(self.cycle.medium_mut().open_channel(multicast)?),
@@ -61,8 +67,18 @@ impl Node {
         let (local, index) = (self.endpoint(), self.groups.next_index());
         let (name, seeds) = (name.to_owned(), Seeds::literal(seeds, local));
         let (block, seed) = (self.config.block_size, self.seed_of(&name));
-        let config = ObserverConfig { name, local, seeds, channel, index, block, seed };
-        Ok(Joined::Observer(Box::new(Observer::new(config))))
+        Ok(ObserverConfig { name, local, seeds, channel, index, block, seed })
+    }
+
+    pub(super) fn join_as_client(
+        &mut self,
+        name: &str,
+        seeds: &[String],
+        fan_out: FanOut,
+        tuning: ClientTuning,
+    ) -> Result<Joined> {
+        let config = self.sight_of(name, seeds, fan_out)?;
+        Ok(Joined::Client(Box::new(Client::new(config, self.boot, tuning))))
     }
 
     pub(super) fn join_as_reader(&mut self, name: &str, fan_out: FanOut, reads: &Reads) -> Result<Joined> {

@@ -77,6 +77,7 @@ impl Everything<'_> {
             Joined::Member(group) => ("member", Some(group.as_ref())),
             Joined::Reader(..) | Joined::ViewReader(_) => ("reader", None),
             Joined::Observer(_) => ("observer", None),
+            Joined::Client(_) => ("client", None),
         };
         sink.scope("group", |labels| {
             let texts = [watched.name(), role, watched.cause()].map(str::to_owned);

@@ -1,6 +1,7 @@
 //! Nodes over real UDP on this host: several of them in one thread, polled in turn, and every wait bounded.
 
 mod calls;
+mod clients;
 mod cluster;
 mod context;
 mod exchange;
