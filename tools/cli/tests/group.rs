@@ -249,6 +249,55 @@ fn a_group_is_asked_and_answers_by_hand() {
 }
 
 #[test]
+fn a_group_is_asked_from_outside() {
+    let name = format!("served {}", std::process::id());
+    let join = |more: &[&'static str]| {
+        Member::start(
+            &[&["join", &name, "--state", "--suspect-after", PATIENT, "--expected", "1"], more].concat(),
+        )
+    };
+    let mut clerk = join(&["--answer", "I"]);
+    clerk.until("it is there", |line| line.contains(" of 1: "));
+    // Several at once; a client is told of as such, and says goodbye.
+    let mut client = Member::start(&["ask", &name, "who?", "and who?", "--want", "all"]);
+    client.until("whom it asks by", |line| line.starts_with("I ask by 127.0.0.1:"));
+    let reply = client.until("the first reply", |line| line.ends_with(": I"));
+    client.until("the second reply", |line| line.ends_with(": I"));
+    client.ends();
+    let told = clerk.until("it is a client", |line| line.ends_with(" is a client"));
+    clerk.until("it asks", |line| line == format!("{} asks: who?", speaker(&told)));
+    clerk.until("it asks again", |line| line == format!("{} asks: and who?", speaker(&told)));
+    clerk.until("it is gone", |line| line == format!("{} is a client no more", speaker(&told)));
+    let mut echo = join(&["--answer-echo"]);
+    echo.until("it has the state", |line| line.ends_with(" has the state"));
+    clerk.until("so it does for others", |line| line.ends_with(" has the state"));
+    let mut both = Member::start(&["ask", &name, "who?"]);
+    both.until("enough", |line| line == "enough have replied");
+    assert_eq!(both.seen.iter().filter(|line| line.ends_with(" has replied")).count(), 2, "{:#?}", both.seen);
+    both.ends();
+    let any = ["ask", &name, "who?", "--any", "--want", "1", "--json"];
+    let any = Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(any).output().expect("it runs");
+    let text = String::from_utf8_lossy(&any.stdout);
+    assert!(text.starts_with("{\"outcome\":\"enough\",\"destinations\":[{"), "{text}");
+    assert_eq!((any.status.code(), text.matches("replied").count()), (Some(0), 1), "{text}");
+    // One never answers, and is killed; who asks by it asks by another.
+    let mut lazy = join(&["--answer-never"]);
+    lazy.until("it has the state", |line| line.ends_with(" has the state"));
+    let mut late = Member::start(&["ask", &name, "and now?", "--want", "all"]);
+    lazy.until("it is asked", |line| line.ends_with(" asks: and now?"));
+    drop(lazy);
+    late.until("it is found dead", |line| line == "not enough have replied");
+    assert!(late.seen.iter().any(|line| line.ends_with(": I")), "{:#?}", late.seen);
+    late.ends_with(1);
+    let mut never = Member::start(&["ask", "nobody's", "who?", "--timeout", "300"]);
+    never.until("nobody is there", |line| line == "it is not over");
+    never.ends_with(3);
+    assert!(speaker(&reply).starts_with("127.0.0.1:"));
+    clerk.ends();
+    echo.ends();
+}
+
+#[test]
 fn a_call_may_be_ended_or_echoed() {
     let name = format!("echoes {}", std::process::id());
     let join = |more: &[&'static str]| {
@@ -284,6 +333,7 @@ fn bad_input_is_one_line() {
             &["call", "x", "who?", "--want", "some"],
             "sistrum: invalid value 'some' for '--want <none|N|all|majority>'",
         ),
+        (&["ask", "x", "who?", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["call", "x", "who?", "--to", "me"], "sistrum: invalid value 'me' for '--to <RANK|ADDR:PORT>'"),
         (&["join", "x", "--answer", "I", "--answer-never"], "sistrum: the argument '--answer <TEXT>' cannot"),
         (&["join", "x", "--raw", "--answer", "I"], "sistrum: the argument '--"),

@@ -5,10 +5,12 @@
 //! ```
 //! What is said of the group, views above all, goes to standard error; messages go to standard output.
 
+mod ask;
 mod call;
 mod list;
 mod member;
 mod options;
+mod outcome;
 mod read;
 mod seat;
 mod sight;
@@ -34,6 +36,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         }
         Command::Read { name, eager, place } => return read::run(name, place, *eager),
         Command::Wait { name, what, place, within } => return wait::run(name, place, what, *within),
+        Command::Ask { name, place, inquiry } => return ask::run(name, place, inquiry),
         Command::Call { common, question } => return call::run(common, question),
         Command::Join { common, order, answers, reads } => {
             (common, Voice::Lines(*order), reads.hears(answers.chosen()))

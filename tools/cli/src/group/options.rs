@@ -59,6 +59,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         question: Question,
     },
+    /// Asks a group as its client, who is no member: all of it, or whichever member it asks by. It is answered once, whoever of the group dies
+    /// meanwhile. Exits as `call` does, and with 3 where nobody knows what has become of it.
+    Ask {
+        /// The group's name.
+        name: String,
+
+        #[command(flatten)]
+        inquiry: Inquiry,
+
+        #[command(flatten)]
+        place: Place,
+    },
     /// Shows who is in groups, from outside: one line for each, or for each life of it. Exits with 1 when one is not there.
     List {
         /// The groups' names.
@@ -128,6 +140,30 @@ pub(crate) struct Question {
     pub(super) timeout: Option<Duration>,
 
     /// Prints one JSON object at the end, instead of replies.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What a client asks.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Inquiry {
+    /// What is asked, each by itself.
+    #[arg(required = true, value_name = "TEXT")]
+    pub(super) messages: Vec<String>,
+
+    /// How many are to reply; more than there are is all of them.
+    #[arg(long, value_name = "none|N|all|majority", default_value = "all", value_parser = want)]
+    pub(super) want: Want,
+
+    /// Only the member that it asks by is asked: where nothing is to change.
+    #[arg(long)]
+    pub(super) any: bool,
+
+    /// It is waited so long, finding the group included [default: until it is over].
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// Prints one JSON object for each at the end, instead of replies.
     #[arg(long)]
     pub(super) json: bool,
 }

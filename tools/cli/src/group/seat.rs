@@ -1,10 +1,10 @@
-//! A seat in a group: it is told what happens there, prints that, and answers calls as it was asked to.
+//! A seat in a group: it is told what happens there, prints that, and answers members and clients as it was asked to.
 
 use std::time::{Duration, Instant};
 
 use sistrum::{
-    CallEvent, Calls, Config, Domain, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason, Refused,
-    Request, StateTuning, Status, View, ViewMember,
+    CallEvent, ClientRequest, Config, Domain, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason,
+    Refused, Request, Service, ServiceEvent, StateTuning, Status, View, ViewMember,
 };
 
 use super::options::Common;
@@ -41,7 +41,7 @@ pub(super) type Ended = (bool, Vec<(ViewMember, Status)>);
 pub(super) struct Seat {
     pub(super) node: Node,
     pub(super) group: Group,
-    pub(super) calls: Calls,
+    pub(super) service: Service,
     /// The view that ranks are of.
     pub(super) told: Option<View>,
     pub(super) signals: Signals,
@@ -71,39 +71,35 @@ impl Seat {
         let group = node.join(&common.name, options).map_err(Refusal::new)?;
         eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
         let kept = || Kept { domain: Domain::new("lines"), table: Table::default(), has_come: false };
-        let (calls, state) = (Calls::new(group), common.state.then(kept));
-        Ok(Self { node, group, calls, told: None, signals: Signals::listen()?, hears, state })
+        let (service, state) = (Service::new(&node, group), common.state.then(kept));
+        Ok(Self { node, group, service, told: None, signals: Signals::listen()?, hears, state })
     }
 
     /// Takes what has come. A call of mine may be over.
     pub(super) fn poll(&mut self) -> Result<Option<Ended>, Error> {
-        let Self { node, calls, told, hears, state, .. } = self;
+        let Self { node, service, told, hears, state, .. } = self;
+        let mut ended = None;
         node.poll_for(Duration::from_millis(20), |cx, mut event| {
             if let Some(kept) = state
-                && kept.handle(&mut event)?
+                && kept.take_over(&mut event)?
             {
                 return Ok(());
             }
             if let Event::View(view) = &event {
                 *told = Some((*view).clone());
             }
-            if matches!(hears, Hears::Raw) || !calls.handle(cx, &event) {
+            if matches!(hears, Hears::Raw) || !service.handle(cx, &mut event)? {
+                state.iter_mut().for_each(|kept| kept.note(&event));
                 tell(told.as_ref(), &event, hears);
+            }
+            // At once: the state is written down with what has come so far.
+            while let Some(event) = service.next_event() {
+                ended = take(service, state, hears, event).or(ended.take());
             }
             Ok(())
         })?;
-        let mut ended = None;
-        while let Some(event) = calls.poll(node)? {
-            match (event, &*hears) {
-                (CallEvent::Done { is_enough, replies, .. }, _) => ended = Some((is_enough, replies)),
-                (CallEvent::Plain { from, bytes }, Hears::All(_)) => {
-                    state.iter_mut().for_each(|kept| kept.table.add(&bytes));
-                    print(&line(from, &bytes));
-                }
-                (CallEvent::Request(request), Hears::All(how)) => answer(calls, request, how),
-                (CallEvent::Request(request), _) => calls.null_reply(request),
-                (CallEvent::Plain { .. }, _) => {}
-            }
+        while let Some(event) = service.poll(node)? {
+            ended = take(service, state, hears, event).or(ended);
         }
         Ok(ended)
     }
@@ -112,7 +108,7 @@ impl Seat {
     pub(super) fn cast(&mut self, order: Order, line: &str) -> Result<(), Refused> {
         let is_like_a_call = line.bytes().next().is_some_and(|first| first.is_ascii_control());
         if is_like_a_call && !matches!(self.hears, Hears::Raw) {
-            return self.calls.cast(&mut self.node, order, line.as_bytes());
+            return self.service.calls().cast(&mut self.node, order, line.as_bytes());
         }
         self.node.cast(&self.group, order, line.as_bytes())
     }
@@ -129,28 +125,56 @@ impl Seat {
 }
 
 impl Kept {
-    /// Takes what concerns the state; whether there is nothing else to do.
-    fn handle(&mut self, event: &mut Event<'_>) -> Result<bool, Error> {
-        if self.domain.handle(event, &mut self.table)? {
-            self.has_come = true;
-            return Ok(true);
+    /// Takes what is written down of the state; whether there is nothing else to do.
+    fn take_over(&mut self, event: &mut Event<'_>) -> Result<bool, Error> {
+        let is_its = self.domain.handle(event, &mut self.table)?;
+        self.has_come |= is_its;
+        if matches!(event, Event::View(_)) && std::mem::take(&mut self.has_come) {
+            let lines: Vec<String> = self.table.lines().collect();
+            eprintln!("took over {} values: {}", lines.len(), lines.join(", "));
         }
+        Ok(is_its)
+    }
+
+    /// Takes what changes it.
+    fn note(&mut self, event: &Event<'_>) {
         match event {
-            Event::View(_) if std::mem::take(&mut self.has_come) => {
-                let lines: Vec<String> = self.table.lines().collect();
-                eprintln!("took over {} values: {}", lines.len(), lines.join(", "));
-            }
             Event::Deliver(message) => self.table.add(message.bytes()),
             Event::Sync { bytes, .. } => self.table.add(bytes),
             _ => {}
         }
-        Ok(false)
     }
 }
 
-fn answer(calls: &mut Calls, request: Request, how: &Answer) {
-    let asked = String::from_utf8_lossy(request.bytes());
-    print(&format!("{} asks: {asked}", request.caller().endpoint));
+/// Does what is to be done about what members and clients say; a call of mine may be over.
+fn take(
+    service: &mut Service,
+    state: &mut Option<Kept>,
+    hears: &Hears,
+    event: ServiceEvent,
+) -> Option<Ended> {
+    match (event, hears) {
+        (ServiceEvent::Call(CallEvent::Done { is_enough, replies, .. }), _) => {
+            return Some((is_enough, replies));
+        }
+        (ServiceEvent::Call(CallEvent::Plain { from, bytes }), Hears::All(_)) => {
+            state.iter_mut().for_each(|kept| kept.table.add(&bytes));
+            print(&line(from, &bytes));
+        }
+        (ServiceEvent::Call(CallEvent::Request(request)), Hears::All(how)) => answer(service, request, how),
+        (ServiceEvent::Call(CallEvent::Request(request)), _) => service.calls().null_reply(request),
+        (ServiceEvent::Request(request), Hears::All(how)) => answer_client(service, request, how),
+        (ServiceEvent::Request(request), _) => service.null_reply(request),
+        (ServiceEvent::Joined(client), Hears::All(_)) => eprintln!("{} is a client", client.endpoint),
+        (ServiceEvent::Gone(client), Hears::All(_)) => eprintln!("{} is a client no more", client.endpoint),
+        _ => {}
+    }
+    None
+}
+
+fn answer(service: &mut Service, request: Request, how: &Answer) {
+    show(request.caller(), request.bytes());
+    let calls = service.calls();
     match how {
         Answer::Null => calls.null_reply(request),
         Answer::Text(text) => calls.reply(request, text.as_bytes()),
@@ -161,6 +185,25 @@ fn answer(calls: &mut Calls, request: Request, how: &Answer) {
         Answer::Abort(why) => calls.abort_reply(request, why),
         Answer::Never => {}
     }
+}
+
+fn answer_client(service: &mut Service, request: ClientRequest, how: &Answer) {
+    show(request.client(), request.bytes());
+    match how {
+        Answer::Null => service.null_reply(request),
+        Answer::Text(text) => service.reply(request, text.as_bytes()),
+        Answer::Echo => {
+            let bytes = request.bytes().to_vec();
+            service.reply(request, &bytes);
+        }
+        Answer::Abort(why) => service.abort_reply(request, why),
+        Answer::Never => {}
+    }
+}
+
+/// Prints what somebody asks.
+fn show(who: ViewMember, asked: &[u8]) {
+    print(&format!("{} asks: {}", who.endpoint, String::from_utf8_lossy(asked)));
 }
 
 /// What one has said.

@@ -1,0 +1,122 @@
+//! Asks a group as its client, who is no member: whoever dies there meanwhile, it is answered once.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use sistrum::{
+    AskError, AskId, ClientEvent, Config, Dest, Error, Event, Group, JoinOptions, Node, Status, ViewMember,
+};
+
+use super::options::{Inquiry, Place};
+use super::outcome::{Outcome, Report};
+use super::seat::line;
+use crate::print;
+use crate::refusal::Refusal;
+use crate::signals::Signals;
+
+/// Who is not heard to say goodbye for so long just goes: the group finds out.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// What has become of a question, and where.
+type Ended = (Outcome, Vec<(ViewMember, Status)>);
+
+/// Asks all that is to be asked, and says goodbye; the exit status is that of the first that did not go well.
+pub(super) fn run(name: &str, place: &Place, inquiry: &Inquiry) -> Result<ExitCode, Refusal> {
+    let mut node = Node::open(Config::loopback("ask")).map_err(Refusal::new)?;
+    let group = node.join(name, place.apply(JoinOptions::client())).map_err(Refusal::new)?;
+    eprintln!("I am {}, and look for {name}", node.endpoint());
+    let (signals, asked, ended) = (Signals::listen()?, Vec::new(), BTreeMap::new());
+    let mut asker = Asker { node, group, inquiry, signals, asked, ended };
+    asker.ask()?;
+    let mut code = ExitCode::SUCCESS;
+    for at in (0..inquiry.messages.len()).rev() {
+        let ended = asker.asked.get(at).and_then(|ask| asker.ended.get(ask));
+        let outcome = ended.map_or(Outcome::NotOver, |(outcome, _)| *outcome);
+        if outcome != Outcome::Enough {
+            code = outcome.code();
+        }
+    }
+    for at in 0..inquiry.messages.len() {
+        let ended = asker.asked.get(at).and_then(|ask| asker.ended.remove(ask));
+        let (outcome, replies) = ended.unwrap_or((Outcome::NotOver, Vec::new()));
+        Report::new(outcome, &replies).show(inquiry.json);
+    }
+    asker.leave().map_err(Refusal::new)?;
+    Ok(code)
+}
+
+struct Asker<'a> {
+    node: Node,
+    group: Group,
+    inquiry: &'a Inquiry,
+    signals: Signals,
+    /// What was asked so far, in its order.
+    asked: Vec<AskId>,
+    ended: BTreeMap<AskId, Ended>,
+}
+
+impl Asker<'_> {
+    /// Asks, until all is over or it was waited long enough.
+    fn ask(&mut self) -> Result<(), Refusal> {
+        let (began, Inquiry { messages, want, any, timeout, .. }) = (Instant::now(), self.inquiry);
+        let dest = if *any { Dest::Any } else { Dest::All };
+        while self.ended.len() < messages.len() {
+            let is_late = timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+            if is_late || self.signals.take().is_some() {
+                break;
+            }
+            while let Some(message) = messages.get(self.asked.len()) {
+                match self.node.ask(&self.group, dest, *want, message.as_bytes()) {
+                    Ok(ask) => self.asked.push(ask),
+                    // There is room for it when others are over.
+                    Err(AskError::Full { .. }) => break,
+                    Err(refused) => return Err(Refusal::new(refused)),
+                }
+            }
+            self.poll().map_err(Refusal::new)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<(), Error> {
+        let Self { node, ended, inquiry, .. } = self;
+        node.poll_for(Duration::from_millis(20), |_, event| {
+            let Event::Client(event) = event else { return Ok(()) };
+            match event {
+                ClientEvent::Attached(host) => eprintln!("I ask by {}", host.endpoint),
+                ClientEvent::Detached(host) => {
+                    eprintln!("{} does not answer: I look for another", host.endpoint);
+                }
+                ClientEvent::Full => eprintln!("the group has as many clients as it takes: I wait"),
+                ClientEvent::Dropped => eprintln!("the group took me for gone: I come back as somebody new"),
+                ClientEvent::Done { ask, outcome, replies } => {
+                    for (who, status) in replies {
+                        if let (Status::Replied(reply), false) = (status, inquiry.json) {
+                            print(&line(*who, reply));
+                        }
+                    }
+                    let outcome = match outcome {
+                        sistrum::Outcome::Enough => Outcome::Enough,
+                        sistrum::Outcome::NotEnough => Outcome::NotEnough,
+                        sistrum::Outcome::Unknown => Outcome::Unknown,
+                    };
+                    ended.insert(*ask, (outcome, replies.clone()));
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Says goodbye, so that nobody has to find out.
+    fn leave(mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        self.node.leave(&self.group);
+        while !self.node.has_left(&self.group) && began.elapsed() < LEAVES_WITHIN {
+            self.node.poll_for(Duration::from_millis(20), |_, _| Ok(()))?;
+        }
+        Ok(())
+    }
+}
