@@ -177,7 +177,9 @@ impl App {
             | Event::TransferFailed(_) => {
                 unreachable!("a static list has one view: {event:?}")
             }
-            Event::HeldBack(_) | Event::Released(..) => unreachable!("nobody asked: {event:?}"),
+            Event::HeldBack(_) | Event::Released(..) | Event::Letter { .. } => {
+                unreachable!("nobody asked, nor wrote: {event:?}")
+            }
         };
         history.push(now.0, self.process, what);
         if self.replies > 0.0 && self.rng.f64() < self.replies {

@@ -278,10 +278,10 @@ impl ClientEnd {
 
     fn say_ask(&mut self, now: Instant, host: ViewMember, number: u64) {
         let (acked, first) = (self.acked(), self.again(now));
-        let max_ns = self.tuning.retry_ns * MAX_BACKOFF;
+        let max_ns = self.tuning.retry_ns.saturating_mul(MAX_BACKOFF);
         let Some(mut ask) = self.open.remove(&number) else { return };
         ask.again = Some(ask.again.map_or(first, |again| {
-            let wait_ns = (2 * again.wait_ns).min(max_ns);
+            let wait_ns = again.wait_ns.saturating_mul(2).min(max_ns);
             Again { at: now.plus_ns(wait_ns), wait_ns }
         }));
         let Ask { dest, want, request, .. } = &ask;
@@ -385,7 +385,14 @@ impl ClientEnd {
         }
         self.me.boot = BootId(self.me.boot.max(above).0.saturating_add(1));
         self.session = 0;
-        self.go_on(now, None);
+        match self.seat {
+            // Said again at once, it might be refused again at once, for ever.
+            Seat::Attaching { to, .. } if session == 0 => {
+                self.turn += 1;
+                self.seat = Seat::Attaching { to, since: now, again: self.again(now) };
+            }
+            _ => self.go_on(now, None),
+        }
     }
 
     /// Says again what was not answered, and looks for another host where this one is silent.

@@ -32,8 +32,9 @@ mod tests;
 
 pub use end::{AskError, AskId, ClientEnd, ClientEvent, Outcome};
 
-use crate::agreement::{MAX_MESSAGE_LEN, write_member};
+use crate::agreement::write_member;
 use crate::call::{CallEvent, Calls, Request, Status};
+use crate::mail::MAX_LETTER_LEN as MAX_LETTER;
 use bytes::{Reader, put_bytes};
 use host::Host;
 use letter::{Cast, Deed};
@@ -42,9 +43,6 @@ use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use table::{Asked, Attaching, Table};
-
-/// Bytes of a letter, at most: it goes by messages of agreement, and leaves them room for what stands around it.
-const MAX_LETTER: usize = MAX_MESSAGE_LEN - 1024;
 
 /// What bounds clients, and when they are taken for gone. Clients and members have to be of one mind about `window` and `bytes`, and about times
 /// as far as `keep_alive_ns` is much less than `silence_ns`.
@@ -267,7 +265,7 @@ impl Clients {
 
     fn attach(&mut self, now: Instant, from: ViewMember, client: ViewMember, session: u64, turn: u64) {
         let what = self.table.attach(client, session, turn, from);
-        if let Attaching::New { session: _, before } = what {
+        if let Attaching::New { before, .. } = what {
             if let Some((before, client)) = before {
                 self.host.forget(before);
                 self.events.push_back(ClientsEvent::Gone(client));

@@ -223,3 +223,21 @@ fn who_is_wedged_is_no_contact_and_strikes_nobody() {
     assert!(!look(&mut group, 4 * silence_ns - 1));
     assert!(look(&mut group, 5 * silence_ns));
 }
+
+#[test]
+fn who_may_not_come_back_as_who_it_was_comes_as_somebody_else_and_not_at_once() {
+    let tuning = ClientTuning::default();
+    let (mut end, host) = (ClientEnd::new(member(7), tuning, 1), member(1));
+    end.see(Instant(1), &[host]);
+    assert!(end.poll_letter().is_some_and(|(to, _)| to == host.endpoint));
+    let part = Part::Dropped { above: BootId(20) };
+    let letter = Letter { boot: BootId(9), session: 0, turn: 1, part }.encode();
+    end.handle(Instant(2), host.endpoint, &letter);
+    end.handle(Instant(2), host.endpoint, &letter);
+    assert_eq!((end.me().boot, end.poll_letter(), end.poll_event()), (BootId(21), None, None));
+    let Some(again) = end.poll_timeout() else { panic!("it has given up") };
+    assert_eq!(again, Instant(2).plus_ns(tuning.retry_ns));
+    end.handle_timeout(again);
+    let said = end.poll_letter().map(|(_, bytes)| Letter::decode(&bytes, host.endpoint).unwrap().boot);
+    assert_eq!(said, Some(BootId(21)));
+}

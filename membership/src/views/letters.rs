@@ -1,12 +1,19 @@
 //! Letters of who is in no view, to be told to the application, and its answers. Nothing here is done in a group that nobody writes to.
 
+use super::seat::Seat;
+use super::{Hands, Views};
 use crate::agreement::Letter;
 use crate::event::{Caster, Event};
 use crate::mail::Mail;
-use sistrum_ordering::Endpoint;
+use sistrum_ordering::{Endpoint, GroupId, ViewNumber};
+use sistrum_transport::protocol::{Payload, Transmit};
+use sistrum_transport::time::Instant;
+use sistrum_transport::wire::Header;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
+/// Letters go out of another slot than messages of agreement.
+pub(super) const SLOT: u16 = 1;
 /// Letters that wait for the application, and their bytes; what is beyond will be said again.
 const MAX_WAITING: usize = 1024;
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
@@ -80,6 +87,53 @@ impl Letters {
             *events += 1;
         }
         ControlFlow::Continue(())
+    }
+}
+
+impl Views {
+    /// Takes what somebody says who is not in my view, to this life of the group.
+    pub(super) fn take_letter(
+        &mut self,
+        hands: &mut Hands<'_>,
+        from: Endpoint,
+        header: &Header,
+        letter: Letter,
+    ) {
+        let is_here =
+            |seat: &Seat| seat.instance == header.instance && seat.agreement.roster().rank_of(from).is_none();
+        match &self.seat {
+            Some(seat) if seat.left_at.is_none() && is_here(seat) => self.letters.take(from, letter),
+            _ => *hands.early += 1,
+        }
+    }
+
+    /// Answers somebody who is not in my view; tells whether there was room for it.
+    pub(crate) fn send_letter(&mut self, id: GroupId, to: Endpoint, bytes: &[u8]) -> bool {
+        let Some(seat) = &self.seat else { return false };
+        let names = (id, seat.instance, seat.agreement.roster().number, seat.agreement.me());
+        self.letters.mail.send(to, names, bytes.to_vec())
+    }
+
+    /// Takes letters of whoever is there that are longer than a block.
+    pub(crate) fn admit(&mut self, from: Endpoint) {
+        self.letters.admit(from);
+    }
+
+    /// Takes no more of those.
+    pub(crate) fn dismiss(&mut self, from: Endpoint) {
+        self.letters.dismiss(from);
+    }
+
+    /// Letters that there was no room for.
+    pub(crate) fn dropped_letters(&self) -> u64 {
+        self.letters.dropped()
+    }
+
+    /// What is answered to who is not in the view: last of all.
+    pub(crate) fn poll_letter(&mut self, index: u16, now: Instant) -> Option<Transmit> {
+        let to = self.letters.mail.take(now)?;
+        let (view, payload) = (ViewNumber(0), Payload::Setup { slot: SLOT });
+        Some(Transmit { to, group: index, view, lane: 0, payload })
     }
 }
 

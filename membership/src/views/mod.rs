@@ -17,7 +17,7 @@ mod letters;
 mod seat;
 mod seeking;
 
-use crate::agreement::{Agreement, Destination, Introduction, Letter, MAX_SYNC_BYTES, Message, Op, SyncCast};
+use crate::agreement::{Agreement, Destination, Introduction, MAX_SYNC_BYTES, Message, Op, SyncCast};
 use crate::config::{GroupConfig, Peers};
 use crate::conflicts::Conflicts;
 use crate::flush::FlushId;
@@ -417,38 +417,6 @@ impl Views {
         self.agree(hands, |agreement, now, flow| agreement.handle_message(now, from, message, flow));
     }
 
-    /// Takes what somebody says who is not in my view, to this life of the group.
-    fn take_letter(&mut self, hands: &mut Hands<'_>, from: Endpoint, header: &Header, letter: Letter) {
-        let is_here =
-            |seat: &Seat| seat.instance == header.instance && seat.agreement.roster().rank_of(from).is_none();
-        match &self.seat {
-            Some(seat) if seat.left_at.is_none() && is_here(seat) => self.letters.take(from, letter),
-            _ => *hands.early += 1,
-        }
-    }
-
-    /// Answers somebody who is not in my view; tells whether there was room for it.
-    pub(crate) fn send_letter(&mut self, id: GroupId, to: Endpoint, bytes: &[u8]) -> bool {
-        let Some(seat) = &self.seat else { return false };
-        let names = (id, seat.instance, seat.agreement.roster().number, seat.agreement.me());
-        self.letters.mail.send(to, names, bytes.to_vec())
-    }
-
-    /// Takes letters of whoever is there that are longer than a block.
-    pub(crate) fn admit(&mut self, from: Endpoint) {
-        self.letters.admit(from);
-    }
-
-    /// Takes no more of those.
-    pub(crate) fn dismiss(&mut self, from: Endpoint) {
-        self.letters.dismiss(from);
-    }
-
-    /// Letters that there was no room for.
-    pub(crate) fn dropped_letters(&self) -> u64 {
-        self.letters.dropped()
-    }
-
     /// Lets agreement act on the streams, and does what has become of it.
     fn agree(&mut self, hands: &mut Hands<'_>, act: impl FnOnce(&mut Agreement, Instant, &mut Flow<'_>)) {
         let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_mut()) else { return };
@@ -566,13 +534,6 @@ impl Views {
         self.transfers.poll_transmit(now)
     }
 
-    /// What is answered to who is not in the view: last of all.
-    pub(crate) fn poll_letter(&mut self, index: u16, now: Instant) -> Option<Transmit> {
-        let to = self.letters.mail.take(now)?;
-        let (view, payload) = (ViewNumber(0), Payload::Setup { slot: LETTERS });
-        Some(Transmit { to, group: index, view, lane: 0, payload })
-    }
-
     /// What goes out by it.
     pub(crate) fn transfers(&self) -> &Transfers {
         &self.transfers
@@ -589,7 +550,7 @@ impl Views {
 
     /// What goes out beside the streams.
     pub(crate) fn bytes(&self, slot: u16) -> &[u8] {
-        if slot == LETTERS { self.letters.mail.bytes() } else { self.post.bytes() }
+        if slot == letters::SLOT { self.letters.mail.bytes() } else { self.post.bytes() }
     }
 
     /// When something is to be done, beside what the streams of the view want.
@@ -616,7 +577,5 @@ impl Views {
 
 /// Observers are answered so often at most, all together: whoever asks may say that he is another, and the answer is the longer one.
 const OBSERVED_EVERY_NS: u64 = 2_000_000;
-/// What is no message of agreement goes out of another slot.
-const LETTERS: u16 = 1;
 /// Sync casts of mine that wait.
 const MAX_SYNCS: usize = 64;

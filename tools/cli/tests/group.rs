@@ -62,6 +62,14 @@ impl Member {
         }
     }
 
+    /// Likewise, where it may have been seen already: what is said of the group and what is cast come by two ways.
+    fn has(&mut self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        match self.seen.iter().find(|line| is_so(line)) {
+            Some(line) => line.clone(),
+            None => self.until(what, is_so),
+        }
+    }
+
     fn ends(self) {
         self.ends_with(0);
     }
@@ -261,8 +269,11 @@ fn a_group_is_asked_from_outside() {
     // Several at once; a client is told of as such, and says goodbye.
     let mut client = Member::start(&["ask", &name, "who?", "and who?", "--want", "all"]);
     client.until("whom it asks by", |line| line.starts_with("I ask by 127.0.0.1:"));
-    let reply = client.until("the first reply", |line| line.ends_with(": I"));
-    client.until("the second reply", |line| line.ends_with(": I"));
+    let reply = client.has("the first reply", |line| line.ends_with(": I"));
+    let replies = |seen: &[String]| seen.iter().filter(|line| line.ends_with(": I")).count();
+    if replies(&client.seen) < 2 {
+        client.until("the second reply", |line| line.ends_with(": I"));
+    }
     client.ends();
     let told = clerk.until("it is a client", |line| line.ends_with(" is a client"));
     clerk.until("it asks", |line| line == format!("{} asks: who?", speaker(&told)));
@@ -287,7 +298,7 @@ fn a_group_is_asked_from_outside() {
     lazy.until("it is asked", |line| line.ends_with(" asks: and now?"));
     drop(lazy);
     late.until("it is found dead", |line| line == "not enough have replied");
-    assert!(late.seen.iter().any(|line| line.ends_with(": I")), "{:#?}", late.seen);
+    late.has("the reply of another", |line| line.ends_with(": I"));
     late.ends_with(1);
     let mut never = Member::start(&["ask", "nobody's", "who?", "--timeout", "300"]);
     never.until("nobody is there", |line| line == "it is not over");
@@ -322,8 +333,7 @@ fn a_root_says_which_leaf_is_asked() {
     let route = |key: usize| {
         let mut route = start(&["route", "desks", "--key", &key.to_string(), "hello"]);
         let asked = route.until("the leaf", |line| line.starts_with("asked "));
-        let seen = route.seen.iter().any(|line| line.ends_with(asked.trim_start_matches("asked")));
-        assert!(seen, "the leaf has said its name: {:?}", route.seen);
+        route.has("its reply", |line| line.ends_with(&format!(": {}", asked.trim_start_matches("asked "))));
         route.ends();
         asked
     };

@@ -242,7 +242,9 @@ impl App {
                 What::TransferFailed(why.to_string())
             }
             Event::Left(_) => unreachable!("nobody says goodbye: {event:?}"),
-            Event::HeldBack(_) | Event::Released(..) => unreachable!("nobody asked: {event:?}"),
+            Event::HeldBack(_) | Event::Released(..) | Event::Letter { .. } => {
+                unreachable!("nobody asked, nor wrote: {event:?}")
+            }
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {
                 self.flushes = self.flushes.saturating_sub(1);
