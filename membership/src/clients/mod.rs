@@ -293,7 +293,7 @@ impl Clients {
         let (client, key) = (asked.client, (asked.session, asked.number));
         let known = match request.is_cast() {
             true => self.table.ask(client, asked.session, asked.number, acked),
-            false => self.table.look(client, asked.session, asked.number),
+            false => self.table.look(client, asked.session, asked.number, acked),
         };
         match known {
             Asked::New => {

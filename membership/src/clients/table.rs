@@ -197,14 +197,15 @@ impl Table {
     }
 
     /// What is known of a request that is handed on to me.
-    pub(super) fn look(&self, client: ViewMember, session: u64, number: u64) -> Asked {
+    pub(super) fn look(&self, client: ViewMember, session: u64, number: u64, acked: u64) -> Asked {
         let Some(entry) = self.entry(session).filter(|entry| entry.client == client) else {
             return Asked::Stale;
         };
+        let least = entry.acked.max(acked);
         match entry.records.get(&number) {
             Some(Record::Open) => Asked::Open,
             Some(Record::Said(status)) => Asked::Said(status.clone()),
-            None if number >= entry.acked && number - entry.acked < self.window => Asked::Early,
+            None if number >= least && number - least < self.window => Asked::Early,
             None => Asked::Stale,
         }
     }

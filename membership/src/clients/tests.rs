@@ -188,7 +188,7 @@ fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
     assert_eq!(other.clients().collect::<Vec<_>>(), clients.clients().collect::<Vec<_>>());
     let Some(ClientsEvent::Request(third)) = other.poll_event() else { panic!("nobody asks") };
     assert_eq!((third.number(), other.poll_event()), (2, None));
-    let known = |number| other.table.look(member(7), 1, number);
+    let known = |number| other.table.look(member(7), 1, number, 0);
     let said = [Asked::Said(Status::Replied(b"I".to_vec())), Asked::Said(Status::Null), Asked::Open];
     assert_eq!([0, 1, 2].map(known), said);
 }
