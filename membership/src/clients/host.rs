@@ -456,9 +456,9 @@ impl Clients {
         let Self { host: Host { mine, serving, .. }, table, .. } = self;
         let Some(mine) = mine.get_mut(&session) else { return false };
         mine.next = mine.next.max(mine.acked);
-        let is_known = |number| {
-            serving.contains_key(&(session, number)) || table.look(client, session, number) != Asked::Stale
-        };
+        let is_delivered =
+            |number| matches!(table.look(client, session, number, 0), Asked::Open | Asked::Said(_));
+        let is_known = |number| serving.contains_key(&(session, number)) || is_delivered(number);
         while mine.next < number && is_known(mine.next) {
             mine.next += 1;
         }
