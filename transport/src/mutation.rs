@@ -142,6 +142,8 @@ mod present {
         ReadNextTooEarly,
         /// Behind a snapshot, a reader is handed some of what is in the state.
         ReadTwice,
+        /// What comes while the state does is not kept behind it.
+        ReadBeforeState,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

@@ -1,6 +1,7 @@
 //! Groups whose members come and go, over a network in memory, in virtual time.
 
 mod app;
+mod borrowing;
 mod diffusion;
 mod reader;
 mod world;
