@@ -3,6 +3,7 @@
 mod app;
 mod borrowing;
 mod diffusion;
+mod firm;
 mod reader;
 mod world;
 
