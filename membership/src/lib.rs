@@ -32,6 +32,7 @@ pub use group::{Group, Sender, Session};
 pub use handshake::Conflict;
 pub use holdup::Holdup;
 pub use observer::{Observer, ObserverConfig, ObserverEvent, Sighting};
+pub use pairs::PairCounters;
 pub use reader::{ReaderState, ViewReader, ViewReaderConfig, ViewReaderEvent};
 pub use transfer::{Snapshot, StateBlock, StateTuning, TransferError};
 pub use watch::{Fired, Until, WatchId, Watches};
