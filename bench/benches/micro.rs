@@ -226,6 +226,7 @@ fn entries_in(trailer: &[u8]) -> usize {
             | Control::Goodbye(_)
             | Control::Chunk(_)
             | Control::Unavailable(_)
+            | Control::Firm(_)
             | Control::Order { .. } => 1,
         };
     }

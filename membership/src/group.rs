@@ -6,7 +6,7 @@ use crate::conflicts::Conflicts;
 use crate::event::{Caster, Event};
 use crate::flush::FlushId;
 use crate::handshake::Handshake;
-use crate::pairs;
+use crate::pairs::{self, PairCounters};
 use crate::running::Running;
 use crate::transfer;
 use crate::views::{Hands, Views};
@@ -140,6 +140,12 @@ impl Group {
         if let Some(running) = &mut self.running {
             running.session.explain(cause);
         }
+    }
+
+    /// What this member and I have sent to each other alone in the present view. Not for the hot path.
+    #[must_use]
+    pub fn pair_counters(&self, rank: Rank) -> PairCounters {
+        self.running.as_ref().map(|running| running.pair(rank)).unwrap_or_default()
     }
 
     /// Blocks that are kept of what others sent to me alone.

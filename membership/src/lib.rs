@@ -43,6 +43,7 @@ pub use holdup::Holdup;
 pub use looking::{ObserverConfig, Sighting};
 pub use mail::MAX_LETTER_LEN;
 pub use observer::{Observer, ObserverEvent};
+pub use pairs::PairCounters;
 pub use reader::{ReaderState, ViewReader, ViewReaderConfig, ViewReaderEvent};
 pub use transfer::{Snapshot, StateBlock, StateTuning, TransferError};
 pub use watch::{Fired, Until, WatchId, Watches};

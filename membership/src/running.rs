@@ -6,7 +6,7 @@ use crate::event::{Caster, Event};
 use crate::flush::{FlushId, Flushes};
 use crate::group::{Sender, Session};
 use crate::holdup::{Holdups, Telling};
-use crate::pairs::{self, Incoming, Outgoing};
+use crate::pairs::{self, Incoming, Outgoing, PairCounters};
 use sistrum_ordering::{Endpoint, GroupId, Rank, View, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
@@ -287,6 +287,13 @@ impl Running {
             malformed_frames: counters.malformed_frames + self.incoming.malformed(),
             ..counters
         }
+    }
+
+    /// What this member and I have sent to each other alone.
+    pub(crate) fn pair(&self, rank: Rank) -> PairCounters {
+        let (sent, sent_bytes, sent_again) = self.outgoing.counted(rank);
+        let (handed, handed_bytes, repaired) = self.incoming.counted(rank);
+        PairCounters { sent, sent_bytes, sent_again, handed, handed_bytes, repaired }
     }
 
     /// Gives back all that it holds.

@@ -142,6 +142,12 @@ mod present {
         ReadNextTooEarly,
         /// Behind a snapshot, a reader is handed some of what is in the state.
         ReadTwice,
+        /// What comes while the state does is not kept behind it.
+        ReadBeforeState,
+        /// What one member holds counts as if no end of the view could leave it out.
+        FirmByOne,
+        /// Who has not got the state yet counts where it is asked what no end of the view can leave out.
+        FirmByTheJoining,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

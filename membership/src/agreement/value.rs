@@ -183,6 +183,18 @@ impl Roster {
         self.ranks().filter(|rank| !self.is_joining(*rank) || mutated!(JoiningVotes))
     }
 
+    /// By rank, what each weighs where it is decided: a set [is a quorum](Self::is_quorum) where it has more than half of that. The oldest of
+    /// those who decide has half a vote more.
+    #[must_use]
+    pub fn votes(&self) -> Vec<u8> {
+        let oldest = self.voters().next();
+        let votes = |rank: Rank| match self.is_joining(rank) && !mutated!(FirmByTheJoining) {
+            true => 0,
+            false => 2 + u8::from(Some(rank) == oldest),
+        };
+        self.ranks().map(votes).collect()
+    }
+
     /// Whether it can be one at all: each place has one member, and there is a number behind its own.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -257,6 +269,29 @@ mod tests {
                 let rest = !set & ((1 << count) - 1);
                 assert!(!(is_quorum(set) && is_quorum(rest)), "{set:b} of {count}");
                 assert!(is_quorum(set) || is_quorum(rest), "{set:b} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_quorum_has_more_than_half_of_the_votes_and_meets_each_other_one() {
+        for count in 1..=6 {
+            for joining in 0..1_u32 << count {
+                let is_in = |set: u32, rank: Rank| set & (1 << rank.0) != 0;
+                let ranks: Vec<Rank> = (0..u16::from(count)).map(Rank).collect();
+                let joining = ranks.iter().copied().filter(|rank| is_in(joining, *rank)).collect();
+                let roster = Roster { joining, ..roster(count) };
+                let votes = roster.votes();
+                let all: u32 = votes.iter().map(|votes| u32::from(*votes)).sum();
+                for set in 0..1 << count {
+                    let its = ranks.iter().filter(|rank| is_in(set, **rank));
+                    let its: u32 = its.map(|rank| u32::from(votes[usize::from(rank.0)])).sum();
+                    assert_eq!(
+                        roster.is_quorum(|rank| is_in(set, rank)),
+                        2 * its > all,
+                        "{set:b} {roster:?}"
+                    );
+                }
             }
         }
     }

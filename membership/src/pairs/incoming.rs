@@ -23,6 +23,8 @@ pub(crate) struct Incoming {
     /// By rank.
     streams: Vec<Option<Box<Stream>>>,
     gone: Vec<bool>,
+    /// Messages and bytes that were handed over of each.
+    counts: Vec<(u64, u64)>,
     /// Blocks that have come.
     arrived: u64,
     /// Messages whose beginning cannot be read.
@@ -46,7 +48,8 @@ impl Incoming {
     pub(crate) fn new(view: &SessionConfig, window: usize) -> Self {
         let members = view.members.len();
         let streams = (0..members).map(|_| None).collect();
-        Self { view: view.clone(), window, streams, gone: vec![false; members], arrived: 0, malformed: 0 }
+        let (gone, counts) = (vec![false; members], vec![(0, 0); members]);
+        Self { view: view.clone(), window, streams, gone, counts, arrived: 0, malformed: 0 }
     }
 
     /// Takes a block of the stream from `rank`.
@@ -123,6 +126,7 @@ impl Incoming {
         let Some(stream) = self.streams[at].as_deref_mut() else { return 0 };
         let Stream { session, heard, head, .. } = stream;
         let (malformed, mut taken) = (&mut self.malformed, 0);
+        let (messages, bytes) = &mut self.counts[at];
         session.poll_event(pool, &mut |_: &mut _, event: Event<'_>| {
             let Event::Deliver(message) = event else { return ControlFlow::Continue(()) };
             if taken > 0 {
@@ -139,7 +143,9 @@ impl Incoming {
             if !may_go && !mutated!(SendAtOnce) {
                 return ControlFlow::Break(());
             }
-            handler(Message::whole(vector::rank_of(at), &message.bytes()[begin..]))?;
+            let message = &message.bytes()[begin..];
+            handler(Message::whole(vector::rank_of(at), message))?;
+            (*messages, *bytes) = (*messages + 1, *bytes + message.len() as u64);
             (*head, taken) = (None, 1);
             ControlFlow::Continue(())
         });
@@ -168,6 +174,12 @@ impl Incoming {
 
     pub(crate) fn session(&self, rank: Rank) -> Option<&Session> {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| &stream.session)
+    }
+
+    /// Messages and bytes that were handed over of `rank`, and blocks of it that filled a gap.
+    pub(crate) fn counted(&self, rank: Rank) -> (u64, u64, u64) {
+        let (messages, bytes) = self.counts.get(rank.0 as usize).copied().unwrap_or_default();
+        (messages, bytes, self.session(rank).map_or(0, |session| session.counters().repaired))
     }
 
     /// Blocks that are kept of what came.

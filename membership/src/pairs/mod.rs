@@ -22,6 +22,23 @@ use sistrum_ordering::{GroupId, Rank, Seq};
 use sistrum_transport::protocol::Target;
 use sistrum_transport::reliable::{Entry, Member, SessionConfig, Tuning};
 
+/// What one other and I have sent to each other alone, in the present view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PairCounters {
+    /// Messages that I sent it.
+    pub sent: u64,
+    /// Their bytes, as the application has them.
+    pub sent_bytes: u64,
+    /// Blocks that I sent it again on request.
+    pub sent_again: u64,
+    /// Messages of it that were handed over to me.
+    pub handed: u64,
+    /// Their bytes, as the application has them.
+    pub handed_bytes: u64,
+    /// Blocks of it that filled a gap: they came as repairs, or late.
+    pub repaired: u64,
+}
+
 /// Whose pairs those of this id are, given the group: `true` where the lower rank sends.
 pub(crate) fn direction(group: GroupId, id: GroupId) -> Option<bool> {
     [true, false].into_iter().find(|up| id_of(group, *up) == id)

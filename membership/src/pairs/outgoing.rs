@@ -22,6 +22,8 @@ pub(crate) struct Outgoing {
     /// My casts that wait for what I sent before them.
     holds: Holds,
     gone: Vec<bool>,
+    /// Messages and bytes that each was sent.
+    counts: Vec<(u64, u64)>,
     /// Who may never say that it holds anything: what is sent to others does not wait for those.
     suspected: Vec<bool>,
     /// The view is about to be left: what is sent now may come to nobody.
@@ -65,6 +67,7 @@ impl Outgoing {
             streams: (0..members).map(|_| None).collect(),
             holds: Holds::default(),
             gone: vec![false; members],
+            counts: vec![(0, 0); members],
             suspected: vec![false; members],
             is_stopped: false,
             vector: Vec::with_capacity(members),
@@ -97,6 +100,8 @@ impl Outgoing {
         // What has to wait for others is in no block with what has not.
         let from = if before.is_empty() { sender.open() } else { sender.seal_now() };
         sender.cast(&self.scratch)?;
+        let (messages, bytes) = &mut self.counts[to.0 as usize];
+        (*messages, *bytes) = (*messages + 1, *bytes + message.len() as u64);
         let until = sender.cast_up_to();
         stream.told.copy_from_slice(&self.vector);
         before.into_iter().for_each(|hold| stream.holds.add(Hold { from, ..hold }));
@@ -195,6 +200,12 @@ impl Outgoing {
 
     pub(crate) fn session(&self, rank: Rank) -> Option<&Session> {
         self.streams.get(rank.0 as usize)?.as_ref().map(|stream| &stream.session)
+    }
+
+    /// Messages and bytes that `rank` was sent, and blocks that it was sent again.
+    pub(crate) fn counted(&self, rank: Rank) -> (u64, u64, u64) {
+        let (messages, bytes) = self.counts.get(rank.0 as usize).copied().unwrap_or_default();
+        (messages, bytes, self.session(rank).map_or(0, |session| session.stream().repairs()))
     }
 
     /// Blocks that are kept of what came.

@@ -3,16 +3,18 @@
 //! ```text
 //!   asking    a member is asked by name of a stream that it is to come by; the next one where nothing comes
 //!   placed    the member has said where each stream goes on: nothing is handed over before no cut can lie below that
-//!   loading   the state goes to the application; what is cast meanwhile stays in the windows
+//!   loading   the state goes to the application; what is cast meanwhile is kept behind it
 //! ```
-//! Where the member is gone, or the view has ended below what its state holds, another one is asked from the beginning.
+//! Where the member is gone, or the view has ended below what its state holds, another one is asked from the beginning; what was kept is
+//! replaced when that one has said where the streams go on. Where nobody keeps a state, or nobody gives it for long, that is told.
 
 use super::era::{End, Era};
+use super::kept::Kept;
 use super::{ReaderState, ViewReaderConfig, ViewReaderEvent};
 use crate::agreement::{Introduction, Message, Roster};
 use crate::config::{Entry, GroupConfig, Peers};
 use crate::event::{Caster, Event};
-use crate::transfer::{Begin, Borrowed, READER_LANE};
+use crate::transfer::{Begin, Borrowed, READER_LANE, Spool, TransferError};
 use sistrum_ordering::{Endpoint, GroupInstance, Rank, Seq, Stamped, TotalOptions};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::mutated;
@@ -21,6 +23,7 @@ use sistrum_transport::time::Instant;
 use sistrum_transport::wire::Header;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,11 +33,23 @@ pub(super) struct Borrowing {
     turn: usize,
     /// When it was asked, or something came.
     moved_at: Option<Instant>,
+    /// Since when nothing of a state has come, from whomever.
+    waits_since: Option<Instant>,
     stream_id: GroupInstance,
     borrowed: Option<Borrowed>,
     begins: Vec<Begin>,
-    is_placed: bool,
-    is_over: bool,
+    phase: Phase,
+    /// Why there will be no state, as long as that was not told.
+    failure: Option<TransferError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Asking,
+    /// It is known where the streams go on, and a cut may still lie below.
+    Placed,
+    Loading,
+    Over,
 }
 
 impl Borrowing {
@@ -64,37 +79,60 @@ impl Borrowing {
             config,
             turn: 0,
             moved_at: None,
+            waits_since: None,
             borrowed: None,
             begins: Vec::new(),
-            is_placed: false,
-            is_over: false,
+            phase: Phase::Asking,
+            failure: None,
         }
     }
 
-    /// Whether the state is whole, or there will be none: messages may follow.
+    /// Whether the state is whole, or there will be none and that was told: messages may follow.
     pub(super) fn is_over(&self) -> bool {
-        self.is_over
+        self.phase == Phase::Over
+    }
+
+    /// Whether what is cast from now on is read behind the state, whose place is sure.
+    pub(super) fn is_placed(&self) -> bool {
+        self.phase == Phase::Loading
+    }
+
+    /// There will be no state.
+    pub(super) fn fail(&mut self, why: TransferError, pool: &mut RxPool) {
+        self.forget(pool);
+        self.failure = Some(why);
     }
 
     /// Asks the next member, where nobody was asked in the view of `roster` or nothing comes: what to say, and to whom.
     pub(super) fn ask(
         &mut self,
         now: Instant,
-        roster: &Roster,
+        roster: Option<&Roster>,
         pool: &mut RxPool,
     ) -> Option<(Endpoint, Message)> {
         let is_stuck = self.moved_at.is_none_or(|at| now.since_ns(at) >= AGAIN_NS);
-        let is_asked = self.borrowed.as_ref().is_some_and(|it| self.is_placed || it.view() == roster.number);
-        if self.is_over || (is_asked && !is_stuck) {
+        let is_of = |view| self.phase != Phase::Asking || roster.is_none_or(|roster| view == roster.number);
+        let is_asked = self.borrowed.as_ref().is_some_and(|it| is_of(it.view()));
+        if self.is_over() || self.failure.is_some() || (is_asked && !is_stuck) {
+            return None;
+        }
+        let waited = now.since(*self.waits_since.get_or_insert(now));
+        if roster.is_some_and(|roster| !roster.members.iter().any(|known| known.keeps_state)) {
+            self.fail(TransferError::NobodyKeepsState, pool);
+            return None;
+        }
+        if waited >= PATIENCE {
+            self.fail(TransferError::NoAnswer { waited }, pool);
             return None;
         }
         self.forget(pool);
+        self.moved_at = Some(now);
+        let roster = roster?;
         let has_state = |known: &&Introduction| {
             known.keeps_state
                 && roster.rank_of_member(known.member).is_some_and(|rank| !roster.is_joining(rank))
         };
         let givers: Vec<&Introduction> = roster.members.iter().rev().filter(has_state).collect();
-        self.moved_at = Some(now);
         let giver = **givers.get(self.turn % givers.len().max(1))?;
         self.turn += 1;
         self.stream_id.0 = self.stream_id.0.wrapping_add(1);
@@ -108,72 +146,94 @@ impl Borrowing {
     fn forget(&mut self, pool: &mut RxPool) {
         self.borrowed.take().into_iter().for_each(|borrowed| borrowed.retire(pool));
         self.begins.clear();
-        (self.is_placed, self.moved_at) = (false, None);
+        (self.phase, self.moved_at) = (Phase::Asking, None);
     }
 
-    /// Takes what has come; messages may follow once it [is over](Self::is_over). Whatever lies before the view of the state is forgotten.
+    /// Takes what has come; messages may follow once it [is over](Self::is_over). Where the streams go on behind another state than before,
+    /// what was `kept` counts for nothing.
     pub(super) fn poll<H>(
         &mut self,
         now: Instant,
         eras: &mut VecDeque<Era>,
+        kept: &mut Spool<Kept>,
         pool: &mut RxPool,
         handler: &mut H,
     ) -> usize
     where
         H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
     {
+        if let Some(why) = &self.failure {
+            if handler(&mut Caster::default(), ViewReaderEvent::TransferFailed(why)).is_break() {
+                return 0;
+            }
+            self.phase = Phase::Over;
+            return 1;
+        }
         let Some(borrowed) = &mut self.borrowed else { return 0 };
         if borrowed.poll_begins(&mut self.begins, pool) {
             self.moved_at = Some(now);
         }
-        let Some(era) = eras.iter_mut().find(|era| era.number() == borrowed.view()) else {
-            self.forget(pool);
+        self.place(eras, kept, pool);
+        let Some(borrowed) = self.borrowed.as_mut().filter(|_| self.phase == Phase::Loading) else {
             return 0;
         };
-        if borrowed.is_begun() && !self.is_placed {
-            if self.begins.len() == era.roster.members.len() {
-                let places: Vec<_> = self.begins.iter().map(place).collect();
-                era.reader.place_at(&places, pool);
-                for Begin { rank, next, is_read, vector, .. } in &self.begins {
-                    let stamped = Stamped { next: *next, is_read: *is_read, vector };
-                    era.reader.order_mut().vouch(*rank, stamped);
-                }
-            }
-            self.is_placed = true;
-        }
-        if !self.is_placed {
-            return 0;
-        }
-        let places: Vec<_> = self.begins.iter().map(place).collect();
-        if !era.reader.is_held(&places) {
-            if era.end != End::Unknown {
-                // What it holds was given up with the member.
-                self.forget(pool);
-            }
-            return 0;
-        }
-        let events = borrowed.poll(pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| match event {
-            Event::State(block) => handler(caster, ViewReaderEvent::State(block)),
-            Event::TransferFailed(why) => handler(caster, ViewReaderEvent::TransferFailed(why)),
-            _ => ControlFlow::Continue(()),
+        let mut is_refused = false;
+        let events = borrowed.poll(pool, &mut |caster: &mut Caster<'_>, event: Event<'_>| {
+            let flow = match event {
+                Event::State(block) => handler(caster, ViewReaderEvent::State(block)),
+                Event::TransferFailed(why) => handler(caster, ViewReaderEvent::TransferFailed(why)),
+                _ => ControlFlow::Continue(()),
+            };
+            is_refused = flow.is_break();
+            flow
         });
-        if events > 0 {
-            self.moved_at = Some(now);
+        let is_over = borrowed.is_over();
+        if events > 0 || is_refused {
+            (self.moved_at, self.waits_since) = (Some(now), Some(now));
         }
-        self.is_over = borrowed.is_over();
-        if self.is_over {
-            let view = borrowed.view();
-            while eras.front().is_some_and(|era| era.number() < view) {
-                eras.pop_front().into_iter().for_each(|mut era| era.reader.clear(pool));
-            }
-            if let Some(era) = eras.front_mut() {
-                // What was cast before the view is in the state.
-                era.syncs.clear();
-                era.is_to_tell = true;
-            }
+        if is_over {
             self.forget(pool);
+            self.phase = Phase::Over;
         }
         events
+    }
+
+    /// Puts the streams where they go on behind the state, once that is known, and looks whether a cut may still lie below. Whatever lies
+    /// before is in the state.
+    fn place(&mut self, eras: &mut VecDeque<Era>, kept: &mut Spool<Kept>, pool: &mut RxPool) {
+        let Some(borrowed) = self.borrowed.as_ref().filter(|it| it.is_begun()) else { return };
+        if self.phase == Phase::Loading {
+            return;
+        }
+        let places: Vec<_> = self.begins.iter().map(place).collect();
+        let at = eras.iter().position(|era| era.number() == borrowed.view());
+        let Some(at) = at.filter(|at| eras[*at].roster.members.len() == places.len()) else {
+            return self.forget(pool);
+        };
+        if self.phase == Phase::Asking {
+            if !eras[at].reader.is_before(&places) {
+                // What I have read by now cannot be had again: the next one that is asked has come further.
+                return;
+            }
+            eras.drain(..at).for_each(|mut era| era.reader.clear(pool));
+            kept.clear();
+            let era = &mut eras[0];
+            era.reader.place_at(&places, pool);
+            for Begin { rank, next, is_read, vector, .. } in &self.begins {
+                let stamped = Stamped { next: *next, is_read: *is_read, vector };
+                era.reader.order_mut().vouch(*rank, stamped);
+            }
+            era.syncs.clear();
+            era.is_to_tell = true;
+            self.phase = Phase::Placed;
+        }
+        let era = &eras[0];
+        if era.reader.is_held(&places) {
+            self.phase = Phase::Loading;
+        } else if era.end != End::Unknown {
+            // What it holds was given up with the member.
+            self.forget(pool);
+        }
     }
 
     pub(super) fn handle_block(
@@ -206,10 +266,12 @@ impl Borrowing {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_over() || self.failure.is_some() {
+            return Some(Instant::default());
+        }
         let again = self.moved_at.map_or_else(Instant::default, |at| at.plus_ns(AGAIN_NS));
-        let again = Some(again).filter(|_| !self.is_over);
         let stream = self.borrowed.as_ref().and_then(Borrowed::poll_timeout);
-        again.into_iter().chain(stream).min()
+        stream.into_iter().chain([again]).min()
     }
 }
 
@@ -222,3 +284,5 @@ fn place(begin: &Begin) -> (Rank, Seq, u32) {
 
 /// Another member is asked where nothing has come for this time.
 const AGAIN_NS: u64 = 300_000_000;
+/// Nobody is asked any more where nothing has come for this time: as long as members give to others first.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,29 +6,29 @@
 //!           --- nobody tells any more ----------------------> what is known to be lost is told, and the present view is entered
 //! ```
 //! It hears what the coordinator decides; where it hears a later view instead, it asks. What it lacks of a view that is over it asks of the
-//! sender, then of those who held it; members keep it for a while. By default it hands over nothing that a cut may leave out: what all
-//! members hold with its causes, or were handed, as the senders say in their heartbeats. Nothing is lost in silence: what is not handed
+//! sender, then of those who held it; members keep it for a while. By default it hands over nothing that a cut may leave out: what
+//! enough members hold with its causes, or all were handed, as the senders say in their heartbeats. Nothing is lost in silence: what is not handed
 //! over of a stream that was entered is a [gap](ViewReaderEvent::Gap), or lies in views that were [missed](ViewReaderEvent::Missed).
 
 mod borrowing;
 mod era;
+mod kept;
+mod telling;
 
 use crate::agreement::{Message, Roster, Value};
 use crate::event::Caster;
 use crate::post::Post;
-use crate::transfer::{self, StateBlock, StateTuning, TransferError};
+use crate::transfer::{self, Spool, StateBlock, StateTuning, TransferError};
 use borrowing::Borrowing;
 use era::{End, Era};
+use kept::Kept;
 use sistrum_ordering::{
     BootId, Endpoint, GroupId, GroupInstance, Rank, Seq, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::medium::Channel;
-use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Target, Transmit};
-use sistrum_transport::reliable::{
-    self, Cause, Gap, PeerLosses, ReaderEvent, RunLimits, SessionCounters, Tuning,
-};
+use sistrum_transport::reliable::{self, Cause, Gap, PeerLosses, RunLimits, SessionCounters, Tuning};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind};
 use std::collections::VecDeque;
@@ -62,7 +62,7 @@ pub struct ViewReaderConfig {
 /// What a member has to know of a reader to give it the state.
 #[derive(Debug, Clone, Copy)]
 pub struct ReaderState {
-    /// How it is taken over. The spool counts for nothing: what is cast meanwhile stays in the windows.
+    /// How it is taken over. The spool takes what is cast meanwhile; where it overflows, it is read on without the state.
     pub tuning: StateTuning,
     /// My incarnation.
     pub boot: BootId,
@@ -102,7 +102,7 @@ pub enum ViewReaderEvent<'a> {
     /// Some of the group's state, where it [begins with it](ViewReaderConfig::state). Behind the last of it comes [`View`](Self::View), and
     /// what was cast behind the state; where a view was missed, the state comes again.
     State(StateBlock<'a>),
-    /// There is no state for me, for this reason; what comes is read without.
+    /// There is no state for me, for this reason: what was cast since I have looked for one follows, and is read without.
     TransferFailed(&'a TransferError),
     /// I do not know how this view has ended, or what was cast in those behind it: the next one that I am told of is read in mid-flow.
     Missed(ViewId),
@@ -118,6 +118,10 @@ pub struct ViewReader {
     eras: VecDeque<Era>,
     /// The state comes first.
     borrowing: Option<Borrowing>,
+    /// What was cast meanwhile; and it is being handed over, and was refused.
+    kept: Spool<Kept>,
+    is_draining: bool,
+    is_refused: bool,
     /// It is read up to the view that somebody comes in who sends from here, and whether that was told.
     until: Option<Endpoint>,
     has_ended: bool,
@@ -135,12 +139,16 @@ impl ViewReader {
     /// Begins to look for the group.
     #[must_use]
     pub fn new(config: ViewReaderConfig) -> Self {
+        let kept = Spool::new(config.state.as_ref().map_or(0, |state| state.tuning.spool));
         Self {
             id: GroupId::of(&config.name),
             post: Post::new(config.local, config.block),
             config,
             eras: VecDeque::new(),
             borrowing: None,
+            kept,
+            is_draining: false,
+            is_refused: false,
             until: None,
             has_ended: false,
             now: Instant::default(),
@@ -177,7 +185,7 @@ impl ViewReader {
         id == self.id || (self.config.state.is_some() && id == transfer::id_of(self.id))
     }
 
-    /// The view that is being handed over.
+    /// The view that is being handed over, or kept behind the state.
     #[must_use]
     pub fn view(&self) -> Option<&View> {
         self.eras.front().map(|era| &era.view)
@@ -357,9 +365,9 @@ impl ViewReader {
     /// Asks for the state, where that is to be done.
     fn borrow(&mut self, now: Instant, pool: &mut RxPool) {
         let names = self.names();
-        let (Some(borrowing), Some(last)) = (&mut self.borrowing, self.eras.back()) else { return };
+        let Some(borrowing) = &mut self.borrowing else { return };
         borrowing.handle_timeout(now, pool);
-        if let Some((to, message)) = borrowing.ask(now, &last.roster, pool) {
+        if let Some((to, message)) = borrowing.ask(now, self.eras.back().map(|last| &last.roster), pool) {
             self.post.send(Target::One(to), names, &message);
         }
     }
@@ -367,61 +375,6 @@ impl ViewReader {
     fn ask_later(&mut self) {
         self.config.seed = self.config.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         self.asks_at = self.now.plus_ns(ASK_EVERY_NS + (self.config.seed >> 33) % (ASK_EVERY_NS / 2));
-    }
-
-    /// Tells what comes before the messages of the first view.
-    fn tell_beginning<H>(era: &mut Era, events: &mut usize, handler: &mut H) -> ControlFlow<()>
-    where
-        H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
-    {
-        let next = era.number();
-        while let Some(sync) = era.syncs.front() {
-            handler(
-                &mut Caster::default(),
-                ViewReaderEvent::Sync { from: sync.by, next, bytes: &sync.bytes },
-            )?;
-            era.syncs.pop_front();
-            *events += 1;
-        }
-        if era.is_to_tell {
-            handler(&mut Caster::default(), ViewReaderEvent::View(&era.view))?;
-            era.is_to_tell = false;
-            *events += 1;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Tells what comes behind the last message of the first view; whether it is over.
-    fn tell_end<H>(era: &mut Era, events: &mut usize, handler: &mut H) -> ControlFlow<(), bool>
-    where
-        H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
-    {
-        match era.end {
-            End::Unknown => return ControlFlow::Continue(false),
-            End::Decided if !era.reader.has_come_to_end() && !mutated!(ReadNextTooEarly) => {
-                return ControlFlow::Continue(false);
-            }
-            End::Decided | End::Missed => {}
-        }
-        let is_missed = era.end == End::Missed;
-        let last_words = era.last_words.get_or_insert_with(|| match is_missed {
-            true => era.reader.undelivered().collect(),
-            false => era.reader.retracted().collect(),
-        });
-        while let Some(&(rank, blocks)) = last_words.front() {
-            let event = match is_missed {
-                true => ViewReaderEvent::Gap(rank, blocks),
-                false => ViewReaderEvent::Retracted(rank, blocks),
-            };
-            handler(&mut Caster::default(), event)?;
-            last_words.pop_front();
-            *events += 1;
-        }
-        if is_missed {
-            handler(&mut Caster::default(), ViewReaderEvent::Missed(era.view.id()))?;
-            *events += 1;
-        }
-        ControlFlow::Continue(true)
     }
 }
 
@@ -452,52 +405,7 @@ impl Protocol for ViewReader {
     where
         H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
     {
-        let mut events = 0;
-        // What was told of a view before is told to its end first.
-        let is_first = self.eras.front().is_some_and(|era| era.awaits_state);
-        if let Some(borrowing) = self.borrowing.as_mut().filter(|_| is_first) {
-            events += borrowing.poll(self.now, &mut self.eras, pool, handler);
-            if !borrowing.is_over() {
-                return events;
-            }
-            self.borrowing = None;
-            self.eras.iter_mut().for_each(|era| era.awaits_state = false);
-        }
-        while let Some(era) = self.eras.front_mut() {
-            if era.awaits_state {
-                break;
-            }
-            if Self::tell_beginning(era, &mut events, handler).is_break() {
-                break;
-            }
-            if self.until.is_some_and(|member| era.roster.rank_of(member).is_some()) {
-                self.has_ended = true;
-                self.eras.drain(..).for_each(|mut era| era.reader.clear(pool));
-                break;
-            }
-            let mut flow = ControlFlow::Continue(());
-            events += era.reader.poll_event(pool, &mut |(): &mut (), event: ReaderEvent<'_>| {
-                let event = match event {
-                    ReaderEvent::Deliver(message) => ViewReaderEvent::Deliver(message),
-                    ReaderEvent::Reading(rank, seq) => ViewReaderEvent::Reading(rank, seq),
-                    ReaderEvent::Gap(rank, blocks) => ViewReaderEvent::Gap(rank, blocks),
-                    // Who leaves a group with views is out of the next one.
-                    ReaderEvent::Left(_) => return ControlFlow::Continue(()),
-                };
-                flow = handler(&mut Caster::default(), event);
-                flow
-            });
-            if flow.is_break()
-                || !matches!(Self::tell_end(era, &mut events, handler), ControlFlow::Continue(true))
-            {
-                break;
-            }
-            if let Some(mut over) = self.eras.pop_front() {
-                over.reader.clear(pool);
-                self.past = [self.past, over.reader.counters()].into_iter().sum();
-            }
-        }
-        events
+        self.hand_over(pool, handler)
     }
 
     fn seal(&mut self, now: Instant) {
@@ -533,8 +441,9 @@ impl Protocol for ViewReader {
         if self.has_ended {
             return None;
         }
-        let borrowing = self.borrowing.as_ref().filter(|_| !self.eras.is_empty());
-        let own = [self.asks_at].into_iter().chain(borrowing.and_then(Borrowing::poll_timeout));
+        let is_urgent = self.is_draining && !self.is_refused;
+        let own = [self.asks_at].into_iter().chain(self.borrowing.as_ref().and_then(Borrowing::poll_timeout));
+        let own = own.chain(is_urgent.then(Instant::default));
         self.eras.iter().filter_map(|era| era.reader.poll_timeout()).chain(own).min()
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Lending {
     pub(super) flow: Flow,
     taken: Option<Taken>,
     begins: VecDeque<Begin>,
-    begun_at: Instant,
+    /// When the stream took something of it.
+    moved_at: Instant,
 }
 
 impl Lending {
@@ -54,7 +55,7 @@ impl Lending {
         let ends = Ends { instance: stream_id, cut: number, giver, taker, i_give: true, lane };
         let flow = Flow { stream: Stream::new(config, &ends), at: At::Start };
         let reader = taker.member.endpoint;
-        Self { reader, stream_id, view: number, flow, taken: None, begins: VecDeque::new(), begun_at: now }
+        Self { reader, stream_id, view: number, flow, taken: None, begins: VecDeque::new(), moved_at: now }
     }
 
     /// Whether it waits for a snapshot in this view.
@@ -62,9 +63,11 @@ impl Lending {
         self.taken.is_none() && self.view == number
     }
 
-    /// Whether it is worth keeping: what was not taken in the view that it was asked in never is.
+    /// Whether it is worth keeping: what was not taken in the view that it was asked in never is, and who takes all of it, or nothing more,
+    /// makes room for others.
     pub(super) fn is_alive(&self, now: Instant, number: ViewNumber) -> bool {
-        (self.taken.is_some() || self.view == number) && now.since_ns(self.begun_at) < LENT_NS
+        let patience_ns = if matches!(self.flow.at, At::Done) { DONE_NS } else { LENT_NS };
+        (self.taken.is_some() || self.view == number) && now.since_ns(self.moved_at) < patience_ns
     }
 
     /// Asks the application for its state, as it is where streams go on at `begins`.
@@ -81,7 +84,7 @@ impl Lending {
     }
 
     /// Gives what the stream takes, at most `left` messages.
-    pub(super) fn give(&mut self, left: &mut usize) {
+    pub(super) fn give(&mut self, now: Instant, left: &mut usize) {
         let Some(taken) = &self.taken else { return };
         while *left > 0 && !matches!(self.flow.at, At::Start | At::Done) {
             let sent: Result<(), Refused> = match self.begins.front() {
@@ -98,6 +101,7 @@ impl Lending {
                 return;
             }
             self.begins.pop_front();
+            self.moved_at = now;
             *left -= 1;
         }
     }
@@ -111,5 +115,7 @@ impl Lending {
 pub(super) const MAX_LENDINGS: usize = 8;
 /// Bytes of a vector that are said at most.
 const MAX_VECTOR: usize = 1024;
-/// Who has not got it within this time asks again.
-const LENT_NS: u64 = 60_000_000_000;
+/// Who takes nothing for this time asks again.
+const LENT_NS: u64 = 20_000_000_000;
+/// What of the last of it was lost is repaired for this time.
+const DONE_NS: u64 = 3_000_000_000;

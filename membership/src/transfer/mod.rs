@@ -20,6 +20,7 @@
 
 mod borrowed;
 mod giver;
+mod kept;
 mod lending;
 mod message;
 mod spool;
@@ -28,6 +29,7 @@ mod taker;
 
 pub(crate) use borrowed::Borrowed;
 pub(crate) use lending::Begin;
+pub(crate) use spool::{Spool, Weigh};
 pub(crate) use stream::id_of;
 
 use crate::agreement::{Introduction, Roster};
@@ -44,6 +46,7 @@ use sistrum_transport::reliable::Pace;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, checksum};
 use std::ops::ControlFlow;
+use std::time::Duration;
 use stream::Stream;
 pub(crate) use taker::Taking;
 
@@ -149,7 +152,7 @@ impl Snapshot {
     }
 }
 
-/// Why a transfer failed. The group is left then.
+/// Why a transfer failed. Who joins leaves the group then; who only reads it goes on without its state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
     /// More came meanwhile than may be kept.
@@ -167,6 +170,15 @@ pub enum TransferError {
         by: ViewMember,
         /// What it says.
         why: String,
+    },
+    /// A reader wants a state, and nobody keeps one.
+    #[error("no member of the view keeps a state for a reader to begin with: it reads on without")]
+    NobodyKeepsState,
+    /// Members keep a state, and none of them gives it to a reader.
+    #[error("no member that keeps a state has given any of it for {waited:?}: the reader reads on without")]
+    NoAnswer {
+        /// How long the reader has waited.
+        waited: Duration,
     },
     /// What came is not what was announced.
     #[error("what {} gave of {domain} has another checksum than it said", by.endpoint)]
@@ -421,7 +433,7 @@ impl Transfers {
     pub(crate) fn seal(&mut self, now: Instant) {
         let mut left = giver::MESSAGES_A_CYCLE;
         self.givings.iter_mut().for_each(|giving| giving.give(&mut left));
-        self.lendings.iter_mut().for_each(|lending| lending.give(&mut left));
+        self.lendings.iter_mut().for_each(|lending| lending.give(now, &mut left));
         self.goes_on = left == 0;
         self.streams_mut().for_each(|stream| stream.session.seal(now));
     }

@@ -6,8 +6,9 @@
 //!   caught up  the spool is empty: everything is told as it comes
 //! ```
 
+use super::kept::Kept;
 use super::message::{Message, Place, Print};
-use super::spool::{Kept, Spool};
+use super::spool::Spool;
 use super::stream::{Ends, Stream};
 use super::{StateBlock, TransferError, Transfers};
 use crate::agreement::Introduction;
@@ -37,7 +38,9 @@ pub(crate) struct Taking {
     name: String,
     digest: u32,
     phase: Phase,
-    pub(super) spool: Spool,
+    pub(super) spool: Spool<Kept>,
+    /// The view that what is kept ends in.
+    kept_to: Option<ViewNumber>,
     /// The view that the application was handed last.
     pub(super) told: Option<ViewNumber>,
     /// It was handed something of the state.
@@ -72,6 +75,7 @@ impl Taking {
             digest: 0,
             phase: Phase::Loading,
             spool: Spool::new(spool),
+            kept_to: None,
             told: None,
             has_handed: false,
             is_refused: false,
@@ -147,7 +151,10 @@ impl Taking {
         if self.has_failed() {
             return ControlFlow::Continue(());
         }
-        self.spool.keep(event);
+        if let Event::View(view) = &event {
+            self.kept_to = Some(view.id().number);
+        }
+        Kept::of(event).into_iter().for_each(|kept| self.spool.push(kept));
         if self.phase == Phase::Loading && self.spool.is_over_full() {
             self.fail(TransferError::SpoolFull { limit: self.spool.limit() });
         }
@@ -333,8 +340,8 @@ impl Taking {
 
     /// What is told next, is told in the view of this number.
     pub(crate) fn come_to(&mut self, number: ViewNumber) {
-        if !self.has_failed() {
-            self.spool.come_to(number);
+        if !self.has_failed() && self.kept_to.replace(number) != Some(number) {
+            self.spool.push(Kept::Number(number));
         }
     }
 

@@ -6,6 +6,7 @@ use super::seat::Seat;
 use super::seeking::Seeking;
 use super::{Hands, Views};
 use crate::agreement::{Agreement, Installed, Introduction, Message, Op, Outcome, Roster};
+use crate::config::Peers;
 use crate::detector::Detector;
 use crate::running::Running;
 use crate::step::{Step, reached};
@@ -104,6 +105,7 @@ impl Views {
         let view = View::new(id, members, me).with_joining(roster.joining.clone());
         let mut running = Running::new(hands.config, view, &roster.members, self.memory.take());
         running.is_open = is_formed;
+        show_what_is_firm(&mut running, &roster, &self.peers);
         running.session.sender().hold_casts(self.peers.held_casts);
         let detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
         let (tuning, seed) = (self.peers.agreement, hands.config.seed);
@@ -160,6 +162,7 @@ impl Views {
         (self.untold, self.owes_old) = (untold, value.formed);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
         next.is_open = old.is_open || value.formed;
+        show_what_is_firm(&mut next, &roster, &self.peers);
         next.flushes = old.flushes.succeed();
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
@@ -204,5 +207,12 @@ impl Views {
                 hands.pool.release(block);
             }
         }
+    }
+}
+
+/// Where others may read, they are told how much of my stream no cut can leave out.
+fn show_what_is_firm(running: &mut Running, roster: &Roster, peers: &Peers) {
+    if peers.is_multicast {
+        running.session.set_votes(roster.votes());
     }
 }

@@ -47,6 +47,9 @@ impl State {
     }
 
     pub(crate) fn take(&mut self, block: &StateBlock<'_>) {
+        if block.domain != "cast" {
+            return;
+        }
         if block.is_first() {
             self.incoming.clear();
         }
@@ -91,6 +94,8 @@ pub(crate) struct App {
     pub(crate) me: Option<ViewMember>,
     /// The last event was refused: it is offered again.
     pub(crate) was_refused: bool,
+    /// Bytes of the state beside what was cast.
+    pub(crate) padding: usize,
     longest: usize,
     refusals: f64,
     rng: Rng,
@@ -114,6 +119,7 @@ impl App {
             syncs: Vec::new(),
             me: None,
             was_refused: false,
+            padding: 0,
             longest,
             refusals,
             rng: Rng::with_seed(seed),
@@ -191,6 +197,9 @@ impl App {
                 let is_ahead = |cast: &&Cast| Some(cast.name.0) == me && cast.view >= Some(view);
                 let ahead = self.casts.iter().find(is_ahead).filter(|_| !snapshot.is_for_reader());
                 let mine = ahead.map(|cast| (cast.name.0.boot.0, cast.name.1));
+                if self.padding > 0 {
+                    snapshot.domain("padding").resize(self.padding, 7);
+                }
                 self.state.write(snapshot.domain("cast"), mine);
             }
             Event::State(block) => self.state.take(&block),

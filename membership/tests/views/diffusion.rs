@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What was seen in all runs: that the judge had something to judge.
-type Counts = BTreeMap<&'static str, u64>;
+pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
 /// One who reads, and what it was told.
-type Reader = (Manner, Rc<RefCell<Record>>);
+pub(crate) type Reader = (Manner, Rc<RefCell<Record>>);
 
 /// What is known from outside of one view.
 struct Truth {
@@ -178,7 +178,7 @@ struct Reading<'a> {
     is_last: bool,
 }
 
-fn judge(world: &World, (manner, record): &Reader, counts: &mut Counts) {
+pub(crate) fn judge(world: &World, (manner, record): &Reader, counts: &mut Counts) {
     let record = record.borrow();
     let (casts, truths) = (casts(world), truths(world));
     let at_views: Vec<usize> =
@@ -287,7 +287,7 @@ fn judge_causes(handed: &[Name], casts: &BTreeMap<Name, &Cast>) {
 }
 
 /// The state that it began with, and what it was handed behind that, is the state of the members.
-fn judge_state(world: &World, record: &Record, counts: &mut Counts) {
+pub(crate) fn judge_state(world: &World, record: &Record, counts: &mut Counts) {
     let begin = record.told.iter().rposition(|told| *told == Told::State).expect("a state");
     let lost = |told: &Told| matches!(told, Told::Gap(..) | Told::Missed(_));
     let is_whole = !record.told[begin..].iter().any(lost);
@@ -480,9 +480,12 @@ fn every_mutation_is_caught() {
         let is_caught = |seed: &u64| {
             let seed = *seed;
             set(Some(*mutation));
-            let has_state = *mutation == Mutation::ReadTwice;
-            let caught =
-                std::panic::catch_unwind(|| check_with(seed, has_state, &mut Counts::new())).is_err();
+            let has_state = matches!(mutation, Mutation::ReadTwice | Mutation::ReadBeforeState);
+            let caught = std::panic::catch_unwind(|| match mutation {
+                Mutation::FirmByTheJoining => crate::firm::what_the_joining_hold(seed),
+                _ => check_with(seed, has_state, &mut Counts::new()),
+            });
+            let caught = caught.is_err();
             set(None);
             caught
         };

@@ -1,7 +1,9 @@
 //! Groups whose members come and go, over a network in memory, in virtual time.
 
 mod app;
+mod borrowing;
 mod diffusion;
+mod firm;
 mod reader;
 mod world;
 

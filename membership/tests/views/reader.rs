@@ -3,7 +3,9 @@
 use crate::app::{Name, State};
 use crate::world::{Guest, World};
 use fastrand::Rng;
-use sistrum_membership::{Caster, ReaderState, StateTuning, ViewReader, ViewReaderConfig, ViewReaderEvent};
+use sistrum_membership::{
+    Caster, ReaderState, StateTuning, TransferError, ViewReader, ViewReaderConfig, ViewReaderEvent,
+};
 use sistrum_ordering::{BootId, Rank, View, ViewId, ViewMember, ViewNumber};
 use sistrum_transport::engine::{Cycle, Idle};
 use sistrum_transport::id::Endpoint;
@@ -27,8 +29,9 @@ pub(crate) enum Told {
     Gap(ViewMember, u64),
     Retracted(ViewMember, u64),
     Missed(ViewId),
-    /// The state is whole.
+    /// The state is whole, or there is none.
     State,
+    Failed(TransferError),
 }
 
 /// See the module.
@@ -65,12 +68,22 @@ struct Onlooker {
 
 /// Begins to read the group of this world.
 pub(crate) fn begin(world: &mut World, place: u16, manner: Manner) -> Rc<RefCell<Record>> {
+    begin_with(world, place, manner, StateTuning::default())
+}
+
+/// The same, where a state is taken over so.
+pub(crate) fn begin_with(
+    world: &mut World,
+    place: u16,
+    manner: Manner,
+    tuning: StateTuning,
+) -> Rc<RefCell<Record>> {
     let mut medium = world.network.endpoint(place);
     let group = FanOut::multicast(Endpoint(([239, 255, 0, 1], 9).into()));
     let channel = medium.open_channel(group).expect("a channel");
     let able = medium.capabilities().clone();
     let state = ReaderState {
-        tuning: StateTuning::default(),
+        tuning,
         boot: BootId(u64::from(place)),
         limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
         receive_buffer: able.receive_buffer,
@@ -151,11 +164,12 @@ impl Record {
             ViewReaderEvent::Missed(id) => Told::Missed(id),
             ViewReaderEvent::State(block) => {
                 self.state.take(&block);
-                if !block.is_last() {
+                if !block.is_last() || block.domain != "cast" {
                     return;
                 }
                 Told::State
             }
+            ViewReaderEvent::TransferFailed(why) => Told::Failed(why.clone()),
             other => panic!("{other:?}"),
         };
         self.told.push(told);

@@ -12,7 +12,7 @@ use sistrum_transport::log::PoolConfig;
 use sistrum_transport::medium::sim::endpoint_of;
 use sistrum_transport::medium::{FanOut, Medium, Network, Sim, SimOptions};
 use sistrum_transport::protocol::Protocol;
-use sistrum_transport::reliable::{Refused, RunLimits, Tuning};
+use sistrum_transport::reliable::{Pace, Refused, RunLimits, Tuning};
 use sistrum_transport::time::{Instant, ManualClock};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,8 +35,10 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     /// So many may be in it.
     pub(crate) most: usize,
-    /// Whether the group has a state.
+    /// Whether the group has a state, with so many bytes beside what was cast, and how fast it is given.
     pub(crate) has_state: bool,
+    pub(crate) padding: usize,
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Plan {
@@ -56,6 +58,8 @@ impl Plan {
             block: 600,
             most: 32,
             has_state: false,
+            padding: 0,
+            pace: None,
         }
     }
 }
@@ -132,7 +136,10 @@ impl World {
             detector: DetectorTuning { suspect_after_ns: 60 * MS, ..DetectorTuning::default() },
             agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
             held_casts: self.plan.held_casts,
-            state: self.plan.has_state.then(StateTuning::default),
+            state: self
+                .plan
+                .has_state
+                .then(|| StateTuning { pace: self.plan.pace, ..StateTuning::default() }),
             rejoins: true,
         };
         let mode = if self.plan.rotating { TotalMode::Rotating } else { TotalMode::Token };
@@ -156,7 +163,8 @@ impl World {
         };
         let pool = PoolConfig { stride: self.plan.block, strides: WINDOW * self.plan.most * 2, slabs: 16 };
         let cycle = Cycle::new(medium, self.clock.clone(), pool, Idle::Spin).expect("a pool");
-        let app = App::new(self.plan.seed ^ self.boots, self.plan.longest, self.plan.refusals);
+        let mut app = App::new(self.plan.seed ^ self.boots, self.plan.longest, self.plan.refusals);
+        app.padding = self.plan.padding;
         let rng = Rng::with_seed(self.plan.seed ^ self.boots << 16);
         self.processes.push(Process {
             place,

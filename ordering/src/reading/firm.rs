@@ -1,4 +1,5 @@
-//! How much of each stream no cut can leave out: what all members hold and whose causes all hold, and what all were handed.
+//! How much of each stream no cut can leave out: what enough members hold whose causes enough hold, and what all were handed.
+//! Enough are those who have one in each set that may decide on a cut: see `firm` of the senders, who tell it.
 //!
 //! The first is seen from stamps, whatever the order that is read in; of a stream whose stamps cannot be read, the second is left. A stamp
 //! names all that its sender had been handed, so what is named need not be followed further. Once the cut is known it takes the place of
@@ -32,7 +33,7 @@ struct One {
     is_closed: bool,
     /// Blocks before it have their causes, and their stamps are in `base`; and whether its own is.
     vouched: (Seq, bool),
-    /// What all hold, and were handed.
+    /// What enough hold, and all were handed.
     held: Seq,
     handed: Seq,
 }
@@ -64,7 +65,7 @@ impl Firm {
         Self { streams: starts.iter().map(one).collect(), is_over: false }
     }
 
-    /// Blocks of `rank` before `held` are held by all, and before `handed` were handed over by all.
+    /// Blocks of `rank` before `held` are held by enough, and before `handed` were handed over by all.
     pub(super) fn announced(&mut self, rank: Rank, held: Seq, handed: Seq) {
         if let Some(one) = self.streams.get_mut(usize::from(rank.0)).filter(|_| !self.is_over) {
             (one.held, one.handed) = (one.held.max(held), one.handed.max(handed));
@@ -91,7 +92,7 @@ impl Firm {
         }
     }
 
-    /// Whether all hold the blocks of `rank` before `seq`.
+    /// Whether enough hold the blocks of `rank` before `seq`.
     pub(super) fn is_held(&self, rank: Rank, seq: Seq) -> bool {
         self.streams.get(usize::from(rank.0)).is_some_and(|one| one.held >= seq)
     }
@@ -155,7 +156,7 @@ impl Firm {
         Walk { end: self.streams[this].next, unsure, is_last }
     }
 
-    /// Whether all hold what the stamp of the next block names; where it has none, what that before it does.
+    /// Whether enough hold what the stamp of the next block names; where it has none, what that before it does.
     fn has_causes(&self, this: usize) -> bool {
         let base = self.streams[this].base.iter().flatten();
         let mut others = base.zip(&self.streams).enumerate().filter(|(k, _)| *k != this);

@@ -285,7 +285,8 @@ impl JoinOptions {
     /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only.
     ///
     /// A reader is given the state as one member has it between two events, and then exactly what is behind that; it is
-    /// [of peers](Self::of_peers). What is cast while the state comes stays in its windows: what they do not hold is a gap.
+    /// [of peers](Self::of_peers). What is cast while the state comes is kept up to [`StateTuning::spool`] bytes. Where that is too little,
+    /// nobody keeps a state, or nobody gives it, it is [told](crate::Event::TransferFailed) and reads on without.
     #[must_use]
     pub fn keep_state(self, state: StateTuning) -> Self {
         let reads = if let Who::Reader(_) = self.who { self.of_peers() } else { self };

@@ -14,6 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
             Control::Setup(setup) => usize::from(writer.setup(&setup)),
             Control::Goodbye(goodbye) => usize::from(writer.goodbye(goodbye)),
             Control::Unavailable(unavailable) => usize::from(writer.unavailable(unavailable)),
+            Control::Firm(firm) => usize::from(writer.firm(firm)),
             Control::Status(status) => writer.status(status.entries.iter()),
             Control::Nak(nak) => writer.nak(nak.origin, nak.attempt, nak.ranges.iter()),
             Control::Fetch(nak) => writer.fetch(nak.origin, nak.attempt, nak.ranges.iter()),
@@ -35,7 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
                 | Control::Setup(_)
                 | Control::Goodbye(_)
                 | Control::Chunk(_)
-                | Control::Unavailable(_),
+                | Control::Unavailable(_)
+                | Control::Firm(_),
                 again,
             ) => assert_eq!(again, Ok(Some(frame))),
             (Control::Order { .. }, Ok(Some(again))) => assert_eq!(frame, again),

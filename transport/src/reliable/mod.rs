@@ -11,6 +11,7 @@ mod config;
 mod congestion;
 mod control;
 mod departures;
+mod firm;
 mod flow;
 mod gaps;
 mod layer;

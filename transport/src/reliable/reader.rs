@@ -16,7 +16,7 @@ use crate::id::{Endpoint, GroupId, GroupInstance, Rank, Seq, ViewNumber};
 use crate::log::{RxBlock, RxPool};
 use crate::protocol::{Payload, Protocol, Target, Transmit};
 use crate::time::Instant;
-use crate::wire::{Control, ControlFrames, Header, Heartbeat, Kind, Unavailable};
+use crate::wire::{Control, ControlFrames, Firm, Header, Heartbeat, Kind, Unavailable};
 use std::ops::ControlFlow;
 use view::End;
 
@@ -231,6 +231,8 @@ impl<O: ReaderOrder> Reader<O> {
                         source.gone_before(to);
                     }
                 }
+                // It is told in the sender's own blocks only: nobody else counts for it.
+                Control::Firm(Firm { to }) => self.order.announced(header.rank, to, Seq(0)),
                 Control::Unavailable(_) | Control::Status(_) | Control::Fetch(_) | Control::Setup(_) => {}
                 Control::Chunk(_) | Control::Order { .. } => {}
             }

@@ -14,6 +14,7 @@ pub use refusals::Refusal;
 
 use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
+use super::firm::Firm;
 use super::flow::{Flow, Refused};
 use super::gaps::{Gap, PeerLosses, SentGaps};
 use super::layer::{Fifo, Outbound};
@@ -25,7 +26,8 @@ use crate::medium::true_size;
 use crate::mutated;
 use crate::time::Instant;
 use crate::wire::{
-    HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part, StatusEntry, frame_len,
+    self, HEARTBEAT_FRAME_LEN, Header, Heartbeat, Kind, MAX_FRAME_OVERHEAD, NakRanges, Part, StatusEntry,
+    frame_len,
 };
 
 /// A block that carries less of messages than this has no room for what their order needs.
@@ -44,6 +46,7 @@ pub struct Sender<O: Outbound = Fifo> {
     /// Bytes that the open block keeps free for them.
     order_room: usize,
     flow: Flow,
+    firm: Firm,
     retransmit: Retransmit,
     gaps: SentGaps,
     pace: Option<Bucket>,
@@ -91,6 +94,7 @@ impl<O: Outbound> Sender<O> {
             congestion: tuning.congestion.then_some(congestion),
             max_message: max_message(me.window, config.block),
             flow,
+            firm: Firm::default(),
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
             gaps: SentGaps::new(config.members.len()),
             pace: tuning.pace.map(Bucket::new),
@@ -332,6 +336,11 @@ impl<O: Outbound> Sender<O> {
         self.senders = self.senders.max(1 + others);
     }
 
+    pub(super) fn set_votes(&mut self, votes: Vec<u8>) {
+        // Often enough that a reader's window takes what is not told yet, and where nobody is slow, seldom.
+        self.firm = Firm::new(votes, self.window / 4);
+    }
+
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
         self.gaps.received(self.now, rank, entry.received);
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
@@ -341,6 +350,7 @@ impl<O: Outbound> Sender<O> {
                 self.flow.set_limit(congestion.window());
             }
         }
+        self.firm.note(entry.received, self.flow.stable());
     }
 
     /// Takes what `rank` asks for, for the `attempt`th time again.
@@ -401,9 +411,11 @@ impl<O: Outbound> Sender<O> {
         self.flow.delivered() < self.sent
     }
 
-    /// Whether the receivers do not know yet how far my stream is stable.
+    /// Whether the receivers do not know yet how far my stream is stable, or readers how far it is firm.
     pub(super) fn has_news(&self) -> bool {
-        self.announced.stable < self.flow.stable() || self.announced.delivered < self.flow.delivered()
+        self.announced.stable < self.flow.stable()
+            || self.announced.delivered < self.flow.delivered()
+            || self.firm.is_moved()
     }
 
     /// When the last new block or heartbeat was sent.
@@ -411,8 +423,15 @@ impl<O: Outbound> Sender<O> {
         self.last_sent_at
     }
 
-    pub(super) fn heartbeat_sent(&mut self, now: Instant, heartbeat: Heartbeat) {
+    /// What is firm of my stream beyond what is stable.
+    pub(super) fn look_what_is_firm(&mut self) -> Option<wire::Firm> {
+        let to = self.firm.look(&self.flow, self.me, self.sent)?;
+        Some(wire::Firm { to })
+    }
+
+    pub(super) fn heartbeat_sent(&mut self, now: Instant, heartbeat: Heartbeat, firm: Option<wire::Firm>) {
         (self.last_sent_at, self.announced) = (now, heartbeat);
+        firm.into_iter().for_each(|firm| self.firm.tell(firm.to));
     }
 
     /// Whether an ack would let me go on at once.

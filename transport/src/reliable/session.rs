@@ -148,6 +148,11 @@ impl<L: Layer> Session<L> {
         &self.sender
     }
 
+    /// Those who read are told how much of my stream no end of the view can leave out: by rank, `votes` decide on that.
+    pub fn set_votes(&mut self, votes: Vec<u8>) {
+        self.sender.set_votes(votes);
+    }
+
     /// My own stream to cast into, and what decides the order of deliveries.
     pub fn split(&mut self) -> (&mut Sender<L::Outbound>, &L) {
         (&mut self.sender, &self.layer)
@@ -376,8 +381,8 @@ impl<L: Layer> Session<L> {
                 }
                 // The handshake is over, agreement has blocks of its own, and the layer reads its frames in the order of the stream.
                 Ok(Some(Control::Setup(_) | Control::Chunk(_) | Control::Order { .. })) => {}
-                // A member finds in the log whatever it lacks.
-                Ok(Some(Control::Unavailable(_))) => {}
+                // A member finds in the log whatever it lacks; and what is firm is for readers.
+                Ok(Some(Control::Unavailable(_) | Control::Firm(_))) => {}
                 Err(_) => {
                     self.counters.malformed_frames += 1;
                     return;

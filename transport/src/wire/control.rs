@@ -11,6 +11,7 @@
 //! fetch      as a nak, to one member that holds the blocks
 //! chunk      id u32 | index u16 | count u16 | bytes
 //! unavailable origin u16 | to u64
+//! firm       to u64
 //! order      (types 64 to 79) bytes of an ordering layer
 //! setup      boot u64 | seen u64 | start u64 | receive buffer u32 | window u32 | block u16 | members u16 | list u32 | flags u8
 //! ```
@@ -31,6 +32,7 @@ const TYPE_GOODBYE: u8 = 5;
 const TYPE_FETCH: u8 = 6;
 const TYPE_CHUNK: u8 = 7;
 const TYPE_UNAVAILABLE: u8 = 8;
+const TYPE_FIRM: u8 = 9;
 /// The first and the last type that ordering layers share out among themselves.
 const TYPE_ORDER: u8 = 0x40;
 const TYPE_ORDER_LAST: u8 = 0x4f;
@@ -50,6 +52,9 @@ const NAK_RANGE_LEN: usize = 12;
 const SETUP_LEN: usize = 41;
 const GOODBYE_LEN: usize = 8;
 const UNAVAILABLE_LEN: usize = 10;
+const FIRM_LEN: usize = 8;
+/// Bytes that it takes to say what is firm.
+pub const FIRM_FRAME_LEN: usize = HEAD + FIRM_LEN;
 const CHUNK_HEAD: usize = 8;
 /// Bytes in front of what a chunk holds.
 pub const CHUNK_OVERHEAD: usize = HEAD + CHUNK_HEAD;
@@ -155,6 +160,13 @@ pub struct Unavailable {
     pub to: Seq,
 }
 
+/// How much of its sender's stream is held by enough members: no end of the view leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Firm {
+    /// Blocks before it are.
+    pub to: Seq,
+}
+
 /// A piece of a message of agreement. All its pieces but the last are of one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
@@ -187,6 +199,8 @@ pub enum Control<'a> {
     Chunk(Chunk<'a>),
     /// See [`Unavailable`].
     Unavailable(Unavailable),
+    /// See [`Firm`].
+    Firm(Firm),
     /// A frame of an ordering layer. It counts in the order of its block's stream, and only there.
     Order {
         /// Which of its frames, 0 to 15.
@@ -283,6 +297,9 @@ fn decode(kind: u8, body: &[u8]) -> Result<Control<'_>, Malformed> {
         }
         TYPE_UNAVAILABLE if body.len() == UNAVAILABLE_LEN && u64_at(body, 2) <= Seq::LIMIT.0 => {
             Ok(Control::Unavailable(Unavailable { origin: Rank(u16_at(body, 0)), to: Seq(u64_at(body, 2)) }))
+        }
+        TYPE_FIRM if body.len() == FIRM_LEN && u64_at(body, 0) <= Seq::LIMIT.0 => {
+            Ok(Control::Firm(Firm { to: Seq(u64_at(body, 0)) }))
         }
         TYPE_ORDER..=TYPE_ORDER_LAST => Ok(Control::Order { kind: kind - TYPE_ORDER, body }),
         _ => Err(Malformed::Frame),
@@ -415,6 +432,13 @@ impl<'a> ControlWriter<'a> {
         true
     }
 
+    /// Writes what is firm; `false` when it does not fit.
+    pub fn firm(&mut self, firm: Firm) -> bool {
+        let Some(body) = self.begin(TYPE_FIRM, FIRM_LEN) else { return false };
+        body.copy_from_slice(&firm.to.0.to_le_bytes());
+        true
+    }
+
     /// Writes a frame of an ordering layer, `kind` 0 to 15: `body` fills what is left and returns how much of it counts.
     /// Nothing is written when that is nothing.
     pub fn order(&mut self, kind: u8, body: impl FnOnce(&mut [u8]) -> usize) {
@@ -474,6 +498,9 @@ mod tests {
         let mut writer = ControlWriter::new(&mut out);
         assert!(writer.unavailable(Unavailable { origin: Rank(0x0102), to: Seq(0x0a0b) }));
         assert_eq!(&out[..13], b"\x08\x0a\0\x02\x01\x0b\x0a\0\0\0\0\0\0");
+        let mut writer = ControlWriter::new(&mut out);
+        assert!(writer.firm(Firm { to: Seq(0x0a0b) }));
+        assert_eq!(&out[..FIRM_FRAME_LEN], b"\x09\x08\0\x0b\x0a\0\0\0\0\0\0");
     }
 
     #[test]
@@ -507,6 +534,7 @@ mod tests {
         assert!(writer.chunk(&chunk));
         let unavailable = Unavailable { origin: Rank(9), to: Seq::LIMIT };
         assert!(writer.unavailable(unavailable));
+        assert!(writer.firm(Firm { to: Seq(66) }));
         let written = writer.written();
         let mut frames = ControlFrames::new(&out[..written]);
         assert_eq!(frames.next_frame(), Ok(Some(Control::Heartbeat(heartbeat))));
@@ -522,6 +550,7 @@ mod tests {
         assert_eq!(frames.next_frame(), Ok(Some(Control::Goodbye(Goodbye { end: Seq(77) }))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Chunk(chunk))));
         assert_eq!(frames.next_frame(), Ok(Some(Control::Unavailable(unavailable))));
+        assert_eq!(frames.next_frame(), Ok(Some(Control::Firm(Firm { to: Seq(66) }))));
         assert_eq!(frames.next_frame(), Ok(None));
     }
 
@@ -589,6 +618,9 @@ mod tests {
         }));
         assert!(refuses(&|writer| {
             writer.unavailable(Unavailable { origin: Rank(1), to: high });
+        }));
+        assert!(refuses(&|writer| {
+            writer.firm(Firm { to: high });
         }));
     }
 }

@@ -28,7 +28,8 @@ fn walk_control(trailer: &[u8]) -> usize {
     let mut seen = 0;
     while let Ok(Some(frame)) = frames.next_frame() {
         seen += match frame {
-            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) | Control::Unavailable(_) => 1,
+            Control::Heartbeat(_) | Control::Setup(_) | Control::Goodbye(_) => 1,
+            Control::Unavailable(_) | Control::Firm(_) => 1,
             Control::Status(status) => status.entries.iter().count(),
             Control::Nak(nak) | Control::Fetch(nak) => nak.ranges.iter().count(),
             Control::Order { body, .. } | Control::Chunk(Chunk { bytes: body, .. }) => body.len().min(1),
@@ -47,6 +48,7 @@ fn sound_block(rng: &mut fastrand::Rng, block: &mut [u8]) -> Header {
     writer.heartbeat(Heartbeat { next: Seq(rng.u64(..)), stable: Seq(0), delivered: Seq(0) });
     writer.nak(Rank(2), 0, [(Seq(1), 1), (Seq(5), 2)].into_iter());
     writer.unavailable(Unavailable { origin: Rank(2), to: Seq(rng.u64(..)) });
+    writer.firm(Firm { to: Seq(rng.u64(..)) });
     (header.first, header.trailer) = (HEADER_LEN as u16, trailer as u16);
     header.used = (trailer + writer.written()) as u16;
     header.encode(block, rng.bool());

@@ -13,9 +13,9 @@ mod header;
 mod hostile;
 
 pub use control::{
-    CHUNK_OVERHEAD, CONTROL_HEAD, Chunk, Control, ControlFrames, ControlWriter, Goodbye, HEARTBEAT_FRAME_LEN,
-    Heartbeat, MAX_NAK_FRAME_LEN, MAX_NAK_RANGES, MAX_STATUS_ENTRIES, MAX_STATUS_FRAME_LEN, Nak, NakRanges,
-    Setup, SetupFlags, Status, StatusEntries, StatusEntry, Unavailable,
+    CHUNK_OVERHEAD, CONTROL_HEAD, Chunk, Control, ControlFrames, ControlWriter, FIRM_FRAME_LEN, Firm,
+    Goodbye, HEARTBEAT_FRAME_LEN, Heartbeat, MAX_NAK_FRAME_LEN, MAX_NAK_RANGES, MAX_STATUS_ENTRIES,
+    MAX_STATUS_FRAME_LEN, Nak, NakRanges, Setup, SetupFlags, Status, StatusEntries, StatusEntry, Unavailable,
 };
 pub use data::{DataFrame, DataFrames, MAX_FRAME_OVERHEAD, Part, frame_len, write_frame};
 pub use header::{Header, Kind, NO_FIRST, ORDER_FLAGS};

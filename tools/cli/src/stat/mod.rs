@@ -126,6 +126,8 @@ pub(crate) mod sample {
             counter("lost_pool_blocks", 6),
             gauge("missing_blocks", 0),
             counter("repaired_blocks", 18),
+            counter("sent_alone_messages", 70),
+            counter("handed_alone_messages", 80),
         ];
         scope("peer", &[("group", "ticks"), ("rank", rank), ("member", member)], values)
     }

@@ -119,17 +119,21 @@ fn heading<'a>(node: &Node, group: &Scope, now: Instant) -> Vec<Line<'a>> {
 
 fn draw_members(frame: &mut Frame<'_>, area: Rect, node: &Node, group: &str) {
     let snapshot = node.last();
-    let head = ["RANK", "MEMBER", "STATE", "BEHIND", "SILENT", "REFUSED", "LOST n/o/i/p", "REPAIRED"];
+    let head =
+        ["RANK", "MEMBER", "STATE", "BEHIND", "SILENT", "REFUSED", "LOST n/o/i/p", "REPAIRED", "ALONE >/<"];
     let length = Constraint::Length;
     let widths =
         [length(4), Constraint::Fill(1), length(9), length(6), length(7), length(7), length(12), length(8)];
+    // What is sent to one alone is told where there is room for it.
+    let shown = if area.width >= WIDE { head.len() } else { widths.len() };
+    let widths = widths.into_iter().chain([length(11)]).take(shown);
     let lines = streams(snapshot, group).map(|stream| {
         let rank = stream.label("rank");
         let peer = peers(snapshot, group).find(|peer| peer.label("rank") == rank);
         let first = [format!("r{rank}"), stream.label("member").to_owned()].map(Cell::new);
-        Cells::new(first.into_iter().chain(peer.map_or_else(own, of_peer)))
+        Cells::new(first.into_iter().chain(peer.map_or_else(own, of_peer)).take(shown))
     });
-    let head = Cells::new(head).style(Style::new().add_modifier(Modifier::BOLD));
+    let head = Cells::new(head.into_iter().take(shown)).style(Style::new().add_modifier(Modifier::BOLD));
     frame.render_widget(Table::new(lines, widths).header(head), area);
 }
 
@@ -154,8 +158,12 @@ fn of_peer<'a>(peer: &Scope) -> Vec<Cell<'a>> {
         marked("refused_casts"),
         Cell::new(lost.join("/")),
         Cell::new(count(number("repaired_blocks"))),
+        Cell::new(["sent_alone_messages", "handed_alone_messages"].map(|name| count(number(name))).join("/")),
     ]
 }
+
+/// Columns of a screen that has room for all.
+const WIDE: u16 = 100;
 
 /// Whom each node of this host waits for in a group, the worst first.
 fn held_lines<'a>(model: &Model, group: &str) -> impl Iterator<Item = Line<'a>> {

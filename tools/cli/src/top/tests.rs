@@ -4,16 +4,21 @@ use crate::stat::sample;
 use ratatui::Terminal as Ratatui;
 use ratatui::backend::TestBackend;
 use sistrum::Instant;
-use sistrum::counters::Life;
+use sistrum::counters::{Life, Scope};
 
 const SECOND: u64 = 1_000_000_000;
 
 /// What stands on a screen of 80 columns and 24 lines.
 fn shown(screen: &mut Screen, model: &Model, now: u64) -> Vec<String> {
-    let mut terminal = Ratatui::new(TestBackend::new(80, 24)).unwrap();
+    shown_in(80, screen, model, now)
+}
+
+/// The same, of so many columns.
+fn shown_in(columns: u16, screen: &mut Screen, model: &Model, now: u64) -> Vec<String> {
+    let mut terminal = Ratatui::new(TestBackend::new(columns, 24)).unwrap();
     terminal.draw(|frame| screen.draw(frame, model, "no node publishes any in /run", Instant(now))).unwrap();
     let buffer = terminal.backend().buffer();
-    let line = |y| (0..80).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    let line = |y| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     (0..24).map(line).collect()
 }
 
@@ -65,6 +70,16 @@ fn the_detail_names_who_holds_everybody_back() {
     assert_has(&lines, &["127.0.0.1:7000 for r2 127.0.0.1:7002: 252 of 256 blocks, 1.2 s, 99 refused"]);
     assert_has(&lines, &["sealed until delivered by all", "2.05 us"]);
     assert_has(&lines, &["ticks: 400 messages a second"]);
+    let mut node = sample::node(12 * SECOND, 1_000);
+    let out = node.snapshot.scopes.iter().find(|scope| scope.name == "stream").cloned().unwrap();
+    let labels = [("group", "ticks"), ("rank", "2"), ("member", "127.0.0.1:7002"), ("direction", "in")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    node.snapshot.scopes.push(Scope { labels, ..out });
+    let mut model = Model::default();
+    model.look(found(vec![node]));
+    let lines = shown_in(120, &mut screen, &model, 12 * SECOND);
+    assert_has(&lines, &["RANK", "REPAIRED", "ALONE >/<"]);
+    assert_has(&lines, &["r2", "127.0.0.1:7002", "70/80"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     CycleCounters, Endpoint, Instant, MediumCounters, PeerLosses, Rank, SessionCounters, ViewMember,
 };
 use sistrum_membership as membership;
-use sistrum_membership::Session;
+use sistrum_membership::{PairCounters, Session};
 use sistrum_transport::engine::counters::{Histogram, NONE, Sink, Walk};
 
 /// Everything of a node that is published, as it stands in this cycle.
@@ -175,8 +175,20 @@ impl Everything<'_> {
             sink.counter(&m::SENT_AGAIN, losses.sent_again);
             sink.counter(&m::NAKS, losses.naks);
             sink.counter(&m::EVICTED_GAPS, losses.evicted);
+            walk_pair(sink, &group.pair_counters(rank));
         }
     }
+}
+
+fn walk_pair(sink: &mut impl Sink, pair: &PairCounters) {
+    // All of them: one that is new does not stay behind.
+    let PairCounters { sent, sent_bytes, sent_again, handed, handed_bytes, repaired } = *pair;
+    sink.counter(&m::PAIR_SENT, sent);
+    sink.counter(&m::PAIR_SENT_BYTES, sent_bytes);
+    sink.counter(&m::PAIR_SENT_AGAIN, sent_again);
+    sink.counter(&m::PAIR_HANDED, handed);
+    sink.counter(&m::PAIR_HANDED_BYTES, handed_bytes);
+    sink.counter(&m::PAIR_REPAIRED, repaired);
 }
 
 fn walk_losses(sink: &mut impl Sink, losses: &PeerLosses) {

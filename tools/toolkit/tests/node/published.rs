@@ -153,6 +153,43 @@ fn what_is_read_is_exactly_what_the_node_counts() {
 }
 
 #[test]
+fn what_is_sent_to_one_alone_is_counted_by_pair() {
+    let folder = Folder::new("pairs");
+    let config = Config { faults: losses(0.05, 0.0), ..folder.config() };
+    let mut cluster = Cluster::open(3, Fan::Multicast, &config);
+    for at in 0..1_000_u32 {
+        let started = Instant::now();
+        let message = at.to_le_bytes().repeat(100);
+        while let Err(refused) = {
+            let member = &mut cluster.members[0];
+            member.node.send(&member.group, Rank(1), &message)
+        } {
+            assert!(matches!(refused, Refused::Full { .. }) && started.elapsed() < PATIENCE, "{refused}");
+            cluster.turn();
+        }
+        if at % 10 == 0 {
+            cluster.turn();
+        }
+    }
+    cluster.settle();
+    let mut pair = |at: usize, rank: u16, names: [&str; 3]| {
+        let seen = seen(&mut cluster.members[at].node);
+        let peer = seen.scopes("peer").find(|peer| peer.label("rank") == rank.to_string()).unwrap();
+        names.map(|name| number(peer, name))
+    };
+    let sent = ["sent_alone_messages", "sent_alone", "sent_alone_again_blocks"];
+    let handed = ["handed_alone_messages", "handed_alone", "repaired_alone_blocks"];
+    let ([messages, bytes, again], [got, got_bytes, repaired]) = (pair(0, 1, sent), pair(1, 0, handed));
+    assert_eq!((messages, bytes), (1_000, 400_000));
+    assert_eq!((got, got_bytes), (1_000, 400_000));
+    assert!(again > 0 && repaired > 0, "{again} {repaired}");
+    for (at, rank) in [(0, 2), (2, 0), (1, 2)] {
+        assert_eq!((pair(at, rank, sent), pair(at, rank, handed)), ([0; 3], [0; 3]), "{at} and {rank}");
+    }
+    assert_eq!((pair(0, 1, handed), pair(1, 0, sent)), ([0; 3], [0; 3]), "nothing comes back");
+}
+
+#[test]
 fn latencies_are_those_of_blocks_and_cycles() {
     let folder = Folder::new("latency");
     let began = Instant::now();

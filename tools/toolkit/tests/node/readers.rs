@@ -87,17 +87,20 @@ struct Party {
     lost: Vec<usize>,
     /// All that was heard and cast, in whatever order.
     state: Vec<u8>,
+    /// Why there was no state, behind so many messages.
+    failed: Option<(String, usize)>,
 }
 
 impl Party {
     fn join(name: &str, options: JoinOptions) -> Self {
         let mut node = open(&config());
         let group = node.join(name, options).expect("a group");
-        Self { node, group, views: Vec::new(), heard: Vec::new(), lost: Vec::new(), state: Vec::new() }
+        let (views, heard, lost, state) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { node, group, views, heard, lost, state, failed: None }
     }
 
     fn poll(&mut self) {
-        let Self { node, views, heard, lost, state, .. } = self;
+        let Self { node, views, heard, lost, state, failed, .. } = self;
         node.poll(|_, event| {
             match event {
                 Event::View(view) => views.push(view.clone()),
@@ -108,6 +111,7 @@ impl Party {
                     heard.push((view.id().number.0, sender, message.bytes().to_vec()));
                 }
                 Event::Gap(..) | Event::Missed(_) => lost.push(heard.len()),
+                Event::TransferFailed(why) => *failed = Some((why.to_string(), heard.len())),
                 Event::Snapshot(snapshot) => snapshot.domain("all").extend_from_slice(state),
                 Event::State(block) => {
                     if block.is_first() {
@@ -227,4 +231,18 @@ fn a_reader_begins_with_the_state_and_reads_on_behind_it() {
     };
     assert!(numbers(&parties[2]) == numbers(&parties[0]), "none twice, none missing");
     assert!(parties[2].lost.is_empty() && parties[2].heard.len() < len / 4);
+}
+
+#[test]
+fn a_reader_that_wants_a_state_where_nobody_keeps_one_is_told_and_reads_on() {
+    let name = format!("no state {}", std::process::id());
+    let peer = || JoinOptions::peer().expected_members(2).max_members(3);
+    let mut parties: Vec<Party> = (0..2).map(|_| Party::join(&name, peer())).collect();
+    until(&mut parties, "two are together", false, |parties| {
+        parties.iter().all(|party| party.is_in_view_of(2))
+    });
+    parties.push(Party::join(&name, JoinOptions::causal_reader().keep_state(StateTuning::default())));
+    until(&mut parties, "it reads", true, |parties| parties[2].heard.len() > 100);
+    let (why, behind) = parties[2].failed.as_ref().expect("it was told");
+    assert!(why.starts_with("no member of the view keeps a state") && *behind == 0, "{why}");
 }

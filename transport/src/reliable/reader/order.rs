@@ -29,13 +29,13 @@ pub trait ReaderOrder: fmt::Debug + Default {
     /// A view is read that ends at a cut: its streams begin at `starts`, and are read from there on, or from wherever they stand.
     fn begin(&mut self, _starts: &[Seq], _is_from_start: bool) {}
 
-    /// All members hold the blocks of `rank` before `held`, and were handed those before `handed`.
+    /// Enough members hold the blocks of `rank` before `held` that no end of the view leaves them out, and all were handed those before `handed`.
     fn announced(&mut self, _rank: Rank, _held: Seq, _handed: Seq) {}
 
-    /// The stream of `rank` goes on at `seq`: all before is known to be held by all, with its causes.
+    /// The stream of `rank` goes on at `seq`: all before is known to be held by enough, with its causes.
     fn place(&mut self, _rank: Rank, _seq: Seq) {}
 
-    /// Whether all members hold the blocks of `rank` before `seq`, or they are before the cut.
+    /// Whether enough members hold the blocks of `rank` before `seq`, or they are before the cut.
     fn is_held(&self, _rank: Rank, _seq: Seq) -> bool {
         true
     }

@@ -207,6 +207,11 @@ impl Source {
         (self.gone, self.handed) = (Seq(0), Seq(0));
     }
 
+    /// Whether something was handed over that lies behind this place: in this block, from this offset of its data on.
+    pub(super) fn has_passed(&self, seq: Seq, at: u32) -> bool {
+        self.handed > Seq(0) && self.stream.cursor() > (seq, at)
+    }
+
     /// Whether all that there is before `cut` was handed over, or given up.
     pub(super) fn has_come_to(&self, cut: Seq) -> bool {
         self.stream.held() >= self.stream.end().min(cut) && !self.stream.is_ready() && self.lost == 0

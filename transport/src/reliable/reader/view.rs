@@ -111,6 +111,14 @@ impl<O: ReaderOrder> Reader<O> {
         begins.iter().all(|&(rank, seq, at)| self.order.is_held(rank, seq.plus(u64::from(at > 0))))
     }
 
+    /// Whether nothing was handed over that lies behind these places.
+    #[must_use]
+    pub fn is_before(&self, begins: &[(Rank, Seq, u32)]) -> bool {
+        let is_before = |source: &Source, seq, at| !source.has_passed(seq, at);
+        let source = |rank: Rank| self.senders.get(rank.0 as usize).and_then(Option::as_ref);
+        begins.iter().all(|&(rank, seq, at)| source(rank).is_none_or(|source| is_before(source, seq, at)))
+    }
+
     /// Whether its end is known, and all before it was handed over, or given up: nothing more will come of it.
     #[must_use]
     pub fn has_come_to_end(&self) -> bool {

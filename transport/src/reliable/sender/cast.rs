@@ -4,10 +4,12 @@ use super::Sender;
 use crate::mutated;
 use crate::reliable::flow::Refused;
 use crate::reliable::layer::Outbound;
-use crate::wire::{ControlWriter, HEARTBEAT_FRAME_LEN, MAX_FRAME_OVERHEAD, Part, frame_len};
+use crate::wire::{ControlWriter, FIRM_FRAME_LEN, HEARTBEAT_FRAME_LEN, MAX_FRAME_OVERHEAD, Part, frame_len};
 
 /// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
 const MAX_UNANNOUNCED: u64 = 64;
+
+const _: () = assert!(FIRM_FRAME_LEN <= HEARTBEAT_FRAME_LEN, "it finds the room of a heartbeat");
 
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
@@ -59,22 +61,28 @@ impl<O: Outbound> Sender<O> {
         }
         self.flow.accept(self.now);
         self.order_room = self.out.open(class);
-        self.log.begin(self.order_room + if self.announces() { HEARTBEAT_FRAME_LEN } else { 0 });
+        let has_news = self.announces() || self.firm.is_due();
+        self.log.begin(self.order_room + if has_news { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
-    /// Seals the open block; news of stability ride in it where there is room.
+    /// Seals the open block; news of stability, and of what is firm, ride in it where there is room.
     pub(super) fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
         // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
         let position = self.announces().then(|| self.position_before(seq));
-        let (mut told, bare) = (false, self.log.is_open_empty());
+        let firm = if self.firm.is_due() { self.look_what_is_firm() } else { None };
+        let (mut told, mut tells_firm, bare) = (false, false, self.log.is_open_empty());
         self.log.seal(full, |writer| {
             let order = self.out.seal(seq, bare, writer);
             acks(writer);
             told = position.is_some_and(|position| writer.heartbeat(position));
+            tells_firm = firm.is_some_and(|firm| writer.firm(firm));
             order
         });
+        if let Some(firm) = firm.filter(|_| tells_firm) {
+            self.firm.tell(firm.to);
+        }
         if let Some(position) = position.filter(|_| told) {
             self.announced = position;
         }

@@ -61,13 +61,14 @@ impl<L: Layer> Session<L> {
         };
         let mut due = self.sender.last_sent_at().plus_ns(wait_ns);
         if due <= now {
-            let heartbeat = self.sender.position();
+            let (heartbeat, firm) = (self.sender.position(), self.sender.look_what_is_firm());
             let to = self.config.to;
             let queued = self.control.push(to, |writer| {
                 writer.heartbeat(heartbeat);
+                firm.into_iter().for_each(|firm| _ = writer.firm(firm));
             });
             if queued {
-                self.sender.heartbeat_sent(now, heartbeat);
+                self.sender.heartbeat_sent(now, heartbeat, firm);
             }
             self.heartbeat_wait_ns = (wait_ns * 2).min(tuning.heartbeat_max_ns);
             due = now.plus_ns(if waiting { self.heartbeat_wait_ns } else { tuning.heartbeat_max_ns });
