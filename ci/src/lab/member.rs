@@ -4,6 +4,7 @@
 //! stands, and so does the end of all words. How it stands is shown in a file of its own, for whoever waits.
 
 use super::standing::Standing;
+use crate::sim::campaign::break_by_name;
 use crate::sim::history::lines::{Gone, Identity, Line, Said, read};
 use crate::sim::state::State;
 use anyhow::{Context as _, Result};
@@ -43,6 +44,9 @@ pub(crate) struct Options {
     /// It has a state, so many bytes more than it needs.
     #[arg(long)]
     state: Option<usize>,
+    /// Breaks this of our own code.
+    #[arg(long)]
+    mutate: Option<String>,
     /// Its address in a network of its own.
     #[arg(long)]
     interface: Option<IpAddr>,
@@ -50,6 +54,7 @@ pub(crate) struct Options {
 
 /// Lives until it is told to end.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    options.mutate.iter().try_for_each(|name| break_by_name(name))?;
     // There are more members than cores: nobody waits by turning round.
     let mut config = Config {
         port: options.port,

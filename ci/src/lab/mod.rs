@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// In network namespaces on a bridge, where links are cut too; as root.
     #[arg(long)]
     namespaces: bool,
+    /// Breaks this of our own code in the members: `cargo ci mutants` lists what can be broken.
+    #[arg(long, value_name = "NAME")]
+    mutate: Option<String>,
     /// Keeps the histories in this folder.
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
@@ -67,8 +70,8 @@ const NAMESPACES: [&str; 5] = ["lab", "--here", "--rounds", "1", "--namespaces"]
 
 /// See [`SHORT`] and [`NAMESPACES`].
 pub(crate) fn short(report: &mut Report) -> Result<()> {
-    build_and_run(report, false, |command| command.args(SHORT))?;
-    build_and_run(report, true, |command| command.args(NAMESPACES))
+    build_and_run(report, (false, &[]), |command| command.args(SHORT))?;
+    build_and_run(report, (true, &[]), |command| command.args(NAMESPACES))
 }
 
 /// Builds the members, and lives through all rounds.
@@ -76,14 +79,15 @@ pub(crate) fn run(report: &mut Report, options: &Options) -> Result<()> {
     if options.here {
         return Campaign::new(options)?.run();
     }
-    build_and_run(report, options.namespaces, |command| {
+    let features: &[&str] = if options.mutate.is_some() { &["--features", "mutants"] } else { &[] };
+    build_and_run(report, (options.namespaces, features), |command| {
         command.args(std::env::args_os().skip(1)).arg("--here")
     })
 }
 
 fn build_and_run(
     report: &mut Report,
-    namespaces: bool,
+    (namespaces, features): (bool, &[&str]),
     arguments: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Result<()> {
     let name = if namespaces { "lab in namespaces" } else { "lab" };
@@ -91,7 +95,7 @@ fn build_and_run(
         if namespaces && let Some(why) = network::lacking() {
             return report.optional(name, &why);
         }
-        step::run(arguments(&mut Command::new(sim::worker(&[])?)))
+        step::run(arguments(&mut Command::new(sim::worker(features)?)))
     })
 }
 
@@ -114,6 +118,7 @@ impl<'a> Campaign<'a> {
             blows: options.blows,
             unicast: options.unicast,
             namespaces: options.namespaces,
+            mutation: options.mutate.clone(),
             patience: PATIENCE * u32::from(options.jobs),
             is_over: bounded::interruptible()?,
         };
@@ -182,9 +187,12 @@ impl<'a> Campaign<'a> {
 
     /// What runs a seed again.
     fn line(&self, seed: u64) -> String {
-        let Options { blows, unicast, namespaces, .. } = self.options;
+        let Options { blows, unicast, namespaces, mutate, .. } = self.options;
         let unicast = if *unicast { " --unicast" } else { "" };
         let namespaces = if *namespaces { " --namespaces" } else { "" };
-        format!("run it again: cargo ci lab --seed {seed} --rounds 1 --blows {blows}{unicast}{namespaces}")
+        let mutate = mutate.as_ref().map(|name| format!(" --mutate {name}")).unwrap_or_default();
+        format!(
+            "run it again: cargo ci lab --seed {seed} --rounds 1 --blows {blows}{unicast}{namespaces}{mutate}"
+        )
     }
 }

@@ -27,6 +27,8 @@ impl Process {
     pub(super) fn start(mut command: Command, file: PathBuf, place: usize) -> Result<Self> {
         // It may be killed before it says anything.
         File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+        // Another run may have written here.
+        Standing::default().show(&file)?;
         let child = command.stdin(Stdio::piped()).spawn().context("a member does not start")?;
         Ok(Self { child, file, place, resumes_at: None, is_leaving: false, is_sound: false })
     }

@@ -5,7 +5,7 @@ use super::process::Process;
 use super::tally::{Deed, Tally};
 use crate::sim::checker::judge;
 use crate::sim::history::{History, What, lines};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fastrand::Rng;
 use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
@@ -42,6 +42,8 @@ pub(super) struct Terms {
     /// Each way in turn, unless this one is asked for.
     pub(super) unicast: bool,
     pub(super) namespaces: bool,
+    /// What of our own code is broken in the members.
+    pub(super) mutation: Option<String>,
     /// How long may pass until all are together again, however slow the machine is.
     pub(super) patience: Duration,
     /// A round has failed, or somebody wants an end.
@@ -100,8 +102,21 @@ impl<'a> Round<'a> {
         self.end();
         // What was done is of use to whoever reads the histories.
         fs::write(self.folder.join("deeds.txt"), &self.told).context("what was done cannot be written")?;
-        lived.and_then(|()| self.judge())?;
+        let outcome = match lived {
+            Ok(()) => self.judge(true),
+            Err(error) if self.is_broken_off() => Err(error),
+            // What else is promised may be broken too.
+            Err(error) => match self.judge(false) {
+                Ok(()) => Err(error),
+                Err(broken) => Err(broken.context(error)),
+            },
+        };
+        outcome.map_err(|error| anyhow!("{error:#}\nbehind\n{}", self.told))?;
         Ok(self.tally)
+    }
+
+    fn is_broken_off(&self) -> bool {
+        self.terms.is_over.load(Ordering::Relaxed)
     }
 
     fn live(&mut self) -> Result<()> {
@@ -132,6 +147,9 @@ impl<'a> Round<'a> {
             command.args(["--interface", &network::address(place).to_string()]);
         }
         command.args(["--suspect-after-ms", &SUSPECT_AFTER_MS.to_string()]);
+        if let Some(name) = &self.terms.mutation {
+            command.args(["--mutate", name]);
+        }
         if self.has_state() {
             command.args(["--state", &STATE_BYTES.to_string()]);
         }
@@ -176,7 +194,7 @@ impl<'a> Round<'a> {
 
     /// Does what is due, and sees that nobody has ended who should not.
     fn look(&mut self) -> Result<()> {
-        ensure!(!self.terms.is_over.load(Ordering::Relaxed), "it was broken off");
+        ensure!(!self.is_broken_off(), "it was broken off");
         let now = Instant::now();
         if self.heals_at.take_if(|at| *at <= now).is_some() {
             self.network.iter_mut().try_for_each(Network::heal)?;
@@ -201,7 +219,7 @@ impl<'a> Round<'a> {
             if Instant::now() >= end {
                 let stand: Vec<_> =
                     self.members.iter().map(|member| (member.place, member.standing())).collect();
-                bail!("{what}: {stand:?} behind\n{}", self.told);
+                bail!("{what}: {stand:?}");
             }
             sleep(LOOK_EVERY);
         }
@@ -258,17 +276,17 @@ impl<'a> Round<'a> {
         self.members.clear();
     }
 
-    /// What all have written down, through the checkers.
-    fn judge(&mut self) -> Result<()> {
+    /// What all have written down, through the checkers; whether everything came to its end, too, where all were `healed`.
+    fn judge(&mut self, healed: bool) -> Result<()> {
         let read = |file: &PathBuf| {
             let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             lines::read(&text).with_context(|| format!("{} is no history", file.display()))
         };
         let history = lines::history(self.files.iter().map(read).collect::<Result<Vec<_>>>()?)?;
-        let violations = judge(&history, true);
+        let violations = judge(&history, healed);
         let broken: String =
             violations.iter().map(|broken| format!("\n{}: {}", broken.property, broken.how)).collect();
-        ensure!(violations.is_empty(), "the history breaks what is promised{broken}\nbehind\n{}", self.told);
+        ensure!(violations.is_empty(), "the history breaks what is promised{broken}");
         let casts = history.casts.len();
         ensure!(casts > 100, "{casts} casts are too few to judge by");
         self.add(&history);
