@@ -161,7 +161,8 @@ impl Round<'_> {
             self.members.iter().map(|member| (member.place, member.standing().snapshots)).collect();
         self.start(place)?;
         self.tell(Deed::Join, place);
-        let taker = self.members[self.members.len() - 1].file.clone();
+        let taker =
+            self.members.iter().find(|member| member.place == place).map(|member| member.file.clone());
         let gives = |round: &Self| {
             let gives = |at: &usize| {
                 let Process { place, is_leaving, .. } = &round.members[*at];
@@ -174,7 +175,8 @@ impl Round<'_> {
         self.wait("nobody gives", |round| gives(round).is_some() || Instant::now() >= end)?;
         let Some(at) = gives(self).filter(|at| self.may_lose(&[*at])) else { return self.kill_any() };
         self.members[at].end()?;
-        let has_it = fs::read_to_string(taker).is_ok_and(|text| text.contains("\"restored\""));
+        let text = taker.and_then(|file| fs::read_to_string(file).ok());
+        let has_it = text.is_some_and(|text| text.contains("\"restored\""));
         self.kill(&[at], if has_it { Deed::Kill } else { Deed::KillGiver })
     }
 

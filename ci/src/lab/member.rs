@@ -373,3 +373,28 @@ fn name_of(Identity { at, boot }: Identity, number: u32, sync: bool) -> u64 {
 
 /// Bytes a second of the state.
 const STATE_RATE: u64 = 4_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_killed_in_the_middle_of_a_line_is_noted_behind_the_one_before() {
+        let path = std::env::temp_dir().join(format!("sistrum-lab-killed-{}.lines", std::process::id()));
+        let line = |what| {
+            let process = Identity { at: ([127, 0, 0, 1], 7).into(), boot: 5 };
+            serde_json::to_string(&Line { at_ns: 1, process, what }).unwrap()
+        };
+        fs::write(&path, format!("{}\n{}\n{{\"at_ns\":17,\"pro", line(Said::Starts), line(Said::Joins)))
+            .unwrap();
+        note_killed(&path).unwrap();
+        let said: Vec<_> =
+            read(&fs::read_to_string(&path).unwrap()).unwrap().into_iter().map(|line| line.what).collect();
+        assert_eq!(said, [Said::Starts, Said::Joins, Said::Killed]);
+        // Who said nothing was nobody yet.
+        fs::write(&path, "{\"at_ns\"").unwrap();
+        note_killed(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"at_ns\"");
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,8 +1,9 @@
 //! `cargo ci lab`: members as real processes, killed, stopped and restarted, and in namespaces cut off from each other; what they
 //! write down goes through the checkers of the simulator.
 //!
-//! Rounds are independent of each other, some side by side. All that is drawn in one follows from its seed; when something takes
-//! effect, from the machine too. Members are built like what judges: with optimisation, and with our own assertions.
+//! Rounds are independent of each other, some side by side. What is drawn in one follows from its seed; who coordinates or gives the
+//! state at that time, and when anything takes effect, from the machine too: a seed that failed may need several tries, and its
+//! histories stay. Members are built like what judges: with optimisation, and with our own assertions.
 
 mod blows;
 pub(crate) mod member;

@@ -64,7 +64,7 @@ pub(super) struct Round<'a> {
     /// Where links can be cut; on loopback they cannot.
     pub(super) network: Option<Network>,
     pub(super) heals_at: Option<Instant>,
-    /// In the order in which they began.
+    /// In the order of their places: who is drawn does not depend on when somebody came.
     pub(super) members: Vec<Process>,
     files: Vec<PathBuf>,
     pub(super) rng: Rng,
@@ -160,7 +160,8 @@ impl<'a> Round<'a> {
             command.args(["--seeds", &seeds.join(",")]);
         }
         self.files.push(file.clone());
-        self.members.push(Process::start(command, file, place)?);
+        let at = self.members.partition_point(|member| member.place < place);
+        self.members.insert(at, Process::start(command, file, place)?);
         Ok(())
     }
 
