@@ -1,25 +1,27 @@
 //! One member of the lab: it casts at random, and writes down everything before it goes on.
 //!
 //! It listens to its standard input: `quiet` casts nothing more, `sync` casts between two views, `leave` leaves, `end` ends it where it
-//! stands. Its present view stands in a file of its own, for whoever waits.
+//! stands, and so does the end of all words. How it stands is shown in a file of its own, for whoever waits.
 
+use super::standing::Standing;
+use crate::sim::campaign::break_by_name;
 use crate::sim::history::lines::{Gone, Identity, Line, Said, read};
 use crate::sim::state::State;
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 use sistrum::{
-    Clock as _, Config, Event, Group, JoinOptions, Message, MonotonicClock, Node, Order, Pace, Rank, Reason,
-    Refused, StateTuning, View, ViewMember, ViewNumber,
+    Clock as _, Config, Event, Group, Idle, JoinOptions, Message, MonotonicClock, Node, Order, Pace, Rank,
+    Reason, Refused, StateTuning, View, ViewMember, ViewNumber,
 };
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 /// A burst of casts at this distance, on average.
-const CAST_EVERY: Duration = Duration::from_millis(3);
+const CAST_EVERY: Duration = Duration::from_millis(5);
 /// What a message begins with: its number, and whether it is a sync cast.
 const NAME: usize = 5;
 
@@ -34,11 +36,17 @@ pub(crate) struct Options {
     port: u16,
     #[arg(long)]
     suspect_after_ms: u64,
+    /// So many make the group: who is cut off, or new, does not make another one.
+    #[arg(long)]
+    expected: usize,
     #[arg(long, value_delimiter = ',')]
     seeds: Vec<String>,
     /// It has a state, so many bytes more than it needs.
     #[arg(long)]
     state: Option<usize>,
+    /// Breaks this of our own code.
+    #[arg(long)]
+    mutate: Option<String>,
     /// Its address in a network of its own.
     #[arg(long)]
     interface: Option<IpAddr>,
@@ -46,13 +54,21 @@ pub(crate) struct Options {
 
 /// Lives until it is told to end.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut config =
-        Config { port: options.port, receive_buffer: 2 << 20, pool_blocks: 8192, ..Config::loopback("lab") };
+    options.mutate.iter().try_for_each(|name| break_by_name(name))?;
+    // There are more members than cores: nobody waits by turning round.
+    let mut config = Config {
+        port: options.port,
+        receive_buffer: 2 << 20,
+        pool_blocks: 8192,
+        idle: Idle::Park,
+        ..Config::loopback("lab")
+    };
     if let Some(interface) = options.interface {
         (config.interface, config.insecure, config.ttl) = (interface, true, 1);
     }
     let mut node = Node::open(config)?;
-    let mut join = JoinOptions::peer().suspect_after(Duration::from_millis(options.suspect_after_ms));
+    let silence = Duration::from_millis(options.suspect_after_ms);
+    let mut join = JoinOptions::peer().suspect_after(silence).expected_members(options.expected);
     if !options.seeds.is_empty() {
         join = join.seeds(options.seeds.clone());
     }
@@ -65,13 +81,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let me = node.member(&group).context("a peer is somebody")?;
     let file = File::create(&options.file).context("the history cannot be written")?;
     let mut member = Member {
-        log: Log { file, path: options.file.clone(), me },
+        log: Log { file, path: options.file.clone(), me, standing: Standing::default() },
         view: None,
         number: ViewNumber(0),
         has_cut: false,
         is_out: false,
         casts: 0,
         syncs: 0,
+        owed_syncs: 0,
         rng: Rng::with_seed(me.boot.0),
         is_quiet: false,
         state: options.state.map(|padding| State::new(me, padding)),
@@ -82,13 +99,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Who was killed cannot say so itself.
-pub(super) fn note_killed(file: &Path) -> Result<()> {
-    let text = fs::read_to_string(file).context("the history of who was killed cannot be read")?;
-    let Some(last) = read(&text)?.pop() else { return Ok(()) };
+pub(super) fn note_killed(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path).context("the history of who was killed cannot be read")?;
     // The line that it was at may be cut off.
     let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let Some(last) = whole.lines().next_back() else { return Ok(()) };
+    let Some(last) = read(&format!("{last}\n"))?.pop() else { return Ok(()) };
     let line = Line { at_ns: MonotonicClock.now().0, what: Said::Killed, ..last };
-    fs::write(file, format!("{whole}{}\n", serde_json::to_string(&line)?)).context("it cannot be written")
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(whole.len() as u64)?;
+    file.seek(SeekFrom::End(0))?;
+    writeln!(file, "{}", serde_json::to_string(&line)?).context("its end cannot be written")
 }
 
 /// What is said to it, line by line.
@@ -105,6 +126,7 @@ struct Log {
     file: File,
     path: PathBuf,
     me: ViewMember,
+    standing: Standing,
 }
 
 impl Log {
@@ -114,11 +136,11 @@ impl Log {
         self.file.write_all(text.as_bytes()).context("the history cannot be written")
     }
 
-    /// The present view, as a whole or not at all.
-    fn show(&self, number: ViewNumber, members: usize) -> Result<()> {
-        let new = self.path.with_extension("new");
-        fs::write(&new, format!("{} {members}\n", number.0))?;
-        fs::rename(&new, self.path.with_extension("view")).context("the view cannot be shown")
+    /// How it stands from now on.
+    fn show(&mut self, change: impl FnOnce(&mut Standing)) -> Result<()> {
+        let before = self.standing;
+        change(&mut self.standing);
+        if self.standing == before { Ok(()) } else { self.standing.show(&self.path) }
     }
 }
 
@@ -132,6 +154,8 @@ struct Member {
     is_out: bool,
     casts: u32,
     syncs: u32,
+    /// Its own that have not come yet.
+    owed_syncs: u32,
     rng: Rng,
     is_quiet: bool,
     state: Option<State>,
@@ -141,7 +165,8 @@ impl Member {
     fn live(&mut self, node: &mut Node, group: &Group, words: &Receiver<String>) -> Result<()> {
         let mut cast_at = node.now();
         loop {
-            match words.try_recv().as_deref() {
+            let word = words.try_recv();
+            match word.as_deref() {
                 Ok("quiet") => self.is_quiet = true,
                 Ok("sync") => self.cast_sync(node, group)?,
                 Ok("leave") => {
@@ -149,7 +174,7 @@ impl Member {
                     self.log.say(Said::Leaves)?;
                     node.leave(group);
                 }
-                Ok("end") => return Ok(()),
+                Ok("end") | Err(TryRecvError::Disconnected) => return Ok(()),
                 _ => {}
             }
             if self.view.is_some() && !self.is_quiet && node.now() >= cast_at {
@@ -164,6 +189,8 @@ impl Member {
             })?;
             self.renumber(node.reached(group))?;
             self.come_back(node, group)?;
+            let is_settled = self.is_quiet && self.owed_syncs == 0 && node.settled(group);
+            self.log.show(|standing| standing.is_settled = is_settled)?;
             if node.has_left(group) {
                 return self.log.say(Said::Left);
             }
@@ -197,7 +224,10 @@ impl Member {
         self.syncs += 1;
         self.log.say(Said::CastsSync { number, len })?;
         match node.cast_sync(group, &message(number, true, len)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.owed_syncs += 1;
+                Ok(())
+            }
             Err(Refused::NoView | Refused::ViewChanging | Refused::Left) => {
                 self.log.say(Said::Refused { number, sync: true })
             }
@@ -221,6 +251,7 @@ impl Member {
             }
             Event::Sync { from, bytes, .. } => {
                 let number = u32::from_le_bytes(*bytes.first_chunk().context("it has a number")?);
+                self.owed_syncs -= u32::from(from == self.log.me);
                 let (from, len) = (identity(from), bytes.len());
                 self.state.iter_mut().for_each(|state| state.deliver(name_of(from, number, true)));
                 self.log.say(Said::Delivers { from, number, sync: true, len })
@@ -230,12 +261,14 @@ impl Member {
             Event::Excluded(number) => {
                 (self.view, self.is_out) = (None, true);
                 self.state.iter_mut().for_each(State::forget);
-                self.log.show(ViewNumber(0), 0)?;
+                self.log.show(|standing| {
+                    *standing = Standing { snapshots: standing.snapshots, ..Standing::default() }
+                })?;
                 self.log.say(Said::Excluded(number.0))
             }
             Event::Snapshot(snapshot) => {
                 self.state.iter().for_each(|state| state.write(snapshot));
-                Ok(())
+                self.log.show(|standing| standing.snapshots += 1)
             }
             Event::State(block) => match self.state.as_mut().is_some_and(|state| state.take(&block)) {
                 true => self.log.say(Said::Restored),
@@ -280,7 +313,10 @@ impl Member {
             self.log.say(Said::State(digest))?;
         }
         (self.view, self.number, self.has_cut) = (Some(view.clone()), id.number, false);
-        self.log.show(id.number, view.members().len())
+        self.log.show(|standing| {
+            (standing.number, standing.rank) = (id.number.0, view.me().0);
+            (standing.members, standing.joining) = (view.members().len(), view.joining().len());
+        })
     }
 
     /// It may have come to a view that has the same members.
@@ -291,7 +327,7 @@ impl Member {
         (self.number, self.has_cut) = (number, false);
         self.state.iter_mut().for_each(|state| _ = state.enter(number));
         self.log.say(Said::Renumbered(number.0))?;
-        self.log.show(number, self.view.as_ref().map_or(0, |view| view.members().len()))
+        self.log.show(|standing| standing.number = number.0)
     }
 
     /// Who was excluded comes back as somebody new.
@@ -304,7 +340,7 @@ impl Member {
                 }
                 self.log.me = me;
                 self.state.iter_mut().for_each(|state| state.begin_as(me));
-                (self.casts, self.syncs, self.number) = (0, 0, ViewNumber(0));
+                (self.casts, self.syncs, self.owed_syncs, self.number) = (0, 0, 0, ViewNumber(0));
                 self.log.say(Said::Starts)?;
                 self.log.say(Said::Joins)
             }
@@ -337,3 +373,28 @@ fn name_of(Identity { at, boot }: Identity, number: u32, sync: bool) -> u64 {
 
 /// Bytes a second of the state.
 const STATE_RATE: u64 = 4_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_killed_in_the_middle_of_a_line_is_noted_behind_the_one_before() {
+        let path = std::env::temp_dir().join(format!("sistrum-lab-killed-{}.lines", std::process::id()));
+        let line = |what| {
+            let process = Identity { at: ([127, 0, 0, 1], 7).into(), boot: 5 };
+            serde_json::to_string(&Line { at_ns: 1, process, what }).unwrap()
+        };
+        fs::write(&path, format!("{}\n{}\n{{\"at_ns\":17,\"pro", line(Said::Starts), line(Said::Joins)))
+            .unwrap();
+        note_killed(&path).unwrap();
+        let said: Vec<_> =
+            read(&fs::read_to_string(&path).unwrap()).unwrap().into_iter().map(|line| line.what).collect();
+        assert_eq!(said, [Said::Starts, Said::Joins, Said::Killed]);
+        // Who said nothing was nobody yet.
+        fs::write(&path, "{\"at_ns\"").unwrap();
+        note_killed(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"at_ns\"");
+        fs::remove_file(&path).unwrap();
+    }
+}

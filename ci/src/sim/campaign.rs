@@ -4,6 +4,8 @@ use super::checker::Violation;
 use super::driver::{self, Outcome};
 use super::faults::{Fault, Histogram};
 use super::options::{Bounds, Scenario};
+#[cfg(feature = "mutants")]
+use anyhow::Context as _;
 use anyhow::{Result, ensure};
 use std::cell::RefCell;
 use std::sync::Mutex;
@@ -126,20 +128,7 @@ impl Campaign {
 
     #[cfg(feature = "mutants")]
     fn mutation(&self) -> Option<sistrum_transport::mutation::Mutation> {
-        use sistrum_transport::mutation::Mutation;
-        let lists = [
-            Mutation::ALL,
-            Mutation::VIEWS,
-            Mutation::TRANSFER,
-            Mutation::AGREEMENT,
-            Mutation::FLUSH,
-            Mutation::CALLS,
-        ];
-        lists
-            .into_iter()
-            .flatten()
-            .find(|(_, name, _)| Some(*name) == self.mutation.as_deref())
-            .map(|(mutation, ..)| *mutation)
+        named(self.mutation.as_deref()?)
     }
 
     /// In this thread, from now on.
@@ -147,6 +136,40 @@ impl Campaign {
         #[cfg(feature = "mutants")]
         sistrum_transport::mutation::set(self.mutation());
     }
+}
+
+/// The mutation of this name.
+#[cfg(feature = "mutants")]
+fn named(name: &str) -> Option<sistrum_transport::mutation::Mutation> {
+    use sistrum_transport::mutation::Mutation;
+    let lists = [
+        Mutation::ALL,
+        Mutation::VIEWS,
+        Mutation::TRANSFER,
+        Mutation::AGREEMENT,
+        Mutation::FLUSH,
+        Mutation::CALLS,
+    ];
+    lists.into_iter().flatten().find(|(_, other, _)| *other == name).map(|(mutation, ..)| *mutation)
+}
+
+/// Breaks our own code in this way, in this thread, from now on.
+///
+/// # Errors
+/// When there is no such mutation.
+#[cfg(feature = "mutants")]
+pub(crate) fn break_by_name(name: &str) -> Result<()> {
+    sistrum_transport::mutation::set(Some(named(name).context("there is no such mutation")?));
+    Ok(())
+}
+
+/// It cannot.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "mutants"))]
+pub(crate) fn break_by_name(_: &str) -> Result<()> {
+    anyhow::bail!("mutations are not compiled into this program")
 }
 
 /// Runs `one` for each seed from `first` on, on all cores, or where runs are shown on one; `begin` is called first in each thread.

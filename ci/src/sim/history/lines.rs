@@ -188,6 +188,11 @@ impl Teller {
                 self.history.crash(at_ns, process);
                 return Ok(());
             }
+            // Who left where too few were heard to agree on it, is as good as dead.
+            Said::Left if self.history.who(process).is_excluded => {
+                self.history.crash(at_ns, process);
+                return Ok(());
+            }
             Said::Installs { group, instance, number, members, came, gone, joining, readied } => {
                 let id = ViewId {
                     group: GroupId(group),
@@ -367,6 +372,21 @@ mod tests {
             let found = judged(&files(last.clone()));
             assert!(found.contains(&property), "{last:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn who_leaves_and_is_told_that_it_is_out_need_not_come_back() {
+        let (a, b, c) = (identity(1, 7), identity(2, 7), identity(3, 8));
+        let mut files = files(Said::Leaves).map(File);
+        files[2].say(96, c, Said::Excluded(4));
+        for (at, me) in [a, b].into_iter().enumerate() {
+            files[at].say(97, me, installs(4, &[a, b], &[], &[c]));
+        }
+        let told = files.map(|file| file.0);
+        assert_eq!(judged(&told), [Property::Precision]);
+        let mut files = told.map(File);
+        files[2].say(98, c, Said::Left);
+        assert_eq!(judged(&files.map(|file| file.0)), []);
     }
 
     #[test]
