@@ -291,18 +291,26 @@ impl Clients {
         let (client, key) = (asked.client, (asked.session, asked.number));
         let known = match request.is_cast() {
             true => self.table.ask(client, asked.session, asked.number, acked),
-            false => self.table.look(client, asked.session, asked.number),
+            false => self.table.look(client, asked.session, asked.number, acked),
         };
         match known {
             Asked::New => {
                 self.waiting.entry(key).or_default().push(request);
                 self.tell(asked);
             }
-            Asked::Open => self.waiting.entry(key).or_default().push(request),
+            // What I have cast myself may be handed on to me before it is delivered here.
+            Asked::Open | Asked::Early => self.waiting.entry(key).or_default().push(request),
             // It had handed it on itself, and is asked by somebody who has.
             Asked::Said(Status::Forwarded(_)) if !request.is_cast() => calls.null_reply(request),
             Asked::Said(said) => self.answer(calls, request, &said),
-            Asked::Stale => calls.null_reply(request),
+            Asked::Stale => {
+                let waiting = self.waiting.remove(&key).unwrap_or_default();
+                let (asked, early): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Request::is_cast);
+                if !asked.is_empty() {
+                    self.waiting.insert(key, asked);
+                }
+                early.into_iter().chain([request]).for_each(|request| calls.null_reply(request));
+            }
         }
         self.host.acked(key.0, self.table.acked(key.0));
     }

@@ -70,6 +70,8 @@ pub(super) enum Asked {
     Open,
     /// It was executed.
     Said(Status),
+    /// It was handed on to me, and was not delivered here so far.
+    Early,
     /// Its client does not wait for it, or is none any more.
     Stale,
 }
@@ -195,11 +197,15 @@ impl Table {
     }
 
     /// What is known of a request that is handed on to me.
-    pub(super) fn look(&self, client: ViewMember, session: u64, number: u64) -> Asked {
-        let entry = self.entry(session).filter(|entry| entry.client == client);
-        match entry.and_then(|entry| entry.records.get(&number)) {
+    pub(super) fn look(&self, client: ViewMember, session: u64, number: u64, acked: u64) -> Asked {
+        let Some(entry) = self.entry(session).filter(|entry| entry.client == client) else {
+            return Asked::Stale;
+        };
+        let least = entry.acked.max(acked);
+        match entry.records.get(&number) {
             Some(Record::Open) => Asked::Open,
             Some(Record::Said(status)) => Asked::Said(status.clone()),
+            None if number >= least && number - least < self.window => Asked::Early,
             None => Asked::Stale,
         }
     }

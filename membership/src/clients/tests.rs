@@ -68,8 +68,13 @@ fn letters_and_casts_are_read_as_they_were_written_and_nothing_else_is() {
 
 /// A group of one.
 fn alone(tuning: ClientTuning) -> (Calls, Clients) {
+    one_of(1, 0, tuning)
+}
+
+/// One of so many.
+fn one_of(count: u16, me: u16, tuning: ClientTuning) -> (Calls, Clients) {
     let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(1) };
-    let view = View::new(id, vec![member(1)], Rank(0));
+    let view = View::new(id, (1..=count).map(member).collect(), Rank(me));
     let (mut calls, mut clients) = (Calls::for_state(), Clients::new(tuning));
     calls.see(&view);
     clients.see(Instant(0), &view);
@@ -183,7 +188,7 @@ fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
     assert_eq!(other.clients().collect::<Vec<_>>(), clients.clients().collect::<Vec<_>>());
     let Some(ClientsEvent::Request(third)) = other.poll_event() else { panic!("nobody asks") };
     assert_eq!((third.number(), other.poll_event()), (2, None));
-    let known = |number| other.table.look(member(7), 1, number);
+    let known = |number| other.table.look(member(7), 1, number, 0);
     let said = [Asked::Said(Status::Replied(b"I".to_vec())), Asked::Said(Status::Null), Asked::Open];
     assert_eq!([0, 1, 2].map(known), said);
 }
@@ -240,4 +245,45 @@ fn who_may_not_come_back_as_who_it_was_comes_as_somebody_else_and_not_at_once() 
     end.handle_timeout(again);
     let said = end.poll_letter().map(|(_, bytes)| Letter::decode(&bytes, host.endpoint).unwrap().boot);
     assert_eq!(said, Some(BootId(21)));
+}
+
+#[test]
+fn what_is_handed_on_to_the_host_before_it_is_delivered_there_waits_for_it() {
+    let [mut host, mut other] = [0, 1].map(|me| one_of(2, me, ClientTuning::default()));
+    let next = |(calls, clients): &mut (Calls, Clients)| {
+        let bytes = clients.poll_cast(Instant(0), calls).unwrap().to_vec();
+        clients.cast();
+        bytes
+    };
+    let deliver = |(calls, clients): &mut (Calls, Clients), from, bytes: &[u8]| {
+        calls.handle(Rank(from), bytes).unwrap();
+        drain(calls, clients);
+    };
+    let letter = |session, part| Letter { boot: BootId(9), session, turn: 1, part }.encode();
+    let client = member(7).endpoint;
+    host.1.handle_letter(Instant(0), &mut host.0, client, &letter(0, Part::Attach));
+    let attach = next(&mut host);
+    deliver(&mut host, 0, &attach);
+    deliver(&mut other, 0, &attach);
+    let ask = Part::Ask { number: 0, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    host.1.handle_letter(Instant(0), &mut host.0, client, &letter(1, ask));
+    let ask = next(&mut host);
+    deliver(&mut other, 0, &ask);
+    let told = |clients: &mut Clients| std::iter::from_fn(|| clients.poll_event()).last();
+    let Some(ClientsEvent::Request(request)) = told(&mut other.1) else { panic!("nobody asks") };
+    other.1.forward(&mut other.0, request, member(1));
+    while let Some((_, bytes)) = other.0.poll_send().map(|(to, bytes)| (to, bytes.to_vec())) {
+        other.0.sent();
+        deliver(&mut host, 1, &bytes);
+    }
+    deliver(&mut host, 0, &ask);
+    let Some(ClientsEvent::Request(request)) = told(&mut host.1) else { panic!("nobody asks") };
+    host.1.reply(&mut host.0, request, b"I");
+    drain(&mut host.0, &mut host.1);
+    let said = std::iter::from_fn(|| host.1.poll_letter()).last().unwrap().1;
+    let replies =
+        vec![(member(2), Status::Forwarded(member(1))), (member(1), Status::Replied(b"I".to_vec()))];
+    let done = Part::Done { number: 0, is_enough: true, replies };
+    assert_eq!(Letter::decode(&said, client).unwrap().part, done);
+    assert!(host.1.waiting.is_empty());
 }
