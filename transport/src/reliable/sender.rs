@@ -46,6 +46,8 @@ pub struct Sender<O: Outbound = Fifo> {
     /// Bytes that the open block keeps free for them.
     order_room: usize,
     flow: Flow,
+    /// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
+    max_unannounced: u64,
     firm: Firm,
     retransmit: Retransmit,
     gaps: SentGaps,
@@ -94,6 +96,7 @@ impl<O: Outbound> Sender<O> {
             congestion: tuning.congestion.then_some(congestion),
             max_message: max_message(me.window, config.block),
             flow,
+            max_unannounced: (me.window as u64 / 32).clamp(1, 64),
             firm: Firm::default(),
             retransmit: Retransmit::new(me.window, tuning.repair_holdoff_ns),
             gaps: SentGaps::new(config.members.len()),
@@ -424,6 +427,7 @@ impl<O: Outbound> Sender<O> {
     }
 
     /// What is firm of my stream beyond what is stable.
+    #[cold]
     pub(super) fn look_what_is_firm(&mut self) -> Option<wire::Firm> {
         let to = self.firm.look(&self.flow, self.me, self.sent)?;
         Some(wire::Firm { to })

@@ -1,18 +1,33 @@
 //! How messages come into blocks: what does not fit in the open one, or in any.
 
 use super::Sender;
+use crate::id::Seq;
 use crate::mutated;
 use crate::reliable::flow::Refused;
 use crate::reliable::layer::Outbound;
-use crate::wire::{ControlWriter, FIRM_FRAME_LEN, HEARTBEAT_FRAME_LEN, MAX_FRAME_OVERHEAD, Part, frame_len};
-
-/// The most blocks that are stable without the receivers being told in a block, which frees their buffers.
-const MAX_UNANNOUNCED: u64 = 64;
+use crate::wire::{
+    ControlWriter, FIRM_FRAME_LEN, Firm, HEARTBEAT_FRAME_LEN, Heartbeat, MAX_FRAME_OVERHEAD, Part, frame_len,
+};
 
 const _: () = assert!(FIRM_FRAME_LEN <= HEARTBEAT_FRAME_LEN, "it finds the room of a heartbeat");
 
 /// A message's first part is not begun in less room than this: a block of its own is better.
 const MIN_FRAGMENT: usize = 64;
+
+/// What rides in a block beside what is cast: how far the stream is stable, and how far it is firm.
+struct News {
+    position: Option<Heartbeat>,
+    firm: Option<Firm>,
+}
+
+impl News {
+    /// Writes what there is room for; the rest is none.
+    #[cold]
+    fn write(&mut self, writer: &mut ControlWriter<'_>) {
+        self.position = self.position.filter(|position| writer.heartbeat(*position));
+        self.firm = self.firm.filter(|firm| writer.firm(*firm));
+    }
+}
 
 impl<O: Outbound> Sender<O> {
     /// Casts a message for which the open block has no room.
@@ -47,7 +62,7 @@ impl<O: Outbound> Sender<O> {
     ///
     /// Not each block carries it: what they keep in the meantime is little, and it would cost every one of them.
     fn announces(&self) -> bool {
-        self.flow.stable().since(self.announced.stable) >= (self.window / 32).clamp(1, MAX_UNANNOUNCED)
+        self.flow.stable().since(self.announced.stable) >= self.max_unannounced
     }
 
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
@@ -61,32 +76,50 @@ impl<O: Outbound> Sender<O> {
         }
         self.flow.accept(self.now);
         self.order_room = self.out.open(class);
-        let has_news = self.announces() || self.firm.is_due();
-        self.log.begin(self.order_room + if has_news { HEARTBEAT_FRAME_LEN } else { 0 });
+        self.log.begin(self.order_room + if self.is_to_tell() { HEARTBEAT_FRAME_LEN } else { 0 });
         Ok(())
     }
 
     /// Seals the open block; news of stability, and of what is firm, ride in it where there is room.
     pub(super) fn seal(&mut self, full: bool, acks: impl FnOnce(&mut ControlWriter<'_>)) {
         let seq = self.log.open();
-        // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
-        let position = self.announces().then(|| self.position_before(seq));
-        let firm = if self.firm.is_due() { self.look_what_is_firm() } else { None };
-        let (mut told, mut tells_firm, bare) = (false, false, self.log.is_open_empty());
+        let mut news = self.is_to_tell().then(|| self.news_before(seq));
+        let bare = self.log.is_open_empty();
         self.log.seal(full, |writer| {
             let order = self.out.seal(seq, bare, writer);
             acks(writer);
-            told = position.is_some_and(|position| writer.heartbeat(position));
-            tells_firm = firm.is_some_and(|firm| writer.firm(firm));
+            if let Some(news) = &mut news {
+                news.write(writer);
+            }
             order
         });
-        if let Some(firm) = firm.filter(|_| tells_firm) {
-            self.firm.tell(firm.to);
-        }
-        if let Some(position) = position.filter(|_| told) {
-            self.announced = position;
+        if let Some(news) = news {
+            self.told(&news);
         }
         self.retransmit.forget(seq);
+    }
+
+    /// Whether the next block is to say something beside what is cast in it.
+    fn is_to_tell(&self) -> bool {
+        self.announces() || self.firm.is_due()
+    }
+
+    #[cold]
+    fn news_before(&mut self, seq: Seq) -> News {
+        // A block is its own proof that it exists: told in its trailer as well, it would look like a gap until it is held.
+        let position = self.announces().then(|| self.position_before(seq));
+        let firm = if self.firm.is_due() { self.look_what_is_firm() } else { None };
+        News { position, firm }
+    }
+
+    #[cold]
+    fn told(&mut self, news: &News) {
+        if let Some(position) = news.position {
+            self.announced = position;
+        }
+        if let Some(firm) = news.firm {
+            self.firm.tell(firm.to);
+        }
     }
 
     /// Casts a message that needs several blocks: all of them, or none.
