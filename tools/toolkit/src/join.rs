@@ -113,15 +113,16 @@ impl Peer {
         if self.seeds.is_empty() && !is_multicast {
             return refuse("by unicast nobody is found without any".to_owned());
         }
-        if let Some(seed) = self
-            .seeds
-            .iter()
-            .find(|seed| seed.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()))
-        {
+        if let Some(seed) = self.seeds.iter().find(|seed| !has_port(seed)) {
             return refuse(format!("{seed} has no port: write host:port"));
         }
         Ok(())
     }
+}
+
+/// Whether it is written as `host:port`.
+pub(crate) fn has_port(seed: &str) -> bool {
+    seed.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,7 +52,9 @@ pub mod counters {
 pub use config::{Config, Faults};
 pub use error::{Error, Result};
 pub use groups::{Caster, Event, Group};
-pub use hierarchy::{Leaf, LeafError, LeafMap, Root, RootEvent, RouteId, Router, RouterEvent, TellError};
+pub use hierarchy::{
+    Leaf, LeafError, LeafMap, Root, RootEvent, RouteError, RouteId, Router, RouterEvent, TellError,
+};
 pub use join::JoinOptions;
 pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};

@@ -38,7 +38,7 @@ impl Asker {
     fn next(&mut self) -> Result<Option<RouterEvent>, Refusal> {
         let Self { node, router, signals, until } = self;
         while Instant::now() < *until && signals.take().is_none() {
-            if let Some(event) = router.poll(node).map_err(Refusal::new)? {
+            if let Some(event) = router.poll(node) {
                 return Ok(Some(event));
             }
             node.poll_for(Duration::from_millis(20), |cx, event| {

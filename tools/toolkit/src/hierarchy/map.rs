@@ -1,16 +1,19 @@
 //! Which leaf group serves which key.
 
 use crate::State;
+use crate::join::has_port;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Leaf groups of one root.
-pub(super) const MAX_LEAVES: usize = 256;
+/// Names of leaf groups that one root knows in its life, those that were removed among them: its members and who asks go on to look at these.
+const MAX_LEAVES: usize = 256;
 /// Bytes of the name of one.
 const MAX_NAME: usize = 100;
 /// Places where somebody of one may be found, and bytes of each.
 const MAX_SEEDS: usize = 16;
 const MAX_SEED: usize = 100;
+/// Bytes of a map as it is told: one reply to who asks.
+const MAX_MAP: usize = 16_000;
 
 /// A leaf group, as the root knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,41 +30,64 @@ pub struct Leaf {
 /// its own keys move.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeafMap {
+    /// Which life of the root it is of: another one begins with a map that has none.
+    life: u64,
     epoch: u64,
-    leaves: BTreeMap<String, Leaf>,
+    leaves: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Entry {
+    leaf: Leaf,
+    is_removed: bool,
 }
 
 /// Why a leaf group cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeafError {
-    /// There are as many as there can be.
-    #[error("there are {MAX_LEAVES} leaf groups, and there cannot be more")]
+    /// There are, or were, as many as there can be.
+    #[error("{MAX_LEAVES} leaf groups have been added, and there cannot be more, removed ones included")]
     TooMany,
+    /// The map would be too long to be told.
+    #[error("the names and seeds of all leaf groups would take more than {MAX_MAP} bytes")]
+    TooLong,
     /// Its name is empty or too long.
     #[error("the name of a leaf group has between 1 and {MAX_NAME} bytes")]
     Name,
     /// Its seeds are too many, or one is too long.
     #[error("a leaf group has at most {MAX_SEEDS} seeds, of at most {MAX_SEED} bytes")]
     Seeds,
+    /// This seed names no port.
+    #[error("{0} has no port: write host:port")]
+    Port(String),
+    /// It was found by its name and is to be found at seeds now, or the other way.
+    #[error("a leaf group that is found by its name cannot be moved to seeds, nor the other way")]
+    Moved,
 }
 
 impl LeafMap {
-    /// How often it has changed: of two of one root the greater one is the later.
+    /// How often it has changed: of two of one life of the root the greater one is the later.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
+    /// Whether it is of the same life of the root as another one, and earlier.
+    pub(super) fn is_behind(&self, other: &Self) -> bool {
+        self.life == other.life && self.epoch < other.epoch
+    }
+
     /// All leaf groups, by name.
     pub fn leaves(&self) -> impl Iterator<Item = (&str, &Leaf)> {
-        self.leaves.iter().map(|(name, leaf)| (name.as_str(), leaf))
+        let there = self.leaves.iter().filter(|(_, entry)| !entry.is_removed);
+        there.map(|(name, entry)| (name.as_str(), &entry.leaf))
     }
 
     /// The leaf group of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Leaf> {
-        self.leaves.get(name)
+        self.leaves.get(name).filter(|entry| !entry.is_removed).map(|entry| &entry.leaf)
     }
 
     /// The leaf that `key` belongs to; `None` where none is up.
@@ -79,34 +105,54 @@ impl LeafMap {
         if seeds.len() > MAX_SEEDS || seeds.iter().any(|seed| seed.len() > MAX_SEED) {
             return Err(LeafError::Seeds);
         }
-        Ok(())
+        match seeds.iter().find(|seed| !has_port(seed)) {
+            Some(seed) => Err(LeafError::Port(seed.clone())),
+            None => Ok(()),
+        }
     }
 
-    /// Adds a leaf group, that is not up yet, or says where else one may be found.
+    /// Adds a leaf group, that is not up yet, or says where else one may be found. A map that was empty is of this `life` from now on.
     ///
     /// # Errors
-    /// When it cannot be one.
-    pub(super) fn add(&mut self, name: &str, seeds: Vec<String>) -> Result<(), LeafError> {
+    /// When it cannot be one: then nothing has changed.
+    pub(super) fn add(&mut self, life: u64, name: &str, seeds: Vec<String>) -> Result<(), LeafError> {
         Self::check(name, &seeds)?;
-        if self.leaves.len() >= MAX_LEAVES && !self.leaves.contains_key(name) {
+        let known = self.leaves.get(name);
+        if known.is_some_and(|known| known.leaf.seeds.is_empty() != seeds.is_empty()) {
+            return Err(LeafError::Moved);
+        }
+        if self.leaves.len() >= MAX_LEAVES && known.is_none() {
             return Err(LeafError::TooMany);
         }
-        let leaf = self.leaves.entry(name.to_owned()).or_default();
-        leaf.seeds = seeds;
+        let is_up = known.is_some_and(|known| known.leaf.is_up);
+        let entry = Entry { leaf: Leaf { seeds, is_up }, is_removed: false };
+        let len = |name: &str, entry: &Entry| entry_len(name, &entry.leaf);
+        let others = self.leaves.iter().filter(|(known, _)| *known != name);
+        if HEAD + len(name, &entry) + others.map(|(name, entry)| len(name, entry)).sum::<usize>() > MAX_MAP {
+            return Err(LeafError::TooLong);
+        }
+        if self.epoch == 0 {
+            self.life = life;
+        }
+        self.leaves.insert(name.to_owned(), entry);
         self.epoch += 1;
         Ok(())
     }
 
     /// Forgets a leaf group; false where there is none of that name.
     pub(super) fn remove(&mut self, name: &str) -> bool {
-        let is_there = self.leaves.remove(name).is_some();
-        self.epoch += u64::from(is_there);
-        is_there
+        let Some(entry) = self.leaves.get_mut(name).filter(|entry| !entry.is_removed) else { return false };
+        (entry.is_removed, entry.leaf.is_up) = (true, false);
+        self.epoch += 1;
+        true
     }
 
     /// Whether one is up has changed, or is the same; true where it has.
     pub(super) fn set_up(&mut self, name: &str, is_up: bool) -> bool {
-        let Some(leaf) = self.leaves.get_mut(name).filter(|leaf| leaf.is_up != is_up) else { return false };
+        let there = self.leaves.get_mut(name).filter(|entry| !entry.is_removed);
+        let Some(leaf) = there.map(|entry| &mut entry.leaf).filter(|leaf| leaf.is_up != is_up) else {
+            return false;
+        };
         leaf.is_up = is_up;
         self.epoch += 1;
         true
@@ -120,24 +166,27 @@ impl LeafMap {
 
     /// `None` for bytes that are none.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (life, bytes) = bytes.split_first_chunk()?;
         let (epoch, bytes) = bytes.split_first_chunk()?;
         let (count, mut bytes) = bytes.split_first_chunk()?;
-        let mut map = Self { epoch: u64::from_le_bytes(*epoch), ..Self::default() };
+        let (life, epoch) = (u64::from_le_bytes(*life), u64::from_le_bytes(*epoch));
+        let mut map = Self { life, epoch, ..Self::default() };
         let count = usize::from(u16::from_le_bytes(*count));
         if count > MAX_LEAVES {
             return None;
         }
         for _ in 0..count {
-            let (&is_up, rest) = bytes.split_first()?;
+            let (&state, rest) = bytes.split_first()?;
             let (name, rest) = read_text(rest)?;
             let (&seeds, mut rest) = rest.split_first()?;
-            let mut leaf = Leaf { seeds: Vec::new(), is_up: is_up == 1 };
+            let mut leaf = Leaf { seeds: Vec::new(), is_up: state == UP };
             for _ in 0..seeds {
                 let (seed, behind) = read_text(rest)?;
                 leaf.seeds.push(seed.to_owned());
                 rest = behind;
             }
-            if is_up > 1 || map.leaves.insert(name.to_owned(), leaf).is_some() {
+            let entry = Entry { leaf, is_removed: state == REMOVED };
+            if state > REMOVED || map.leaves.insert(name.to_owned(), entry).is_some() {
                 return None;
             }
             bytes = rest;
@@ -146,13 +195,18 @@ impl LeafMap {
     }
 }
 
-/// `epoch u64 | leaves u16 | (is up u8 | text | seeds u8 | text*)*`; `text := length u8 | bytes`. Little-endian.
+/// `life u64 | epoch u64 | leaves u16 | (state u8 | text | seeds u8 | text*)*`; `text := length u8 | bytes`. Little-endian.
 impl State for LeafMap {
     fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.life.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&(self.leaves.len() as u16).to_le_bytes());
-        for (name, leaf) in self.leaves() {
-            out.push(u8::from(leaf.is_up));
+        for (name, Entry { leaf, is_removed }) in &self.leaves {
+            out.push(match (is_removed, leaf.is_up) {
+                (true, _) => REMOVED,
+                (false, true) => UP,
+                (false, false) => DOWN,
+            });
             write_text(name, out);
             out.push(leaf.seeds.len() as u8);
             leaf.seeds.iter().for_each(|seed| write_text(seed, out));
@@ -163,6 +217,17 @@ impl State for LeafMap {
         *self = Self::decode(bytes).ok_or("it is no map of leaf groups")?;
         Ok(())
     }
+}
+
+const DOWN: u8 = 0;
+const UP: u8 = 1;
+const REMOVED: u8 = 2;
+
+/// Bytes of a map without leaves, and of one of them.
+const HEAD: usize = 8 + 8 + 2;
+
+fn entry_len(name: &str, leaf: &Leaf) -> usize {
+    3 + name.len() + leaf.seeds.iter().map(|seed| 1 + seed.len()).sum::<usize>()
 }
 
 /// A short text, with its length before it.
@@ -185,7 +250,7 @@ mod tests {
     fn map(leaves: &[&str]) -> LeafMap {
         let mut map = LeafMap::default();
         for name in leaves {
-            map.add(name, vec!["127.0.0.1:9".to_owned()]).expect("a leaf");
+            map.add(7, name, vec!["127.0.0.1:9".to_owned()]).expect("a leaf");
             map.set_up(name, true);
         }
         map
@@ -227,7 +292,8 @@ mod tests {
     fn what_is_written_is_read_and_nonsense_is_refused() {
         let mut map = map(&NAMES);
         map.set_up("leaf-2", false);
-        map.add("named", Vec::new()).expect("a leaf");
+        map.add(7, "named", Vec::new()).expect("a leaf");
+        assert!(map.remove("leaf-4"));
         let mut bytes = map.encode();
         assert_eq!(LeafMap::decode(&bytes), Some(map));
         for len in 0..bytes.len() {
@@ -242,14 +308,50 @@ mod tests {
         let mut map = map(&NAMES);
         let before = map.clone();
         let long = "x".repeat(MAX_NAME + 1);
-        assert_eq!(map.add("", Vec::new()), Err(LeafError::Name));
-        assert_eq!(map.add(&long, Vec::new()), Err(LeafError::Name));
-        assert_eq!(map.add("leaf", vec![long]), Err(LeafError::Seeds));
+        assert_eq!(map.add(1, "", Vec::new()), Err(LeafError::Name));
+        assert_eq!(map.add(1, &long, Vec::new()), Err(LeafError::Name));
+        assert_eq!(map.add(1, "leaf", vec![long]), Err(LeafError::Seeds));
+        let nowhere = "nowhere".to_owned();
+        assert_eq!(map.add(1, "leaf", vec![nowhere.clone()]), Err(LeafError::Port(nowhere)));
+        assert_eq!(map.add(1, "leaf-1", Vec::new()), Err(LeafError::Moved));
         assert!(!map.remove("leaf") && !map.set_up("leaf", true));
         assert_eq!(map, before);
+        let name = |at: usize| format!("another {at}");
         (0..MAX_LEAVES - NAMES.len())
-            .for_each(|at| map.add(&at.to_string(), Vec::new()).expect("there is room"));
-        assert_eq!(map.add("one more", Vec::new()), Err(LeafError::TooMany));
-        assert!(map.remove("0") && map.add("one more", Vec::new()).is_ok());
+            .for_each(|at| map.add(1, &name(at), Vec::new()).expect("there is room"));
+        assert_eq!(map.add(1, "one more", Vec::new()), Err(LeafError::TooMany));
+        // Who was removed is looked at still, and may come back.
+        assert!(map.remove(&name(0)) && map.get(&name(0)).is_none());
+        assert!(!map.remove(&name(0)) && !map.set_up(&name(0), true));
+        assert_eq!(map.add(1, "one more", Vec::new()), Err(LeafError::TooMany));
+        assert_eq!(map.add(1, &name(0), Vec::new()), Ok(()));
+    }
+
+    #[test]
+    fn a_map_is_never_longer_than_what_can_be_told() {
+        let mut map = LeafMap::default();
+        let seeds: Vec<_> = (10..26).map(|at| format!("{}:{at}", "x".repeat(90))).collect();
+        let added = (0..).take_while(|at| map.add(1, &at.to_string(), seeds.clone()).is_ok()).count();
+        assert!((5..20).contains(&added), "{added}");
+        assert_eq!(map.add(1, "one more", seeds), Err(LeafError::TooLong));
+        let len = map.encode().len();
+        assert!(
+            len <= MAX_MAP
+                && len == HEAD + map.leaves().map(|(name, leaf)| entry_len(name, leaf)).sum::<usize>()
+        );
+        let reply = crate::ClientTuning::default().bytes;
+        assert!(MAX_MAP <= reply, "a map fits in a reply of {reply} bytes");
+    }
+
+    #[test]
+    fn maps_of_two_lives_are_not_compared() {
+        let (mut one, mut later, mut another) = Default::default();
+        let add = |map: &mut LeafMap, life, name: &str| map.add(life, name, Vec::new()).expect("a leaf");
+        add(&mut one, 1, "a");
+        add(&mut later, 1, "a");
+        add(&mut later, 2, "b");
+        add(&mut another, 2, "a");
+        assert!(one.is_behind(&later) && !later.is_behind(&one) && !one.is_behind(&one));
+        assert!(!another.is_behind(&later) && !later.is_behind(&another));
     }
 }

@@ -18,4 +18,4 @@ mod router;
 
 pub use map::{Leaf, LeafError, LeafMap};
 pub use root::{Root, RootEvent};
-pub use router::{RouteId, Router, RouterEvent, TellError};
+pub use router::{RouteError, RouteId, Router, RouterEvent, TellError};

@@ -3,14 +3,16 @@
 use super::map::LeafMap;
 use super::message::Message;
 use crate::{
-    CallEvent, Caster, ClientRequest, Domain, Error, Event, Group, Instant, JoinOptions, Node, Order, Rank,
-    Refused, Result, Service, ServiceEvent, Sighting, View, ViewMember,
+    CallEvent, Caster, ClientRequest, Domain, Error, Event, Group, GroupInstance, Instant, JoinOptions, Node,
+    Order, Rank, Refused, Result, Service, ServiceEvent, Sighting, View, ViewMember,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A leaf that was said to be up, and that I do not see at all, is down after this time.
 const LOOK_FOR: Duration = Duration::from_secs(2);
+/// Where one cannot be looked at, it is tried again after this time.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a member of a root is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum RootEvent {
     Added(String),
     /// A leaf group was removed.
     Removed(String),
-    /// A leaf group cannot be looked at from here, for this reason: it stays as the others see it.
+    /// A leaf group cannot be looked at from here, for this reason: it stays as it is until it can, which is tried again.
     Unwatched(String, String),
     /// The root has taken this client in.
     Joined(ViewMember),
@@ -73,7 +75,18 @@ struct Watched {
     group: Option<Group>,
     seeds: Vec<String>,
     since: Instant,
-    is_up: Option<bool>,
+    /// Of each of its lives that is in sight, whether it can go on.
+    lives: BTreeMap<GroupInstance, bool>,
+    /// Something was in sight.
+    is_seen: bool,
+}
+
+impl Watched {
+    /// Whether it is up, where that is known.
+    fn is_up(&self, now: Instant) -> Option<bool> {
+        let is_lost = Duration::from_nanos(now.since_ns(self.since)) >= LOOK_FOR;
+        (self.is_seen || is_lost).then(|| self.lives.values().any(|goes_on| *goes_on))
+    }
 }
 
 impl Root {
@@ -141,10 +154,11 @@ impl Root {
             return false;
         };
         match event {
-            Event::Seen(Sighting { members, is_wedged, .. }) => {
-                watched.is_up = Some(!members.is_empty() && !is_wedged);
+            Event::Seen(Sighting { view, members, is_wedged }) => {
+                watched.lives.insert(view.instance, !members.is_empty() && !is_wedged);
+                watched.is_seen = true;
             }
-            Event::Unseen(_) => watched.is_up = Some(false),
+            Event::Unseen(view) => _ = watched.lives.remove(&view.instance),
             _ => {}
         }
         true
@@ -190,7 +204,7 @@ impl Root {
     fn answer(&mut self, request: ClientRequest) {
         match Message::decode(request.bytes()) {
             Some(Message::Map) => self.service.reply(request, &self.map.encode()),
-            Some(Message::Add { name, seeds }) => match self.map.add(&name, seeds) {
+            Some(Message::Add { name, seeds }) => match self.map.add(request.client().boot.0, &name, seeds) {
                 Ok(()) => {
                     self.service.reply(request, &[]);
                     self.events.push_back(RootEvent::Added(name));
@@ -212,21 +226,28 @@ impl Root {
 
     /// Looks at all leaves that there are. One that was removed stays in sight, and nothing comes of it.
     fn watch(&mut self, node: &mut Node) {
+        let now = node.now();
         for (name, leaf) in self.map.leaves() {
-            if self.watched.get(name).is_some_and(|known| known.seeds == leaf.seeds) {
-                continue;
+            let known = self.watched.get_mut(name);
+            if let Some(known) = known {
+                let is_due = Duration::from_nanos(now.since_ns(known.since)) >= TRY_AGAIN;
+                match &known.group {
+                    Some(_) if known.seeds == leaf.seeds => continue,
+                    Some(group) => {
+                        node.find_at(group, &leaf.seeds);
+                        (known.seeds, known.since) = (leaf.seeds.clone(), now);
+                        continue;
+                    }
+                    None if known.seeds == leaf.seeds && !is_due => continue,
+                    None => {}
+                }
             }
-            let (seeds, since) = (leaf.seeds.clone(), node.now());
-            if let Some(known) = self.watched.get_mut(name) {
-                known.group.iter().for_each(|group| node.find_at(group, &seeds));
-                (known.seeds, known.since) = (seeds, since);
-                continue;
-            }
-            let joined = node.join(name, at(&self.options, &seeds));
+            let joined = node.join(name, at(&self.options, &leaf.seeds));
             let group = joined.map_err(|why: Error| {
                 self.events.push_back(RootEvent::Unwatched(name.to_owned(), why.to_string()));
             });
-            let watched = Watched { group: group.ok(), seeds, since, is_up: None };
+            let (seeds, lives) = (leaf.seeds.clone(), BTreeMap::new());
+            let watched = Watched { group: group.ok(), seeds, since: now, lives, is_seen: false };
             self.watched.insert(name.to_owned(), watched);
         }
     }
@@ -237,9 +258,8 @@ impl Root {
             let Some(watched) = self.watched.get(name).filter(|watched| watched.group.is_some()) else {
                 continue;
             };
-            let is_lost = Duration::from_nanos(node.now().since_ns(watched.since)) >= LOOK_FOR;
-            let is_up = watched.is_up.or(is_lost.then_some(false));
-            let Some(is_up) = is_up.filter(|is_up| *is_up != leaf.is_up) else { continue };
+            let seen = watched.is_up(node.now());
+            let Some(is_up) = seen.filter(|is_up| *is_up != leaf.is_up) else { continue };
             if self.said.contains(name) {
                 continue;
             }

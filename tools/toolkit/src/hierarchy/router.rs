@@ -4,13 +4,15 @@ use super::map::{Leaf, LeafError, LeafMap};
 use super::message::Message;
 use super::root::at;
 use crate::{
-    AskError, AskId, Caster, ClientEvent, Dest, Event, Group, Instant, JoinOptions, Node, Outcome, Result,
-    Status, ViewMember, Want,
+    AskError, AskId, Caster, ClientEvent, Dest, Event, Group, Instant, JoinOptions, Node, Outcome, Status,
+    ViewMember, Want,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// A request leaves by a map that is not older than this.
 const FRESH_NS: u64 = 500_000_000;
+/// A root that does not tell its map is asked again after this time.
+const ASK_AGAIN_NS: u64 = 200_000_000;
 /// Requests that are not over.
 const MAX_OPEN: usize = 1024;
 
@@ -36,7 +38,7 @@ pub enum RouterEvent {
         replies: Vec<(ViewMember, Status)>,
     },
     /// A request is over, and was asked of nobody.
-    Refused(RouteId, AskError),
+    Refused(RouteId, RouteError),
     /// The root has done what it was [told](Router::add), or says why not; or its map [has come](Router::look).
     Told(RouteId, std::result::Result<(), String>),
 }
@@ -54,7 +56,7 @@ pub enum RouterEvent {
 /// let route = router.ask(b"EURUSD", Dest::All, Want::N(1), b"what is the price?")?;
 /// loop {
 ///     node.poll(|cx, event| Ok(drop(router.handle(cx, &event))))?;
-///     while let Some(event) = router.poll(&mut node)? {
+///     while let Some(event) = router.poll(&mut node) {
 ///         if let RouterEvent::Done { leaf, replies, .. } = event {
 ///             println!("{leaf}: {replies:?}");
 ///         }
@@ -68,7 +70,11 @@ pub struct Router {
     /// How leaves are joined.
     options: JoinOptions,
     map: LeafMap,
+    /// The root had it at this time.
     map_at: Option<Instant>,
+    /// A map counts that was asked for at this time or later; and it is asked for then.
+    map_after: Instant,
+    ask_at: Instant,
     /// What was asked of the root.
     asked: HashMap<AskId, Asked>,
     next: u64,
@@ -95,7 +101,7 @@ enum Waiting {
     Leaf(Request),
     Root(Message),
     /// Nothing but a map that is as late as this.
-    Map(Instant),
+    Map(Option<Instant>),
 }
 
 #[derive(Debug, Clone)]
@@ -123,6 +129,8 @@ impl Router {
             options: leaves,
             map: LeafMap::default(),
             map_at: None,
+            map_after: Instant::default(),
+            ask_at: Instant::default(),
             asked: HashMap::new(),
             next: 0,
             waiting: VecDeque::new(),
@@ -139,10 +147,11 @@ impl Router {
         &self.map
     }
 
-    /// Requests that are not over.
+    /// Requests that are not over, what the root was told among them.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.waiting.len() + self.open.len()
+        let told = self.asked.values().filter(|asked| matches!(asked, Asked::Told(_)));
+        self.waiting.len() + self.open.len() + told.count()
     }
 
     /// Asks the leaf of `key`: it goes by one of the next [polls](Self::poll), and waits where no leaf is up.
@@ -184,8 +193,7 @@ impl Router {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub fn look(&mut self) -> std::result::Result<RouteId, AskError> {
-        self.map_at = None;
-        self.wait(Waiting::Map(self.now))
+        self.wait(Waiting::Map(None))
     }
 
     fn wait(&mut self, what: Waiting) -> std::result::Result<RouteId, AskError> {
@@ -206,6 +214,14 @@ impl Router {
             let is_it = open.route == route;
             if is_it {
                 node.give_up(group, *ask);
+            }
+            !is_it
+        });
+        let root = self.root;
+        self.asked.retain(|ask, asked| {
+            let is_it = matches!(asked, Asked::Told(told) if *told == route);
+            if is_it {
+                node.give_up(&root, *ask);
             }
             !is_it
         });
@@ -255,7 +271,12 @@ impl Router {
         });
         match asked {
             Asked::Map(at) => {
-                let Some(map) = reply.and_then(LeafMap::decode) else { return };
+                let map = reply.and_then(LeafMap::decode);
+                // A contact may be behind the one that was asked before.
+                let Some(map) = map.filter(|map| at >= self.map_after && !map.is_behind(&self.map)) else {
+                    self.ask_at = self.now.plus_ns(ASK_AGAIN_NS);
+                    return;
+                };
                 if map != self.map {
                     self.events.push_back(RouterEvent::Map(map.epoch()));
                     self.map = map;
@@ -273,25 +294,19 @@ impl Router {
                     Outcome::Unknown => Err("the root may have done it or not".to_owned()),
                 };
                 // The map is another one now.
-                self.map_at = None;
+                (self.map_at, self.map_after, self.ask_at) = (None, self.now, self.now);
                 self.events.push_back(RouterEvent::Told(route, told));
             }
         }
     }
 
     /// Asks what waits, and returns what there is to be told: to be called behind each poll of the node, until it is `None`.
-    ///
-    /// # Errors
-    /// When a leaf cannot be joined, by name: what belongs to it waits.
-    pub fn poll(&mut self, node: &mut Node) -> Result<Option<RouterEvent>> {
+    pub fn poll(&mut self, node: &mut Node) -> Option<RouterEvent> {
         self.now = node.now();
         self.refresh(node);
         self.reroute(node);
-        let failed = self.ask_waiting(node);
-        match (self.events.pop_front(), failed) {
-            (None, Err(error)) => Err(error),
-            (event, _) => Ok(event),
-        }
+        self.ask_waiting(node);
+        self.events.pop_front()
     }
 
     fn is_fresh(&self) -> bool {
@@ -303,7 +318,9 @@ impl Router {
         let is_asked = self.asked.values().any(|asked| matches!(asked, Asked::Map(_)));
         // Half as old as it may be, so that nothing waits for it while requests go on.
         let is_due = self.map_at.is_none_or(|at| self.now.since_ns(at) >= FRESH_NS / 2);
-        if self.open() == 0 || is_asked || !is_due {
+        let is_looked_for = self.waiting.iter().any(|(_, what)| matches!(what, Waiting::Map(_)));
+        let is_wanted = self.open() > 0 && (is_due || is_looked_for) && self.now >= self.ask_at;
+        if is_asked || !is_wanted {
             return;
         }
         if let Ok(ask) = node.ask(&self.root, Dest::Any, Want::N(1), &Message::Map.encode()) {
@@ -315,9 +332,11 @@ impl Router {
     fn reroute(&mut self, node: &mut Node) {
         let map = &self.map;
         let is_up = |leaf: &str| map.get(leaf).is_some_and(|leaf| leaf.is_up);
-        let lost: Vec<_> =
-            self.open.iter().filter(|(_, open)| !is_up(&open.leaf)).map(|(key, _)| *key).collect();
-        for (group, ask) in lost {
+        let lost = self.open.iter().filter(|(_, open)| !is_up(&open.leaf));
+        let mut lost: Vec<_> = lost.map(|(key, open)| (open.route, *key)).collect();
+        // They go before what waits, in the order of their asking.
+        lost.sort_unstable_by_key(|(route, _)| std::cmp::Reverse(*route));
+        for (_, (group, ask)) in lost {
             let Some(Open { route, leaf, request }) = self.open.remove(&(group, ask)) else { continue };
             if node.give_up(&group, ask) == Some(false) {
                 self.waiting.push_front((route, Waiting::Leaf(request)));
@@ -328,28 +347,26 @@ impl Router {
         }
     }
 
-    fn ask_waiting(&mut self, node: &mut Node) -> Result<()> {
-        let mut failed = Ok(());
+    fn ask_waiting(&mut self, node: &mut Node) {
         for (route, what) in std::mem::take(&mut self.waiting) {
             let left = match what {
                 Waiting::Root(message) => self.tell(node, route, message),
-                Waiting::Map(since) if self.map_at.is_some_and(|at| at >= since) => {
+                Waiting::Map(Some(since)) if self.map_at.is_some_and(|at| at >= since) => {
                     self.events.push_back(RouterEvent::Told(route, Ok(())));
                     None
                 }
-                Waiting::Map(since) => Some(Waiting::Map(since)),
+                Waiting::Map(since) => Some(Waiting::Map(since.or(Some(self.now)))),
                 Waiting::Leaf(request) => match self.client_of(node, &request.key) {
                     Ok(Some((leaf, group))) => self.ask_leaf(node, route, (leaf, group), request),
                     Ok(None) => Some(Waiting::Leaf(request)),
-                    Err(error) => {
-                        failed = Err(error);
-                        Some(Waiting::Leaf(request))
+                    Err(why) => {
+                        self.events.push_back(RouterEvent::Refused(route, why));
+                        None
                     }
                 },
             };
             self.waiting.extend(left.map(|what| (route, what)));
         }
-        failed
     }
 
     /// Tells the root something; returns it where it has to wait.
@@ -368,7 +385,11 @@ impl Router {
     }
 
     /// The leaf of a key, whose client I am from now on; none as long as it is not known.
-    fn client_of(&mut self, node: &mut Node, key: &[u8]) -> Result<Option<(String, Group)>> {
+    fn client_of(
+        &mut self,
+        node: &mut Node,
+        key: &[u8],
+    ) -> std::result::Result<Option<(String, Group)>, RouteError> {
         let found = self.map.locate(key).filter(|_| self.is_fresh());
         let Some((leaf, Leaf { seeds, .. })) = found else { return Ok(None) };
         let leaf = leaf.to_owned();
@@ -381,7 +402,9 @@ impl Router {
                 *group
             }
             None => {
-                let group = node.join(&leaf, at(&self.options, seeds))?;
+                let joined = node.join(&leaf, at(&self.options, seeds));
+                let group =
+                    joined.map_err(|why| RouteError::Leaf { leaf: leaf.clone(), why: why.to_string() })?;
                 self.leaves.insert(leaf.clone(), (group, seeds.clone()));
                 group
             }
@@ -400,10 +423,27 @@ impl Router {
         match node.ask(&group, request.dest, request.want, &request.bytes) {
             Ok(ask) => _ = self.open.insert((group, ask), Open { route, leaf, request }),
             Err(AskError::Full { .. }) => return Some(Waiting::Leaf(request)),
-            Err(why) => self.events.push_back(RouterEvent::Refused(route, why)),
+            Err(why) => self.events.push_back(RouterEvent::Refused(route, why.into())),
         }
         None
     }
+}
+
+/// Why a request was asked of nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// It cannot be asked at all.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Its leaf cannot be joined.
+    #[error("leaf group {leaf}: {why}")]
+    Leaf {
+        /// Which one that is.
+        leaf: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// Why the root is not told.

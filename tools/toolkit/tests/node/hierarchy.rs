@@ -2,8 +2,8 @@
 
 use crate::cluster::{PATIENCE, config};
 use sistrum::{
-    Dest, JoinOptions, LeafMap, Node, Outcome, Root, RouteId, Router, RouterEvent, Service, ServiceEvent,
-    StateTuning, Status, Want,
+    Dest, Group, JoinOptions, LeafMap, Node, Outcome, Rank, Root, RouteError, RouteId, Router, RouterEvent,
+    Service, ServiceEvent, StateTuning, Status, Want,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 /// A member of the root.
 struct Rooted {
     node: Node,
+    group: Group,
     root: Root,
 }
 
@@ -31,7 +32,10 @@ struct World {
     router: Router,
     /// What the router has told of each request.
     done: BTreeMap<RouteId, (String, Outcome, Vec<Vec<u8>>)>,
+    /// In the order in which they were over.
+    order: Vec<RouteId>,
     told: BTreeMap<RouteId, Result<(), String>>,
+    refused: BTreeMap<RouteId, RouteError>,
     asked: u32,
 }
 
@@ -50,15 +54,15 @@ impl World {
         let mut node = open();
         let root = node.join("root", JoinOptions::client().cluster(&cluster)).expect("a client");
         let router = Router::new(root, JoinOptions::client().cluster(&cluster));
-        let (roots, leaves, done, told, asked) = Default::default();
-        Self { cluster, roots, leaves, node, router, done, told, asked }
+        let (roots, leaves, done, order, told, refused, asked) = Default::default();
+        Self { cluster, roots, leaves, node, router, done, order, told, refused, asked }
     }
 
     fn add_root(&mut self, expected: usize) {
         let mut node = open();
         let group = node.join("root", member(&self.cluster, expected)).expect("a root");
         let root = Root::new(&node, group, JoinOptions::observer().cluster(&self.cluster));
-        self.roots.push(Rooted { node, root });
+        self.roots.push(Rooted { node, group, root });
     }
 
     fn add_leaf(&mut self, name: &str, expected: usize) {
@@ -69,7 +73,7 @@ impl World {
     }
 
     fn turn(&mut self) {
-        for Rooted { node, root } in &mut self.roots {
+        for Rooted { node, root, .. } in &mut self.roots {
             node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop))
                 .expect("loopback does not break");
             while root.poll(node).expect("it can say what it sees").is_some() {}
@@ -90,7 +94,7 @@ impl World {
             Ok(())
         })
         .expect("loopback does not break");
-        while let Some(event) = router.poll(node).expect("leaves can be joined") {
+        while let Some(event) = router.poll(node) {
             match event {
                 RouterEvent::Done { route, leaf, outcome, replies } => {
                     let replies = replies.into_iter().filter_map(|(_, status)| match status {
@@ -99,9 +103,10 @@ impl World {
                     });
                     let before = self.done.insert(route, (leaf, outcome, replies.collect()));
                     assert!(before.is_none(), "{route:?} is over twice");
+                    self.order.push(route);
                 }
                 RouterEvent::Told(route, what) => _ = self.told.insert(route, what),
-                RouterEvent::Refused(route, why) => panic!("{route:?}: {why}"),
+                RouterEvent::Refused(route, why) => _ = self.refused.insert(route, why),
                 _ => {}
             }
         }
@@ -159,6 +164,14 @@ impl World {
         by
     }
 
+    /// Tells the root of leaves that are found by their names.
+    #[track_caller]
+    fn add(&mut self, leaves: &[&str]) {
+        for leaf in leaves {
+            assert_eq!(self.tell(|router| router.add(leaf, Vec::new()).expect("a name")), Ok(()));
+        }
+    }
+
     #[track_caller]
     fn tell(&mut self, tell: impl FnOnce(&mut Router) -> RouteId) -> Result<(), String> {
         let route = tell(&mut self.router);
@@ -178,17 +191,15 @@ fn a_key_is_served_by_its_leaf_whoever_dies() {
     for name in ["leaf-a", "leaf-a", "leaf-b", "leaf-b"] {
         world.add_leaf(name, 2);
     }
-    for name in ["leaf-a", "leaf-b"] {
-        assert_eq!(world.tell(|router| router.add(name, Vec::new()).expect("a name")), Ok(()));
-    }
+    world.add(&["leaf-a", "leaf-b"]);
     world.until_up(&["leaf-a", "leaf-b"]);
     assert_eq!(world.ask(40).len(), 2, "both have their share");
 
     // The eldest of the root, who says what is up, dies.
-    world.roots.remove(0);
-    assert_eq!(world.ask(40).len(), 2);
+    world.roots.retain(|rooted| rooted.node.view(&rooted.group).is_none_or(|view| view.me() != Rank(0)));
+    assert_eq!((world.roots.len(), world.ask(40).len()), (2, 2));
 
-    // A whole leaf dies: its keys are another's, until it is back.
+    // A whole leaf dies: its keys are another's, as the next eldest says, until it is back.
     world.leaves.retain(|member| member.name != "leaf-a");
     world.until_up(&["leaf-b"]);
     assert_eq!(world.ask(20), BTreeSet::from(["leaf-b".to_owned()]));
@@ -213,9 +224,7 @@ fn what_was_not_said_to_a_leaf_that_goes_down_is_asked_of_the_next() {
     let mut world = World::new("reroute");
     (0..2).for_each(|_| world.add_root(2));
     world.add_leaf("leaf-a", 1);
-    for name in ["leaf-a", "leaf-b"] {
-        assert_eq!(world.tell(|router| router.add(name, Vec::new()).expect("a name")), Ok(()));
-    }
+    world.add(&["leaf-a", "leaf-b"]);
     world.until_up(&["leaf-a"]);
     assert_eq!(world.ask(1).len(), 1);
     // It is dead, and nobody knows: what is asked now was said to it, perhaps, or waits for it.
@@ -234,4 +243,58 @@ fn what_was_not_said_to_a_leaf_that_goes_down_is_asked_of_the_next() {
     let (said, unsaid) = (ended("leaf-a", Outcome::Unknown), ended("leaf-b", Outcome::Enough));
     assert_eq!((said, unsaid), (64, 36), "what may have been executed is not asked again");
     assert_eq!(world.router.open(), 0);
+}
+
+#[test]
+fn what_waits_for_a_leaf_that_was_never_reached_goes_to_the_next_in_its_order() {
+    let mut world = World::new("order");
+    world.add_root(1);
+    ["leaf-a", "leaf-b"].iter().for_each(|name| world.add_leaf(name, 1));
+    world.add(&["leaf-a", "leaf-b"]);
+    world.until_up(&["leaf-a", "leaf-b"]);
+    let map = world.roots[0].root.map().clone();
+    let is_of_a = |key: &u8| map.locate(&[*key]).is_some_and(|(leaf, _)| leaf == "leaf-a");
+    let key = (0..100).find(is_of_a).expect("it has its share");
+    // The router was never its client: nothing is said to it.
+    world.leaves.retain(|leaf| leaf.name != "leaf-a");
+    let ask = |at: u8| world.router.ask(&[key], Dest::All, Want::N(1), &[at]).expect("there is room");
+    let routes: Vec<_> = (0..40).map(ask).collect();
+    world.until("end of all", |world| world.order.len() == routes.len());
+    assert_eq!(world.order, routes);
+    assert!(world.done.values().all(|(leaf, outcome, _)| leaf == "leaf-b" && *outcome == Outcome::Enough));
+}
+
+#[test]
+fn a_leaf_that_is_back_before_it_is_missed_is_up() {
+    let mut world = World::new("quick");
+    world.add_root(1);
+    world.add_leaf("leaf-a", 1);
+    world.add(&["leaf-a"]);
+    world.until_up(&["leaf-a"]);
+    world.leaves.clear();
+    world.add_leaf("leaf-a", 1);
+    // Its former life goes out of sight while the next one is in sight.
+    let since = Instant::now();
+    world.until("time to pass", |_| since.elapsed() > Duration::from_secs(3));
+    world.until_up(&["leaf-a"]);
+    assert_eq!(world.ask(1).len(), 1);
+}
+
+#[test]
+fn what_cannot_be_a_leaf_ends_its_own_requests_only() {
+    let mut world = World::new("odd");
+    world.add_root(1);
+    world.add_leaf("leaf-a", 1);
+    // The root itself is no leaf: the router is its client already.
+    world.add(&["leaf-a", "root"]);
+    let odd = world.router.add("leaf-b", vec!["nowhere".to_owned()]).expect_err("no port");
+    assert_eq!(odd.to_string(), "nowhere has no port: write host:port");
+    let moved = world.tell(|router| router.add("leaf-a", vec!["127.0.0.1:9".to_owned()]).expect("a place"));
+    assert!(moved.is_err_and(|why| why.contains("cannot be moved to seeds")));
+    world.until_up(&["leaf-a"]);
+    assert_eq!(world.ask(8), BTreeSet::from(["leaf-a".to_owned()]), "nobody looks at the other");
+    let look = world.router.look().expect("there is room");
+    world.until("map", |world| world.told.contains_key(&look));
+    assert_eq!((world.router.map().leaves().count(), world.router.open()), (2, 0));
+    assert!(world.refused.is_empty());
 }
