@@ -39,8 +39,9 @@ const CUTS: usize = 4;
 impl Round<'_> {
     /// A fault, and sometimes a change before it that somebody wants.
     pub(super) fn strike(&mut self) -> Result<()> {
+        let is_hurried = !self.is_together();
         self.change()?;
-        let (before, is_hurried) = (self.tally.faults(), !self.is_together());
+        let before = self.tally.faults();
         let kinds = if self.network.is_some() { KINDS.len() + CUTS } else { KINDS.len() };
         match KINDS.get(self.rng.usize(..kinds)).copied().unwrap_or(Deed::Cut) {
             Deed::Cut => self.cut()?,

@@ -51,12 +51,13 @@ impl Process {
         self.resumes_at.is_some()
     }
 
-    /// Lets it go on, if it is time.
-    pub(super) fn resume(&mut self, now: Instant) -> Result<()> {
-        if self.resumes_at.take_if(|until| *until <= now).is_some() {
+    /// Lets it go on, if it is time; whether it was.
+    pub(super) fn resume(&mut self, now: Instant) -> Result<bool> {
+        let is_due = self.resumes_at.take_if(|until| *until <= now).is_some();
+        if is_due {
             self.signal(Signal::CONT)?;
         }
-        Ok(())
+        Ok(is_due)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

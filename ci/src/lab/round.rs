@@ -23,6 +23,8 @@ pub(super) const FIRST: usize = 5;
 pub(super) const MOST: usize = 7;
 /// Silence after which a member is suspected.
 pub(super) const SUSPECT_AFTER_MS: u64 = 400;
+/// Who was suspected just before it was let go on, may be excluded after it was.
+const UNSURE: Duration = Duration::from_millis(SUSPECT_AFTER_MS + 200);
 /// Bytes that the state of every other pair of rounds has more than it needs.
 const STATE_BYTES: usize = 400_000;
 /// How long nothing befalls them: where all are together, and where they are not.
@@ -64,6 +66,8 @@ pub(super) struct Round<'a> {
     /// Where links can be cut; on loopback they cannot.
     pub(super) network: Option<Network>,
     pub(super) heals_at: Option<Instant>,
+    /// Until then the others may yet go on without one that was let go on, or cut off, and say nothing of it.
+    is_sure_at: Instant,
     /// In the order of their places: who is drawn does not depend on when somebody came.
     pub(super) members: Vec<Process>,
     files: Vec<PathBuf>,
@@ -86,6 +90,7 @@ impl<'a> Round<'a> {
             seed,
             network,
             heals_at: None,
+            is_sure_at: Instant::now(),
             members: Vec::new(),
             files: Vec::new(),
             rng: Rng::with_seed(seed),
@@ -199,8 +204,13 @@ impl<'a> Round<'a> {
         let now = Instant::now();
         if self.heals_at.take_if(|at| *at <= now).is_some() {
             self.network.iter_mut().try_for_each(Network::heal)?;
+            self.is_sure_at = now + UNSURE;
         }
-        self.members.iter_mut().try_for_each(|member| member.resume(now))?;
+        for member in &mut self.members {
+            if member.resume(now)? {
+                self.is_sure_at = now + UNSURE;
+            }
+        }
         for at in (0..self.members.len()).rev() {
             if self.members[at].has_ended()? {
                 self.members.remove(at);
@@ -236,7 +246,8 @@ impl<'a> Round<'a> {
 
     pub(super) fn is_together(&self) -> bool {
         let is_free = |member: &Process| !member.is_stopped() && !member.is_leaving;
-        if self.heals_at.is_some() || !self.members.iter().all(is_free) {
+        let is_sure = self.heals_at.is_none() && self.is_sure_at <= Instant::now();
+        if !is_sure || !self.members.iter().all(is_free) {
             return false;
         }
         let first = self.members[0].standing();

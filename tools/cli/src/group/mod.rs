@@ -41,7 +41,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         Command::Ask { name, place, inquiry } => return ask::run(name, place, inquiry),
         Command::Root { common } => return root::run(common),
         Command::Leaves { root, add, remove, place, within } => {
-            let changes: Vec<_> = add.iter().chain(remove).cloned().collect();
+            let changes: Vec<_> = remove.iter().chain(add).cloned().collect();
             return route::leaves(root, place, *within, &changes);
         }
         Command::Route { root, key, place, inquiry } => return route::ask(root, place, key, inquiry),

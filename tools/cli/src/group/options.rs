@@ -100,12 +100,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Joins the root of a hierarchy, which knows leaf groups and which of them are up, and serves until it is stopped.
+    /// Joins the root of a hierarchy, which knows leaf groups and which of them are up, and serves until it is stopped. Its state is its own: it
+    /// needs no --state.
     Root {
         #[command(flatten)]
         common: Common,
     },
-    /// Shows the leaf groups of a root, and changes which there are. Exits with 1 when the root refuses.
+    /// Shows the leaf groups of a root, and changes which there are, removes first. Exits with 1 when the root refuses, with 3 when it does not
+    /// answer.
     Leaves {
         /// The root's name.
         root: String,

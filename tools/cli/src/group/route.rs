@@ -64,6 +64,26 @@ impl Asker {
         Ok((None, Outcome::NotOver, Vec::new()))
     }
 
+    /// Has the root make these changes, and tell its map.
+    fn change(&mut self, changes: &[Change]) -> Result<Outcome, Refusal> {
+        for change in changes {
+            let route = match change {
+                Change::Add(leaf, seeds) => self.router.add(leaf, seeds.clone()),
+                Change::Remove(leaf) => self.router.remove(leaf),
+            };
+            match self.told(route.map_err(Refusal::new)?)? {
+                Some(Ok(())) => {}
+                Some(Err(why)) => {
+                    eprintln!("{why}");
+                    return Ok(Outcome::NotEnough);
+                }
+                None => return Ok(Outcome::NotOver),
+            }
+        }
+        let look = self.router.look().map_err(Refusal::new)?;
+        Ok(if self.told(look)?.is_some() { Outcome::Enough } else { Outcome::NotOver })
+    }
+
     /// Says goodbye, so that nobody has to find out.
     fn leave(self) -> Result<(), Refusal> {
         let (Self { mut node, router, .. }, began) = (self, Instant::now());
@@ -87,7 +107,8 @@ impl Asker {
     }
 }
 
-/// Changes which leaf groups there are, and shows them. Exits with 1 when the root refuses, and with 3 when it was not over in time.
+/// Changes which leaf groups there are, removes before it adds, and shows them. Exits with 1 when the root refuses, and with 3 when it was not over
+/// in time.
 pub(super) fn leaves(
     root: &str,
     place: &Place,
@@ -95,33 +116,19 @@ pub(super) fn leaves(
     changes: &[Change],
 ) -> Result<ExitCode, Refusal> {
     let mut asker = Asker::open(root, place, within)?;
-    for change in changes {
-        let route = match change {
-            Change::Add(leaf, seeds) => asker.router.add(leaf, seeds.clone()),
-            Change::Remove(leaf) => asker.router.remove(leaf),
-        };
-        match asker.told(route.map_err(Refusal::new)?)? {
-            Some(Ok(())) => {}
-            Some(Err(why)) => {
-                eprintln!("{why}");
-                return Ok(ExitCode::FAILURE);
-            }
-            None => return Ok(Outcome::NotOver.code()),
+    let outcome = asker.change(changes)?;
+    if outcome == Outcome::Enough {
+        for (name, leaf) in asker.router.map().leaves() {
+            let state = if leaf.is_up { "up" } else { "down" };
+            let seeds: String = leaf.seeds.iter().map(|seed| format!(" {seed}")).collect();
+            print(&format!("{name}: {state}{seeds}"));
         }
     }
-    let look = asker.router.look().map_err(Refusal::new)?;
-    if asker.told(look)?.is_none() {
-        return Ok(Outcome::NotOver.code());
-    }
-    for (name, leaf) in asker.router.map().leaves() {
-        let state = if leaf.is_up { "up" } else { "down" };
-        print(&format!(
-            "{name}: {state}{}",
-            leaf.seeds.iter().map(|seed| format!(" {seed}")).collect::<String>()
-        ));
+    if outcome == Outcome::NotOver {
+        eprintln!("{root} does not answer");
     }
     asker.leave()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(outcome.code())
 }
 
 /// Asks the leaf of a key, and prints each reply. Exits as `ask` does.
