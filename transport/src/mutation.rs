@@ -148,6 +148,8 @@ mod present {
         FirmByOne,
         /// Who has not got the state yet counts where it is asked what no end of the view can leave out.
         FirmByTheJoining,
+        /// A member acknowledges what came behind its answer to a change of view.
+        AckBeyondAnswer,
         }
         /// Those of agreement on views, which its own seeded runs must catch, likewise.
         AGREEMENT {

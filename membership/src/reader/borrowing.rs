@@ -41,6 +41,8 @@ pub(super) struct Borrowing {
     phase: Phase,
     /// Why there will be no state, as long as that was not told.
     failure: Option<TransferError>,
+    /// The application was offered that, and refused.
+    is_refused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,7 @@ impl Borrowing {
             begins: Vec::new(),
             phase: Phase::Asking,
             failure: None,
+            is_refused: false,
         }
     }
 
@@ -143,7 +146,7 @@ impl Borrowing {
     }
 
     /// Begins anew.
-    fn forget(&mut self, pool: &mut RxPool) {
+    pub(super) fn forget(&mut self, pool: &mut RxPool) {
         self.borrowed.take().into_iter().for_each(|borrowed| borrowed.retire(pool));
         self.begins.clear();
         (self.phase, self.moved_at) = (Phase::Asking, None);
@@ -163,7 +166,9 @@ impl Borrowing {
         H: FnMut(&mut Caster<'_>, ViewReaderEvent<'_>) -> ControlFlow<()>,
     {
         if let Some(why) = &self.failure {
-            if handler(&mut Caster::default(), ViewReaderEvent::TransferFailed(why)).is_break() {
+            self.is_refused =
+                handler(&mut Caster::default(), ViewReaderEvent::TransferFailed(why)).is_break();
+            if self.is_refused {
                 return 0;
             }
             self.phase = Phase::Over;
@@ -267,7 +272,8 @@ impl Borrowing {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         if self.is_over() || self.failure.is_some() {
-            return Some(Instant::default());
+            // What was refused is offered again when the application is.
+            return (!self.is_refused).then(Instant::default);
         }
         let again = self.moved_at.map_or_else(Instant::default, |at| at.plus_ns(AGAIN_NS));
         let stream = self.borrowed.as_ref().and_then(Borrowed::poll_timeout);

@@ -7,7 +7,7 @@
 //! ```
 //! It hears what the coordinator decides; where it hears a later view instead, it asks. What it lacks of a view that is over it asks of the
 //! sender, then of those who held it; members keep it for a while. By default it hands over nothing that a cut may leave out: what
-//! enough members hold with its causes, or all were handed, as the senders say in their heartbeats. Nothing is lost in silence: what is not handed
+//! enough members hold with its causes, or all were handed, as the senders say in heartbeats and in blocks. Nothing is lost in silence: what is not handed
 //! over of a stream that was entered is a [gap](ViewReaderEvent::Gap), or lies in views that were [missed](ViewReaderEvent::Missed).
 
 mod borrowing;
@@ -283,7 +283,7 @@ impl ViewReader {
             Some(Message::Found { instance: named, roster, .. })
                 if named == instance && roster.is_sound() && roster.rank_of(from).is_some() =>
             {
-                self.take_sight(instance, roster);
+                self.take_sight(instance, roster, pool);
             }
             _ => {}
         }
@@ -313,7 +313,7 @@ impl ViewReader {
     }
 
     /// This view is there. It is entered in mid-flow where none is known, or nobody says how the one before it has ended.
-    fn take_sight(&mut self, instance: GroupInstance, roster: Roster) {
+    fn take_sight(&mut self, instance: GroupInstance, roster: Roster, pool: &mut RxPool) {
         if let Some(last) = self.eras.back_mut().filter(|last| last.end == End::Unknown) {
             let (id, asked) = (last.view.id(), self.behind.map_or(0, |(_, asked)| asked));
             let is_silent = self.now.since_ns(self.heard_at) >= LIFE_OVER_NS;
@@ -330,7 +330,9 @@ impl ViewReader {
         }
         let live = Era::live(&self.config, instance, roster);
         self.eras.push_back(Era { awaits_state: self.config.state.is_some(), ..live });
-        self.borrowing = self.config.state.as_ref().map(|state| Borrowing::new(&self.config, state));
+        let borrowing = self.config.state.as_ref().map(|state| Borrowing::new(&self.config, state));
+        let before = std::mem::replace(&mut self.borrowing, borrowing);
+        before.into_iter().for_each(|mut before| before.forget(pool));
         (self.behind, self.heard_at) = (None, self.now);
         self.ask_later();
     }
@@ -364,6 +366,10 @@ impl ViewReader {
 
     /// Asks for the state, where that is to be done.
     fn borrow(&mut self, now: Instant, pool: &mut RxPool) {
+        // What was told of a view before is told to its end first: until then nothing that comes of the state would be taken.
+        if !self.is_loading() {
+            return;
+        }
         let names = self.names();
         let Some(borrowing) = &mut self.borrowing else { return };
         borrowing.handle_timeout(now, pool);
@@ -442,7 +448,8 @@ impl Protocol for ViewReader {
             return None;
         }
         let is_urgent = self.is_draining && !self.is_refused;
-        let own = [self.asks_at].into_iter().chain(self.borrowing.as_ref().and_then(Borrowing::poll_timeout));
+        let borrowing = self.borrowing.as_ref().filter(|_| self.is_loading());
+        let own = [self.asks_at].into_iter().chain(borrowing.and_then(Borrowing::poll_timeout));
         let own = own.chain(is_urgent.then(Instant::default));
         self.eras.iter().filter_map(|era| era.reader.poll_timeout()).chain(own).min()
     }

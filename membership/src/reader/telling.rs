@@ -30,7 +30,7 @@ impl ViewReader {
     }
 
     /// Whether the state comes first, and is not whole. What was told of a view before is told to its end first.
-    fn is_loading(&self) -> bool {
+    pub(super) fn is_loading(&self) -> bool {
         !self.is_draining && self.borrowing.is_some() && self.eras.front().is_none_or(|era| era.awaits_state)
     }
 

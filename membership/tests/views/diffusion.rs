@@ -483,6 +483,7 @@ fn every_mutation_is_caught() {
             let has_state = matches!(mutation, Mutation::ReadTwice | Mutation::ReadBeforeState);
             let caught = std::panic::catch_unwind(|| match mutation {
                 Mutation::FirmByTheJoining => crate::firm::what_the_joining_hold(seed),
+                Mutation::AckBeyondAnswer => crate::firm::what_comes_behind_an_answer(seed),
                 _ => check_with(seed, has_state, &mut Counts::new()),
             });
             let caught = caught.is_err();

@@ -17,8 +17,9 @@ pub(super) struct Firm {
     held: Vec<(Seq, u8)>,
     /// What was told last.
     told: Seq,
-    /// An ack says that there may be more to tell, and so much more that the next block should tell it.
+    /// A member holds more than was told: there may be more to tell.
     is_moved: bool,
+    /// So much more that the next block should tell it.
     is_due: bool,
     step: u64,
 }
@@ -29,7 +30,7 @@ impl Firm {
         Self { held: Vec::with_capacity(votes.len()), votes, step: step.max(1), ..Self::default() }
     }
 
-    /// An ack came that says so; `stable` is told anyway.
+    /// An ack says that a member has come to hold all before `received`; `stable` is told anyway.
     #[inline]
     pub(super) fn note(&mut self, received: Seq, stable: Seq) {
         let known = self.told.max(stable);
@@ -51,6 +52,10 @@ impl Firm {
 
     /// What is to be told beside what is stable; `sent` is what I hold, of rank `me`.
     pub(super) fn look(&mut self, flow: &Flow, me: Rank, sent: Seq) -> Option<Seq> {
+        if sent == flow.stable() || self.votes.is_empty() {
+            (self.is_moved, self.is_due) = (false, false);
+            return None;
+        }
         self.held.clear();
         for (rank, votes) in (0..).map(Rank).zip(&self.votes).filter(|(_, votes)| **votes > 0) {
             let held = if rank == me { sent } else { flow.received_by(rank) };

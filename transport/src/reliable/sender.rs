@@ -346,6 +346,7 @@ impl<O: Outbound> Sender<O> {
 
     pub(super) fn on_status(&mut self, rank: Rank, entry: StatusEntry) {
         self.gaps.received(self.now, rank, entry.received);
+        let before = self.flow.received_by(rank);
         if self.flow.on_ack(self.now, rank, entry.received, entry.delivered, self.sent) {
             self.release();
             if let Some(congestion) = &mut self.congestion {
@@ -353,7 +354,10 @@ impl<O: Outbound> Sender<O> {
                 self.flow.set_limit(congestion.window());
             }
         }
-        self.firm.note(entry.received, self.flow.stable());
+        let received = self.flow.received_by(rank);
+        if received > before {
+            self.firm.note(received, self.flow.stable());
+        }
     }
 
     /// Takes what `rank` asks for, for the `attempt`th time again.

@@ -349,7 +349,11 @@ impl Stream {
     /// How far I have come. Where the view is about to end, no further than I have reported for that: what comes later may be dropped, and its
     /// sender must not call it stable.
     pub(super) fn status(&self) -> StatusEntry {
-        let received = if mutated!(AckBeyondHeld) { self.highest } else { self.shown() };
+        let received = match () {
+            () if mutated!(AckBeyondHeld) => self.highest,
+            () if mutated!(AckBeyondAnswer) => self.held(),
+            () => self.shown(),
+        };
         StatusEntry { rank: self.origin, received, delivered: self.cursor.seq }
     }
 
