@@ -189,7 +189,7 @@ fn group_config(plan: &Plan, medium: &mut impl Medium, place: u16, boot: BootId)
         expected: plan.expected,
         detector: DetectorTuning { suspicion, suspect_after_ns: plan.suspect_after_ns },
         agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
-        held_casts: 0,
+        held_casts: plan.held_casts(place),
         state: plan.state.map(|StatePlan { spool, rate, .. }| {
             let pace = rate.map(|rate| Pace { rate, burst: 2 * plan.block as u64 });
             StateTuning { spool, pace }

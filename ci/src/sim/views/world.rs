@@ -50,6 +50,8 @@ pub(super) fn run(plan: &Plan) -> Outcome {
     step::record(false);
     step::arm(None);
     let mut history = history.into_inner();
+    *counts.entry("held casts").or_default() +=
+        history.casts.iter().filter(|cast| cast.is_held).count() as u64;
     history.tally_of_calls().into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
     if ran.is_err() || !is_whole {
         history.endings.clear();
