@@ -124,6 +124,12 @@ impl<'a> Caster<'a> {
         self.0.as_ref().map_or(Seq(0), |open| open.sender.open())
     }
 
+    /// Casts that wait for the next view.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |open| open.sender.held())
+    }
+
     /// Casts one message in this order.
     ///
     /// # Errors

@@ -170,7 +170,8 @@ impl Group {
         self.running.as_ref().is_some_and(is_over) && self.views().is_none_or(Views::has_no_syncs)
     }
 
-    /// Everything that I have been handed and have cast so far, to be carried to another member outside the group.
+    /// Everything that I have been handed and have cast so far, to be carried to another member outside the group. A cast that is held for
+    /// the next view is not named: that view has contexts of its own.
     ///
     /// # Errors
     /// [`ContextError::NoView`] before the first view, and as long as I [am taking over](Self::is_taking_over) the state.
@@ -213,7 +214,8 @@ impl Group {
     pub fn flush(&mut self) -> Result<FlushId, Refused> {
         let context = self.causal_context().map_err(|_| Refused::NoView)?;
         let running = self.running.as_mut().ok_or(Refused::NoView)?;
-        Ok(running.flushes.ask(context.upto().to_vec()))
+        let covers_held = running.session.stream().held() > 0;
+        Ok(running.flushes.ask(context.upto().to_vec(), covers_held))
     }
 
     /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be. Where too few are left to be sure of
@@ -256,11 +258,10 @@ impl Group {
     /// mine are on their way.
     pub fn cast_sync(&mut self, message: &[u8]) -> Result<(), Refused> {
         match &mut self.entry {
-            Way::Views(views)
-                if !views.transfers().is_before_view()
-                    && self.running.as_ref().is_some_and(|running| running.is_open) =>
-            {
-                views.cast_sync(message)
+            Way::Views(views) if !views.transfers().is_before_view() => {
+                let running = self.running.as_ref().filter(|running| running.is_open);
+                let held = running.ok_or(Refused::NoView)?.session.stream().held();
+                views.cast_sync(message, held > 0)
             }
             _ => Err(Refused::NoView),
         }

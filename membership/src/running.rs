@@ -7,7 +7,7 @@ use crate::flush::{FlushId, Flushes};
 use crate::group::{Sender, Session};
 use crate::holdup::{Holdups, Telling};
 use crate::pairs::{self, Incoming, Outgoing, PairCounters};
-use sistrum_ordering::{Endpoint, GroupId, Rank, View, ViewNumber};
+use sistrum_ordering::{Endpoint, GroupId, Rank, Seq, View, ViewNumber};
 use sistrum_transport::log::{LogMemory, RxBlock, RxPool};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Protocol, Target, Transmit};
@@ -66,6 +66,13 @@ impl Running {
         let flushes = Flushes::default();
         let holdups = Holdups::new(config.tuning.held_back_ns, members.len());
         Self { view, told, is_open, session, outgoing, incoming, offered, is_leaving, flushes, holdups }
+    }
+
+    /// What I have cast so far, by rank: nothing of others.
+    pub(crate) fn own_mark(&self) -> Vec<Seq> {
+        let mut marks = vec![Seq(0); self.view.members().len()];
+        marks[self.view.me().0 as usize] = self.session.stream().cast_up_to();
+        marks
     }
 
     /// A flush that is over, and that the application has not been told of.

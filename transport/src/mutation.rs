@@ -206,6 +206,16 @@ mod present {
         KeepOldRoute,
         /// Who was in a group that went on without it does not come back.
         NeverSeekAgain,
+        /// What was held while the view changed goes out with the last first.
+        HeldLastFirst,
+        /// The last of what was held while the view changed is not cast.
+        HeldForgotten,
+        /// A sync cast does not wait for what is held.
+        SyncBeforeHeld,
+        /// Who leaves does not wait for what is held.
+        LeaveBeforeHeld,
+        /// A flush is over with its view, though something that it covers is held.
+        FlushBeforeHeld,
         }
         /// Those of state transfer, which the simulator must catch, likewise.
         TRANSFER {

@@ -66,8 +66,10 @@ pub(crate) struct Cast {
     pub(crate) is_safe: bool,
     /// It is ordered against everything, views too: handed over where one ends and the next begins.
     pub(crate) is_sync: bool,
+    /// It was cast while the view changed, and waited for the next one.
+    pub(crate) is_held: bool,
     pub(crate) len: usize,
-    /// The view that it is sent in; not known of one that is held, until it is sealed.
+    /// The view that it is sent in, where that is known: of one that is held the next one.
     pub(crate) view: Option<ViewNumber>,
     /// The block of its sender's stream in that view that it ends in.
     pub(crate) block: u64,
@@ -273,9 +275,24 @@ impl History {
         let message = self.next_message();
         let number = &mut self.cast_by[by.0 as usize];
         let Promise { order, safe: is_safe } = promise.into();
-        self.casts.push(Cast { by, number: *number, order, is_safe, is_sync: false, len, view, block });
+        let (is_sync, is_held) = (false, false);
+        self.casts.push(Cast { by, number: *number, order, is_safe, is_sync, is_held, len, view, block });
         *number += 1;
         self.push(at_ns, by, What::Cast(message));
+        message
+    }
+
+    /// Likewise, of what waits for the view `next`; which block of it that is, is known when it is [sealed](Self::seal).
+    pub(crate) fn hold(
+        &mut self,
+        at_ns: u64,
+        by: Process,
+        promise: impl Into<Promise>,
+        len: usize,
+        next: ViewNumber,
+    ) -> Message {
+        let message = self.cast(at_ns, by, promise, len, (Some(next), 0));
+        self.casts[message.0 as usize].is_held = true;
         message
     }
 
@@ -283,8 +300,8 @@ impl History {
     pub(crate) fn sync(&mut self, at_ns: u64, by: Process, len: usize) -> Message {
         let message = self.next_message();
         let number = self.casts.iter().filter(|cast| cast.by == by && cast.is_sync).count() as u32;
-        let (order, is_safe, is_sync) = (Order::Total, false, true);
-        self.casts.push(Cast { by, number, order, is_safe, is_sync, len, view: None, block: 0 });
+        let (order, is_safe, is_sync, is_held) = (Order::Total, false, true, false);
+        self.casts.push(Cast { by, number, order, is_safe, is_sync, is_held, len, view: None, block: 0 });
         self.push(at_ns, by, What::Cast(message));
         message
     }
@@ -438,10 +455,10 @@ impl History {
 
     /// A message as a reader of a report can find it again.
     pub(crate) fn named(&self, message: Message) -> String {
-        let Cast { by, number, order, is_safe, is_sync, .. } = self.cast_of(message);
-        let safe = if is_safe { "safe " } else { "" };
+        let Cast { by, number, order, is_safe, is_sync, is_held, .. } = self.cast_of(message);
+        let (held, safe) = (if is_held { "held " } else { "" }, if is_safe { "safe " } else { "" });
         let order = if is_sync { "Sync".to_owned() } else { format!("{order:?}") };
-        format!("m{} ({safe}{order} {number} of {})", message.0, self.name(by))
+        format!("m{} ({held}{safe}{order} {number} of {})", message.0, self.name(by))
     }
 
     /// A process likewise.

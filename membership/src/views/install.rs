@@ -4,7 +4,7 @@ use super::event::Notice;
 use super::flow::Closed;
 use super::seat::Seat;
 use super::seeking::Seeking;
-use super::{Hands, Views};
+use super::{Ask, Hands, Views};
 use crate::agreement::{Agreement, Installed, Introduction, Message, Op, Outcome, Roster};
 use crate::config::Peers;
 use crate::detector::Detector;
@@ -163,7 +163,6 @@ impl Views {
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
         next.is_open = old.is_open || value.formed;
         show_what_is_firm(&mut next, &roster, &self.peers);
-        next.flushes = old.flushes.succeed();
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
         for (rank, known) in roster.ranks().zip(&roster.members) {
@@ -182,7 +181,11 @@ impl Views {
         seat.look_soon();
         next.session.sender().hold_casts(self.peers.held_casts);
         next.session.sender().cast_held(old.session.sender());
+        next.flushes = old.flushes.succeed(&next.own_mark());
+        let held = self.my_syncs.split_off(self.my_syncs.len() - std::mem::take(&mut self.held_syncs));
         self.my_syncs.retain(|mine| !value.syncs.contains(mine));
+        self.asks.extend(held.iter().cloned().map(|cast| Ask::Do(Op::Sync(cast))));
+        self.my_syncs.extend(held);
         let number = next.view.id().number;
         self.syncs.extend(value.syncs.into_iter().map(|sync| (number, sync)));
         (self.old, self.is_old_drained) = (Some(old), false);

@@ -92,6 +92,8 @@ pub(crate) struct Views {
     notices: VecDeque<Notice>,
     asks: VecDeque<Ask>,
     my_syncs: Vec<SyncCast>,
+    /// The last of them are behind casts that are held, and are asked for in the next view: so many.
+    held_syncs: usize,
     transfers: Transfers,
     sync_number: u32,
     parked: Vec<(Endpoint, Header, RxBlock)>,
@@ -129,6 +131,7 @@ impl Views {
             notices: VecDeque::new(),
             asks: VecDeque::new(),
             my_syncs: Vec::new(),
+            held_syncs: 0,
             transfers: Transfers::default(),
             sync_number: 0,
             parked: Vec::new(),
@@ -209,8 +212,8 @@ impl Views {
         self.my_syncs.is_empty()
     }
 
-    /// Casts something between two views.
-    pub(crate) fn cast_sync(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    /// Casts something between two views, behind what is held where that is so.
+    pub(crate) fn cast_sync(&mut self, bytes: &[u8], is_behind_held: bool) -> Result<(), Refused> {
         if self.is_leaving {
             return Err(Refused::Left);
         }
@@ -225,7 +228,11 @@ impl Views {
         self.sync_number += 1;
         let cast = SyncCast { by: self.mine.member, number: self.sync_number, bytes: bytes.to_vec() };
         self.my_syncs.push(cast.clone());
-        self.asks.push_back(Ask::Do(Op::Sync(cast)));
+        if is_behind_held && !mutated!(SyncBeforeHeld) {
+            self.held_syncs += 1;
+        } else {
+            self.asks.push_back(Ask::Do(Op::Sync(cast)));
+        }
         Ok(())
     }
 

@@ -237,11 +237,13 @@ impl Views {
 
     fn repeat_syncs(&mut self, hands: &mut Hands<'_>) {
         let Some(seat) = &mut self.seat else { return };
-        if self.my_syncs.is_empty() || hands.now.since_ns(seat.syncs_at) < SYNC_AGAIN_NS {
+        let asked = self.my_syncs.len() - self.held_syncs;
+        if asked == 0 || hands.now.since_ns(seat.syncs_at) < SYNC_AGAIN_NS {
             return;
         }
         seat.syncs_at = hands.now;
-        for cast in self.my_syncs.clone() {
+        let casts = self.my_syncs[..asked].to_vec();
+        for cast in casts {
             self.agree(hands, |agreement, now, flow| agreement.request(now, Op::Sync(cast), flow));
         }
     }
@@ -283,7 +285,9 @@ impl Views {
             // There is nobody to agree with: what I cast last may be lost.
             return self.part(hands, Some(running.view.id().number));
         }
-        let is_done = running.outgoing.is_settled() && self.my_syncs.is_empty();
+        // What is held goes out in the next view.
+        let holds = running.session.stream().held() > 0 && !mutated!(LeaveBeforeHeld);
+        let is_done = !holds && running.outgoing.is_settled() && self.my_syncs.is_empty();
         if is_done && !std::mem::replace(&mut seat.has_asked_to_leave, true) {
             let op = Op::Leave(self.mine.member);
             self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow));
@@ -332,7 +336,7 @@ impl Views {
         (self.is_old_drained, self.has_route) = (false, false);
         self.flushed.clear();
         self.syncs.clear();
-        self.my_syncs.clear();
+        (self.my_syncs, self.held_syncs) = (Vec::new(), 0);
         self.asks.clear();
         self.letters.clear();
         // Who was told of no view misses none.

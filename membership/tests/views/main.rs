@@ -4,6 +4,7 @@ mod app;
 mod borrowing;
 mod diffusion;
 mod firm;
+mod holding;
 mod reader;
 mod world;
 

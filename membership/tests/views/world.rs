@@ -410,6 +410,16 @@ impl Process {
 
     fn cast(&mut self, plan: &Plan) -> bool {
         let order = plan.orders[self.rng.usize(..plan.orders.len())];
+        self.cast_now(order)
+    }
+
+    /// Casts that wait for the next view.
+    pub(crate) fn holds(&mut self) -> usize {
+        self.group.sender().map_or(0, |sender| sender.held())
+    }
+
+    /// Casts in this order; tells whether it was taken.
+    pub(crate) fn cast_now(&mut self, order: Order) -> bool {
         let promise = Promise::from(order);
         let message = self.app.message(promise);
         // Whoever is not told yet that it is out, is nobody any more.
@@ -422,6 +432,7 @@ impl Process {
             Ok(()) => {
                 let number = self.group.view().map(|view| view.id().number);
                 self.app.sent(promise.order, number);
+                self.did = 1;
                 true
             }
             Err(Refused::ViewChanging) => {

@@ -275,8 +275,9 @@ impl JoinOptions {
         self.of_peer(|peer| peer.detector.suspicion = suspicion)
     }
 
-    /// Holds so many bytes of casts while the view changes, and casts them in the next one; otherwise those are refused as
-    /// [`ViewChanging`](crate::Refused::ViewChanging).
+    /// Holds so many bytes of casts while the view changes, and casts them first in the next one, in their order; otherwise those are
+    /// refused as [`ViewChanging`](crate::Refused::ViewChanging), and so is what a fresh window has no room for, or half of one of its blocks.
+    /// What is held is lost where I am [excluded](crate::Event::Excluded). Sync casts, flushes and my leaving come behind it.
     #[must_use]
     pub fn hold_casts(self, bytes: usize) -> Self {
         self.of_peer(|peer| peer.held_casts = bytes)

@@ -226,10 +226,10 @@ impl<O: Outbound> Sender<O> {
         self.max_message
     }
 
-    /// Whether every other member has delivered everything that was cast.
+    /// Whether every other member has delivered everything that was cast, and nothing waits for the next view.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.log.is_open_empty() && self.flow.delivered() == self.log.open()
+        self.held() == 0 && self.log.is_open_empty() && self.flow.delivered() == self.log.open()
     }
 
     /// Everything before it has been delivered by every other member, as far as is known here.

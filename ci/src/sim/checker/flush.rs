@@ -1,10 +1,11 @@
 //! SafePrefix of flushes: when one ends, every member holds all that its process had cast and been handed when it asked for it.
 //! StabilityReported: in the end each has ended, once.
 //!
-//! What was cast or handed over in a view that has ended is held by all who go on.
+//! What was cast or handed over in a view that has ended is held by all who go on. What was cast into a later view, held or while the
+//! present one drains, is meant there.
 
 use crate::sim::history::eras::Eras;
-use crate::sim::history::{History, Process, What};
+use crate::sim::history::{History, Message, Process, What};
 use sistrum_ordering::ViewNumber;
 use std::collections::BTreeMap;
 
@@ -17,10 +18,19 @@ struct Walk<'a> {
     /// What each process holds of each, by view; and what each has cast or been handed in its present one.
     held: BTreeMap<(Process, ViewNumber), Blocks>,
     seen: Vec<Blocks>,
-    /// By process: flushes that are not over, with what they cover.
-    open: Vec<Vec<(u64, Blocks)>>,
+    /// What each has cast into later views than its present one.
+    ahead: Vec<Vec<Message>>,
+    /// By process: flushes that are not over.
+    open: Vec<Vec<Open>>,
     /// How the view of each process ends is decided.
     is_cut: Vec<bool>,
+}
+
+/// A flush that is not over, with what it covers: of the present view, and of later ones.
+struct Open {
+    id: u64,
+    covered: Blocks,
+    ahead: Vec<Message>,
 }
 
 /// A flush that ended too early, twice, or without being asked for.
@@ -47,7 +57,8 @@ impl<'a> Walk<'a> {
             eras: Eras::of(history),
             held: BTreeMap::new(),
             seen: vec![vec![0; count]; count],
-            open: vec![Vec::new(); count],
+            ahead: vec![Vec::new(); count],
+            open: history.all().map(|_| Vec::new()).collect(),
             is_cut: vec![false; count],
         }
     }
@@ -64,31 +75,55 @@ impl<'a> Walk<'a> {
             }
             What::Cut => self.is_cut[at] = true,
             What::Install(_) | What::Renumbered(_) if history.is_dynamic => {
-                self.seen[at] = vec![0; count];
-                self.open[at].iter_mut().for_each(|(_, covered)| covered.fill(0));
-                self.is_cut[at] = false;
+                self.enter(at, number);
             }
             What::Cast(message) | What::Deliver(message) => {
                 let cast = history.cast_of(message);
-                if cast.is_sync || self.eras.sent_in(message) != Some(number) {
+                let sent_in = self.eras.sent_in(message);
+                if cast.by == event.process && !cast.is_sync && sent_in > Some(number) {
+                    self.ahead[at].push(message);
+                }
+                if cast.is_sync || sent_in != Some(number) {
                     return None;
                 }
                 let seen = &mut self.seen[at][cast.by.0 as usize];
                 *seen = (*seen).max(cast.block + 1);
             }
-            What::Flush(id) => self.open[at].push((id, self.seen[at].clone())),
+            What::Flush(id) => {
+                let (covered, ahead) = (self.seen[at].clone(), self.ahead[at].clone());
+                self.open[at].push(Open { id, covered, ahead });
+            }
             What::Flushed(id) => return self.end(event.process, number, id),
             _ => {}
         }
         None
     }
 
+    /// A process comes to this view.
+    fn enter(&mut self, at: usize, number: ViewNumber) {
+        let (history, eras) = (self.history, &self.eras);
+        let here = |ahead: &mut Vec<Message>| {
+            let mut blocks = vec![0; history.processes.len()];
+            for message in ahead.extract_if(.., |message| eras.sent_in(*message) <= Some(number)) {
+                blocks[at] = blocks[at].max(history.cast_of(message).block + 1);
+            }
+            blocks
+        };
+        self.seen[at] = here(&mut self.ahead[at]);
+        self.open[at].iter_mut().for_each(|open| open.covered = here(&mut open.ahead));
+        self.is_cut[at] = false;
+    }
+
     fn end(&mut self, process: Process, number: ViewNumber, id: u64) -> Option<String> {
         let (history, open) = (self.history, &mut self.open[process.0 as usize]);
-        let Some(asked) = open.iter().position(|(known, _)| *known == id) else {
+        let Some(asked) = open.iter().position(|open| open.id == id) else {
             return Some(format!("{} was told of flush {id}, which does not go on", history.name(process)));
         };
-        let (_, covered) = open.remove(asked);
+        let Open { covered, ahead, .. } = open.remove(asked);
+        if let Some(message) = ahead.first().filter(|_| !history.is_told_by_members) {
+            let (who, what) = (history.name(process), history.named(*message));
+            return Some(format!("flush {id} of {who} is over, and {what} is not sent"));
+        }
         if history.is_told_by_members || self.is_cut[process.0 as usize] {
             return None;
         }
@@ -151,6 +186,23 @@ mod tests {
             }
             told.push(0, What::Flushed(1));
             assert_eq!(is_held_by_all(&told.0).is_none(), is_good);
+        }
+    }
+
+    #[test]
+    fn a_flush_behind_what_is_held_ends_when_all_hold_that_in_the_next_view() {
+        for (installs, holds, is_good) in [(false, 0, false), (true, 4, false), (true, 5, true)] {
+            let mut told = Told::dynamic(2);
+            told.install(1, &[0, 1], &[0, 1]);
+            let held = told.hold(0, Order::Fifo);
+            told.push(0, What::Flush(1));
+            if installs {
+                told.install(2, &[0, 1], &[]);
+                told.0.seal(held, ViewNumber(2), 4);
+                told.push(1, What::Holds(ViewNumber(2), Rank(0), holds));
+            }
+            told.push(0, What::Flushed(1));
+            assert_eq!(is_held_by_all(&told.0).is_none(), is_good, "{installs} {holds}");
         }
     }
 

@@ -202,7 +202,7 @@ pub(crate) fn judge(history: &History, healed: bool) -> Vec<Violation> {
 mod tests {
     use super::super::history::tests::Told;
     use super::*;
-    use crate::sim::history::{Process, What};
+    use crate::sim::history::{Message, Process, What};
     use sistrum_ordering::truth::Note;
     use sistrum_ordering::{Order, Rank, Reason, Seq, ViewNumber};
 
@@ -249,6 +249,78 @@ mod tests {
         let last = told.cast(2, Order::Total);
         [1, 2].into_iter().for_each(|at| told.deliver(at, last));
         assert_eq!(judge(&told.0, true), []);
+    }
+
+    /// Two casts are held in view 1, of three members; view 2 is of them and another, view 3 of the first two.
+    fn told_with_held(deliver: impl Fn(&mut Told, u32, [Message; 2])) -> Vec<Property> {
+        let mut told = Told::dynamic(4);
+        told.install(1, &[0, 1, 2], &[0, 1, 2]);
+        let held = [told.hold(0, Order::Causal), told.hold(0, Order::Total)];
+        deliver(&mut told, 1, held);
+        told.push(3, What::Joining);
+        told.install(2, &[0, 1, 2, 3], &[3]);
+        deliver(&mut told, 2, held);
+        [2, 3].into_iter().for_each(|at| told.0.crash(99, Process(at)));
+        told.install(3, &[0, 1], &[]);
+        deliver(&mut told, 3, held);
+        judge(&told.0, true).into_iter().map(|violation| violation.property).collect()
+    }
+
+    #[test]
+    fn what_is_held_comes_once_in_its_order_in_the_next_view() {
+        let to_all = |told: &mut Told, [causal, total]: [Message; 2]| {
+            told.deliver(1, causal);
+            [0, 1].into_iter().for_each(|at| told.deliver(at, total));
+        };
+        let only_in = |wanted: u32| {
+            told_with_held(|told, number, held| {
+                if number == wanted {
+                    to_all(told, held);
+                }
+            })
+        };
+        assert_eq!(only_in(2), []);
+        for early_or_late in [1, 3] {
+            assert!(only_in(early_or_late).contains(&Property::SendingView), "{early_or_late}");
+        }
+        assert!(only_in(9).contains(&Property::Termination), "it never comes");
+        let twice = told_with_held(|told, number, held| {
+            if number == 2 {
+                to_all(told, held);
+                told.deliver(1, held[0]);
+            }
+        });
+        assert_eq!(twice, [Property::NoDuplication]);
+        let swapped = told_with_held(|told, number, [causal, total]| {
+            if number == 2 {
+                [0, 1].into_iter().for_each(|at| told.deliver(at, total));
+                told.deliver(1, causal);
+            }
+        });
+        assert!(swapped.contains(&Property::Fifo) && swapped.contains(&Property::Causal), "{swapped:?}");
+    }
+
+    #[test]
+    fn what_is_held_is_lost_with_its_caster_alone() {
+        for (has_crashed, is_excluded) in [(true, false), (false, true), (false, false)] {
+            let mut told = Told::dynamic(3);
+            told.install(1, &[0, 1, 2], &[0, 1, 2]);
+            told.hold(0, Order::Causal);
+            if has_crashed {
+                told.0.crash(99, Process(0));
+            }
+            if is_excluded {
+                told.push(0, What::Excluded(ViewNumber(2)));
+                let again = told.0.start_as(99, Rank(0), crate::sim::history::tests::member(0, 2)).0;
+                told.install(2, &[1, 2], &[]);
+                told.install(3, &[1, 2, again], &[again]);
+            } else if has_crashed {
+                told.install(2, &[1, 2], &[]);
+            } else {
+                told.install(2, &[0, 1, 2], &[]);
+            }
+            assert_eq!(judge(&told.0, true).is_empty(), has_crashed || is_excluded);
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl Told {
         self.0.cast(self.0.events.len() as u64, Process(by), promise, 10, (view, block))
     }
 
+    /// Casts while the view changes, into the next one.
+    pub(crate) fn hold(&mut self, by: u16, promise: impl Into<Promise>) -> Message {
+        let next = ViewNumber(self.number_of(by).expect("a view").0 + 1);
+        self.0.hold(self.0.events.len() as u64, Process(by), promise, 10, next)
+    }
+
     pub(crate) fn sync(&mut self, by: u16) -> Message {
         self.0.sync(self.0.events.len() as u64, Process(by), 10)
     }

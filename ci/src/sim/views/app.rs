@@ -36,9 +36,18 @@ pub(super) struct App {
     pub(super) own_totals: u32,
     /// What has come of all that was cast, where the plan wants one.
     state: Option<State>,
+    /// What is held for a view: as which of all that is, and what it is.
+    held: Vec<(ViewNumber, usize, Message)>,
     /// Where it calls and answers.
     pub(super) desk: Desk,
     rng: Rng,
+}
+
+/// Where a cast went.
+struct Placed {
+    block: Seq,
+    /// It waits for the next view, behind so many.
+    held: Option<usize>,
 }
 
 /// The lives of the group that were seen, each by its number.
@@ -64,6 +73,7 @@ impl App {
             flushes: 0,
             own_totals: 0,
             state: plan.state.map(|state| State::new(me, state.padding)),
+            held: Vec::new(),
             desk: Desk::new(plan.calls, plan.seed ^ me.boot.0),
             rng: Rng::with_seed(plan.seed ^ me.boot.0),
         }
@@ -98,11 +108,20 @@ impl App {
                 let number = group.view().map(|view| view.id().number);
                 let cast = |promise, bytes: &[u8]| {
                     let sender = group.sender()?;
-                    sender.cast_as(promise, bytes).map(|()| sender.open())
+                    let held = sender.held();
+                    sender.cast_as(promise, bytes)?;
+                    Ok(Placed { block: sender.open(), held: (sender.held() > held).then_some(held) })
                 };
                 self.cast(plan, now, number, cast, history)
             })
             .count();
+        // What is ordered against everything comes behind what is held.
+        if plan.holds.is_some()
+            && group.sender().is_ok_and(|sender| sender.held() > 0)
+            && self.rng.u8(..16) == 0
+        {
+            self.sync(now, group, history);
+        }
         if plan.sends > 0.0 && self.rng.f64() < plan.sends {
             self.send(now, group, history);
         }
@@ -120,15 +139,23 @@ impl App {
         plan: &Plan,
         now: Instant,
         number: Option<ViewNumber>,
-        cast: impl FnOnce(Promise, &[u8]) -> Result<Seq, Refused>,
+        cast: impl FnOnce(Promise, &[u8]) -> Result<Placed, Refused>,
         history: &mut History,
     ) -> bool {
         let order = plan.order(&mut self.rng);
         let promise = Promise { order, safe: self.rng.f64() < plan.safe };
         let len = self.rng.usize(NAME..plan.longest);
         match cast(promise, self.names.compose(history.next_message(), len)) {
-            Ok(Seq(block)) => {
-                let message = history.cast(now.0, self.process, promise, len, (number, block));
+            Ok(Placed { block, held }) => {
+                let message = match held.zip(number) {
+                    Some((at, number)) => {
+                        let next = ViewNumber(number.0 + 1);
+                        let message = history.hold(now.0, self.process, promise, len, next);
+                        self.held.push((next, at, message));
+                        message
+                    }
+                    None => history.cast(now.0, self.process, promise, len, (number, block.0)),
+                };
                 if order != Order::Total
                     && let Some(state) = &mut self.state
                 {
@@ -198,7 +225,11 @@ impl App {
         }
         if may_answer && plan.replies > 0.0 && self.rng.f64() < plan.replies {
             let number = caster.view();
-            let cast = |promise, bytes: &[u8]| caster.cast(promise, bytes).map(|()| caster.open());
+            let cast = |promise, bytes: &[u8]| {
+                let held = caster.held();
+                caster.cast(promise, bytes)?;
+                Ok(Placed { block: caster.open(), held: (caster.held() > held).then_some(held) })
+            };
             self.cast(plan, now, number, cast, history);
         }
         ControlFlow::Continue(())
@@ -307,6 +338,7 @@ impl App {
             history.push(now.0, self.process, What::Changing);
         }
         self.is_changing |= is_changing;
+        self.note_held(group, history);
         let me = group.me();
         let is_excluded = history.who(self.process).is_excluded;
         // Who never came in may be somebody new without having been told; who was handed a part of the state is told.
@@ -319,6 +351,19 @@ impl App {
             history.push(now.0, self.process, What::Joining);
             (self.is_changing, self.has_cut, self.flushes, self.own_totals) = (false, false, 0, 0);
             self.state.iter_mut().for_each(|state| state.begin_as(me));
+            self.held.clear();
+        }
+    }
+
+    /// Writes down where what was held has ended, in the view that it was held for.
+    fn note_held(&mut self, group: &Group, history: &mut History) {
+        let present = group.view().zip(group.session());
+        for (view, session) in group.before().into_iter().chain(present) {
+            let number = view.id().number;
+            for (_, at, message) in self.held.extract_if(.., |(next, ..)| *next == number) {
+                let end = session.stream().held_ends().get(at);
+                end.into_iter().for_each(|end| history.seal(message, number, end.0));
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) app: App,
     /// It does not run before this time.
     pub(super) stopped_until: Instant,
+    /// It leaves as soon as it holds casts.
+    pub(super) leaves_behind: bool,
     cycle: Cycle<Whim<Sim>, ManualClock>,
     /// What was last written down of its streams: by view, what it holds by rank, and what of its own it calls stable.
     noted: Vec<Noted>,
@@ -65,6 +67,7 @@ impl Node {
             group: Group::new(config),
             app: App::new(plan, Rank(place), me, time.peek(), history),
             stopped_until: Instant::default(),
+            leaves_behind: false,
             cycle: Cycle::new(medium, time.clone(), pool, Idle::Spin).expect("memory"),
             noted: Vec::new(),
             again_at: Some(time.peek()),
@@ -88,6 +91,9 @@ impl Node {
     ) -> Vec<Step> {
         let now = time.peek();
         let casts = self.app.begin_cycle(plan, now, &mut self.group, &mut history.borrow_mut());
+        if self.leaves_behind && self.group.sender().is_ok_and(|sender| sender.held() > 0) {
+            self.leave(now, &mut history.borrow_mut());
+        }
         let (app, mut broke) = (&mut self.app, false);
         let mut handler = |caster: &mut Caster<'_>, event: Event<'_>| {
             let flow = app.handle(plan, now, caster, event, (&mut history.borrow_mut(), lives));
@@ -189,7 +195,7 @@ fn group_config(plan: &Plan, medium: &mut impl Medium, place: u16, boot: BootId)
         expected: plan.expected,
         detector: DetectorTuning { suspicion, suspect_after_ns: plan.suspect_after_ns },
         agreement: AgreementTuning { answer_ns: 500 * MS, ..AgreementTuning::default() },
-        held_casts: 0,
+        held_casts: plan.held_casts(place),
         state: plan.state.map(|StatePlan { spool, rate, .. }| {
             let pace = rate.map(|rate| Pace { rate, burst: 2 * plan.block as u64 });
             StateTuning { spool, pace }

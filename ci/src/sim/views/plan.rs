@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) longest: usize,
     /// The application has a state.
     pub(super) state: Option<StatePlan>,
+    /// Casts are held while the view changes.
+    pub(super) holds: Option<Holds>,
     pub(super) cast_every_ns: u64,
     /// The first sequence of each stream.
     pub(super) start: u64,
@@ -53,6 +55,13 @@ pub(super) struct StatePlan {
     pub(super) spool: usize,
     /// Bytes a second that are given.
     pub(super) rate: Option<u64>,
+}
+
+/// How many bytes of casts are held, and whether by all, or only at every other place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holds {
+    pub(super) bytes: usize,
+    pub(super) by_all: bool,
 }
 
 /// What may befall a group. A number chooses among those whom it may concern.
@@ -105,6 +114,8 @@ impl Plan {
         let rng = &mut Rng::with_seed(seed ^ 0x57a7e);
         if rng.bool() {
             plan.keep_state(rng);
+        } else {
+            plan.holds = Holds::draw(seed);
         }
         plan
     }
@@ -165,6 +176,7 @@ impl Plan {
             longest: if rng.u8(..3) == 0 { 2_000 } else { 200 },
             cast_every_ns: rng.u64(100_000..4 * MS),
             state: None,
+            holds: None,
             start: [0, 0x3fff_fff0, u64::from(u32::MAX) - 20][rng.usize(..3)],
             suspect_after_ns: rng.u64(30 * MS..80 * MS),
             phi: rng.u8(..4) == 0,
@@ -174,6 +186,11 @@ impl Plan {
             }),
             blows,
         }
+    }
+
+    /// Bytes of casts that the process at `place` holds while the view changes.
+    pub(super) fn held_casts(&self, place: u16) -> usize {
+        self.holds.filter(|holds| holds.by_all || place % 2 == 1).map_or(0, |holds| holds.bytes)
     }
 
     /// Whether some may be suspected that live.
@@ -186,6 +203,15 @@ impl Plan {
 
     pub(super) fn order(&self, rng: &mut Rng) -> Order {
         Order::ALL[rng.usize(..Order::ALL.len())]
+    }
+}
+
+impl Holds {
+    /// Where nobody keeps a state: whoever does casts again itself.
+    fn draw(seed: u64) -> Option<Self> {
+        let mut rng = Rng::with_seed(seed ^ 0x401d);
+        let bytes = if rng.u8(..4) == 0 { rng.usize(100..1_000) } else { 100_000 };
+        (rng.u8(..3) > 0).then(|| Self { bytes, by_all: rng.bool() })
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) fn run(plan: &Plan) -> Outcome {
     step::record(false);
     step::arm(None);
     let mut history = history.into_inner();
+    *counts.entry("held casts").or_default() +=
+        history.casts.iter().filter(|cast| cast.is_held).count() as u64;
     history.tally_of_calls().into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
     if ran.is_err() || !is_whole {
         history.endings.clear();
@@ -123,6 +125,7 @@ impl<'a> World<'a> {
     /// Everything is healed, and whoever is needed is there.
     fn calm(&mut self) -> bool {
         self.network.heal_all();
+        self.nodes.iter_mut().for_each(|node| node.leaves_behind = false);
         self.until(TOGETHER_NS, "who leaves, is gone", |world| !world.nodes.iter().any(Node::is_leaving));
         // Somebody has to be there who may make the group, and as many as are expected.
         let wanted = self.plan.expected.max(2) as u16;
@@ -210,6 +213,10 @@ impl<'a> World<'a> {
                 self.kill(one(who));
                 self.start(place);
                 self.count("restarted", 1);
+            }
+            // Every other one leaves when it holds casts, where that may be.
+            Blow::Leave(who) if self.plan.holds.is_some() && who % 2 == 0 => {
+                self.nodes[one(who)].leaves_behind = true;
             }
             Blow::Leave(who) => {
                 self.nodes[one(who)].leave(now, &mut self.history.borrow_mut());

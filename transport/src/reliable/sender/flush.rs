@@ -6,6 +6,7 @@ use crate::log::LogMemory;
 use crate::mutated;
 use crate::reliable::flow::Refused;
 use crate::reliable::layer::Outbound;
+use crate::wire::{Part, frame_len};
 
 /// Casts that wait for the next view, in their order.
 #[derive(Debug)]
@@ -14,38 +15,67 @@ pub(in crate::reliable) struct Held<C> {
     /// Bytes of them, and how many there may be.
     bytes: usize,
     limit: usize,
+    /// Blocks that they need at most, and what the last of those has room for.
+    blocks: u64,
+    room: usize,
+    /// Where those that the view before held have ended.
+    ends: Vec<Seq>,
 }
 
 impl<C> Default for Held<C> {
     fn default() -> Self {
-        Self { casts: Vec::new(), bytes: 0, limit: 0 }
+        Self { casts: Vec::new(), bytes: 0, limit: 0, blocks: 0, room: 0, ends: Vec::new() }
     }
 }
 
 impl<O: Outbound> Sender<O> {
     /// Casts that come while the view changes are held, up to so many bytes and what a fresh window has room for; 0 refuses them.
     pub fn hold_casts(&mut self, limit: usize) {
-        // Half of what half a window carries: blocks are not full, and each frame has a head.
-        let room = (self.window / 4) as usize * (self.log.block_room() / 2);
-        self.held.limit = limit.min(room);
+        self.held.limit = limit;
+    }
+
+    /// Casts that wait for the next view.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.casts.len()
+    }
+
+    /// The blocks in which those end that the view before held, in their order.
+    #[must_use]
+    pub fn held_ends(&self) -> &[Seq] {
+        &self.held.ends
     }
 
     /// Casts what another sender has held, in the view behind its own.
     pub fn cast_held(&mut self, other: &mut Self) {
-        for (class, message) in std::mem::take(&mut other.held).casts {
+        let mut casts = std::mem::take(&mut other.held).casts;
+        if mutated!(HeldLastFirst) {
+            casts.reverse();
+        }
+        if mutated!(HeldForgotten) {
+            casts.pop();
+        }
+        for (class, message) in casts {
             let cast = self.cast_as(class, &message);
             debug_assert!(cast.is_ok(), "a fresh window has room for what is held: {cast:?}");
+            self.held.ends.push(self.log.open());
         }
     }
 
     /// Keeps a cast for the next view.
     pub(super) fn hold(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
+        // The next view may leave less room in a block: it has other members.
+        let room = self.carried(class)? / 2;
         let bytes = self.held.bytes + message.len() + size_of::<(O::Class, Box<[u8]>)>();
-        // The next view may leave less room for one: it has other members.
-        if bytes > self.held.limit || message.len() > self.carried(class)? / 2 {
+        let frame = frame_len(Part::Whole, message.len());
+        let joins = self.held.casts.last().is_some_and(|(last, _)| *last == class) && frame <= self.held.room;
+        let blocks = self.held.blocks + u64::from(!joins);
+        // Half a window: the rest is for what cannot wait, frames of order among it.
+        if bytes > self.held.limit || frame > room || blocks > self.window / 2 {
             return Err(Refused::ViewChanging);
         }
-        self.held.bytes = bytes;
+        self.held.room = if joins { self.held.room } else { room } - frame;
+        (self.held.bytes, self.held.blocks) = (bytes, blocks);
         self.held.casts.push((class, message.into()));
         Ok(())
     }
