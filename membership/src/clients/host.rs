@@ -8,6 +8,7 @@ use sistrum_ordering::{Endpoint, ViewMember};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 /// Letters that wait to be sent; what is beyond will be said again.
 const MAX_LETTERS: usize = 4096;
@@ -30,10 +31,10 @@ pub(super) struct Host {
     /// Those who attach to me, by a cast that is on its way or waits, and in which turn.
     attaching: BTreeMap<ViewMember, u64>,
     /// What becomes of a request that came to me, by session and number.
-    serving: BTreeMap<(u64, u64), Serving>,
+    pub(super) serving: BTreeMap<(u64, u64), Serving>,
     /// Those calls of mine that are of clients.
-    calls: BTreeMap<CallId, (u64, u64)>,
-    tasks: VecDeque<Task>,
+    pub(super) calls: BTreeMap<CallId, (u64, u64)>,
+    pub(super) tasks: VecDeque<Task>,
     /// What is cast next, of the first task, and the call that it begins.
     next: Option<(Vec<u8>, Option<CallId>)>,
     letters: VecDeque<(Endpoint, Vec<u8>)>,
@@ -59,7 +60,7 @@ impl Mine {
 }
 
 #[derive(Debug)]
-enum Serving {
+pub(super) enum Serving {
     /// It waits to be cast.
     Waiting,
     Calling(CallId),
@@ -69,7 +70,7 @@ enum Serving {
 
 /// Something that is to be cast.
 #[derive(Debug)]
-enum Task {
+pub(super) enum Task {
     Attach { client: ViewMember, session: u64, turn: u64 },
     Strike { session: u64 },
     Ask { client: ViewMember, key: (u64, u64), acked: u64, want: Want, request: Vec<u8> },
@@ -185,7 +186,7 @@ impl Host {
         self.orphans.remove(&session);
         self.leaving.remove(&session);
         self.striking.remove(&session);
-        self.acked(session, u64::MAX);
+        self.drop_asks((session, 0)..=(session, u64::MAX));
     }
 
     /// I have struck it.
@@ -200,8 +201,14 @@ impl Host {
 
     /// A client has got the answers to all requests below this.
     pub(super) fn acked(&mut self, session: u64, acked: u64) {
-        let range = (session, 0)..(session, acked);
-        let over: Vec<_> = self.serving.range(range).map(|(key, _)| *key).collect();
+        if let Some(last) = acked.checked_sub(1) {
+            self.drop_asks((session, 0)..=(session, last));
+        }
+    }
+
+    /// Nothing comes of these here.
+    fn drop_asks(&mut self, keys: RangeInclusive<(u64, u64)>) {
+        let over: Vec<_> = self.serving.range(keys).map(|(key, _)| *key).collect();
         over.into_iter().for_each(|key| _ = self.serving.remove(&key));
     }
 

@@ -104,7 +104,7 @@ impl<'a> Letter<'a> {
         let part = match tag {
             1 => Part::Attach,
             2 => Part::Ask {
-                number: from.u64()?,
+                number: number(&mut from)?,
                 acked: from.u64()?,
                 dest: Dest::of(from.u8()?)?,
                 want: from.want()?,
@@ -130,6 +130,11 @@ impl<'a> Letter<'a> {
         };
         from.is_at_end().then_some(Self { boot, session, turn, part })
     }
+}
+
+/// That of a request: there is one above it.
+fn number(from: &mut Reader<'_>) -> Option<u64> {
+    from.u64().filter(|number| *number < u64::MAX)
 }
 
 impl Part<'_> {
@@ -219,7 +224,7 @@ impl<'a> Cast<'a> {
             1 => Deed::Attach { turn: from.u64()? },
             2 => Deed::Gone { turn: from.u64()?, host: from.member()? },
             3 => Deed::Ask {
-                number: from.u64()?,
+                number: number(&mut from)?,
                 acked: from.u64()?,
                 dest: Dest::of(from.u8()?)?,
                 request: from.rest(),

@@ -1,5 +1,7 @@
 //! Letters and casts say what they said, and nonsense does nothing.
 
+mod bounds;
+
 use super::letter::{Cast, Deed, Letter, Part};
 use super::*;
 use crate::call::Want;
