@@ -49,13 +49,11 @@ pub(super) struct Host {
 struct Mine {
     heard: Instant,
     acked: u64,
-    /// All its requests below this were taken on, by me or by somebody before me.
-    next: u64,
 }
 
 impl Mine {
     fn new(now: Instant) -> Self {
-        Self { heard: now, acked: 0, next: 0 }
+        Self { heard: now, acked: 0 }
     }
 }
 
@@ -356,8 +354,9 @@ impl Clients {
                 }
                 self.host.mine.entry(session).or_insert(Mine::new(now)).heard = now;
                 match part {
-                    Part::Ask { number, acked, dest, want, request } => {
-                        self.serve(calls, client, (session, turn), (number, acked), (dest, want), request);
+                    Part::Ask { number, acked, after, dest, want, request } => {
+                        let numbers = (number, acked, after);
+                        self.serve(calls, client, (session, turn), numbers, (dest, want), request);
                     }
                     _ => self.host.send(client, session, turn, Part::Pong),
                 }
@@ -408,7 +407,7 @@ impl Clients {
         calls: &mut Calls,
         client: ViewMember,
         (session, turn): (u64, u64),
-        (number, acked): (u64, u64),
+        (number, acked, after): (u64, u64, Option<u64>),
         (dest, want): (Dest, Want),
         request: &[u8],
     ) {
@@ -420,14 +419,20 @@ impl Clients {
         if number < least {
             return;
         }
-        if number - least >= self.tuning.window || request.len() > self.tuning.bytes {
+        if number - least >= self.tuning.window {
             self.host.refused += 1;
             return;
         }
         let key = (session, number);
-        if !self.host.serving.contains_key(&key) && !self.is_next(client, session, number) {
+        let is_new = !self.host.serving.contains_key(&key);
+        if is_new && !self.is_next(client, session, least, after) {
             // What is before it comes again, and it behind that.
             return;
+        }
+        let (len, max) = (request.len(), self.tuning.bytes);
+        if is_new && len > max {
+            self.host.refused += 1;
+            return self.end_unasked(key, &format!("a request of {len} bytes, of at most {max}"));
         }
         match self.host.serving.get(&key) {
             Some(Serving::Answered(letter)) => {
@@ -458,22 +463,22 @@ impl Clients {
         }
     }
 
-    /// Whether all that the client has asked before was taken on: then this is, too.
-    fn is_next(&mut self, client: ViewMember, session: u64, number: u64) -> bool {
-        let Self { host: Host { mine, serving, .. }, table, .. } = self;
-        let Some(mine) = mine.get_mut(&session) else { return false };
-        mine.next = mine.next.max(mine.acked);
+    /// Whether all before it that is not over at the client was taken on, or was before somebody took on what it comes after: then this is, too.
+    fn is_next(&self, client: ViewMember, session: u64, least: u64, after: Option<u64>) -> bool {
         let is_delivered =
-            |number| matches!(table.look(client, session, number, 0), Asked::Open | Asked::Said(_));
-        let is_known = |number| serving.contains_key(&(session, number)) || is_delivered(number);
-        while mine.next < number && is_known(mine.next) {
-            mine.next += 1;
-        }
-        let is_next = mine.next >= number || mutated!(ServeAnyOrder);
-        if is_next {
-            mine.next = mine.next.max(number + 1);
-        }
-        is_next
+            |number| matches!(self.table.look(client, session, number, 0), Asked::Open | Asked::Said(_));
+        let is_known = |number| {
+            number < least || self.host.serving.contains_key(&(session, number)) || is_delivered(number)
+        };
+        after.is_none_or(is_known) || mutated!(ServeAnyOrder)
+    }
+
+    /// A request comes to an end that nobody else was asked.
+    fn end_unasked(&mut self, key: (u64, u64), why: &str) {
+        let (Some(me), Some(entry)) = (self.me, self.table.entry(key.0)) else { return };
+        let replies = vec![(me, Status::Aborted(why.to_owned()))];
+        self.host.serving.entry(key).or_insert(Serving::Waiting);
+        self.host.finish(me, entry, key, false, replies);
     }
 
     /// Strikes those that it is time for.
@@ -521,12 +526,7 @@ impl Clients {
             self.host.calls.remove(&call);
         }
         match self.host.tasks.pop_front() {
-            Some(Task::Ask { key, .. }) => {
-                if let (Some(me), Some(entry)) = (self.me, self.table.entry(key.0)) {
-                    let replies = vec![(me, Status::Aborted(why.to_owned()))];
-                    self.host.finish(me, entry, key, false, replies);
-                }
-            }
+            Some(Task::Ask { key, .. }) => self.end_unasked(key, why),
             Some(Task::Attach { client, .. }) => _ = self.host.attaching.remove(&client),
             Some(Task::Strike { session }) => self.host.spare(session),
             None => {}

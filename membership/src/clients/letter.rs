@@ -3,7 +3,7 @@
 //! ```text
 //! letter := tag u8 | boot u64 | session u64 | turn u64 | body
 //!   Attach     1                                                                  client -> member
-//!   Ask        2 | number u64 | acked u64 | dest u8 | want u8 | count u32 | request
+//!   Ask        2 | number u64 | acked u64 | after u64 | dest u8 | want u8 | count u32 | request
 //!   Ping       3
 //!   Bye        4
 //!   Attached   16                                                                 member -> client
@@ -17,7 +17,7 @@
 //!   Gone       2 | turn u64 | host
 //!   Ask        3 | number u64 | acked u64 | dest u8 | request
 //! ```
-//! A status is a tag, and what was said behind its length. Who a letter is from is known by where it came from, and by its boot.
+//! What a request comes after is all ones where nothing before it is open. A status is a tag, and what was said behind its length. Who a letter is from is known by where it came from, and by its boot.
 
 use super::Dest;
 use super::bytes::{Reader, put_status, put_want};
@@ -27,10 +27,12 @@ use sistrum_ordering::{BootId, Endpoint, ViewMember};
 
 /// In front of what is cast about clients: no application begins what it says so.
 const MARK: [u8; 8] = *b"\0clients";
+/// What is the number of no request.
+const NOTHING: u64 = u64::MAX;
 /// Bytes before the body of a letter.
 const HEAD_LEN: usize = 1 + 3 * 8;
 /// Bytes of a letter that asks, but for the request.
-pub(super) const ASK_LEN: usize = HEAD_LEN + 2 * 8 + 1 + 5;
+pub(super) const ASK_LEN: usize = HEAD_LEN + 3 * 8 + 1 + 5;
 
 /// A letter: of which incarnation of the client it is, in which session, and which of its attempts to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +49,8 @@ pub(super) struct Letter<'a> {
 pub(super) enum Part<'a> {
     /// Be my host.
     Attach,
-    /// My request of this number; I have all replies below `acked`.
-    Ask { number: u64, acked: u64, dest: Dest, want: Want, request: &'a [u8] },
+    /// My request of this number; I have all replies below `acked`, and `after` is the last before it that is not over.
+    Ask { number: u64, acked: u64, after: Option<u64>, dest: Dest, want: Want, request: &'a [u8] },
     /// Are you there?
     Ping,
     /// I am gone.
@@ -74,9 +76,10 @@ impl<'a> Letter<'a> {
             out.extend_from_slice(&value.to_le_bytes());
         }
         match &self.part {
-            Part::Ask { number, acked, dest, want, request } => {
+            Part::Ask { number, acked, after, dest, want, request } => {
                 out.extend_from_slice(&number.to_le_bytes());
                 out.extend_from_slice(&acked.to_le_bytes());
+                out.extend_from_slice(&after.unwrap_or(NOTHING).to_le_bytes());
                 out.push(dest.tag());
                 put_want(*want, &mut out);
                 out.extend_from_slice(request);
@@ -106,6 +109,7 @@ impl<'a> Letter<'a> {
             2 => Part::Ask {
                 number: number(&mut from)?,
                 acked: from.u64()?,
+                after: Some(from.u64()?).filter(|after| *after != NOTHING),
                 dest: Dest::of(from.u8()?)?,
                 want: from.want()?,
                 request: from.rest(),
@@ -134,7 +138,7 @@ impl<'a> Letter<'a> {
 
 /// That of a request: there is one above it.
 fn number(from: &mut Reader<'_>) -> Option<u64> {
-    from.u64().filter(|number| *number < u64::MAX)
+    from.u64().filter(|number| *number != NOTHING)
 }
 
 impl Part<'_> {

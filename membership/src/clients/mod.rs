@@ -16,7 +16,8 @@
 //!
 //! Deviations: a client has many requests open, so that the table holds a window of replies for each, and not one; and all members reply, so that
 //! what a member had said is said again by itself. Requests of one client are taken on in the order of their numbers: one that overtakes
-//! another waits for it to be said again.
+//! another waits for it to be said again, as long as that one is open at the client: each names the last that is. One that comes behind a
+//! later one all the same was over before that was taken on: it is not executed, by anybody.
 //!
 //! Letters are lost, repeated and overtake each other as they like. All casts are total: what comes back to me stands where it does at all.
 //! **The table has to be taken over by whoever joins**: [`write`](Clients::write), [`read`](Clients::read), and calls

@@ -1,6 +1,7 @@
 //! Letters and casts say what they said, and nonsense does nothing.
 
 mod bounds;
+mod order;
 
 use super::letter::{Cast, Deed, Letter, Part};
 use super::*;
@@ -22,7 +23,11 @@ fn letters() -> Vec<Letter<'static>> {
     ];
     let replies: Vec<_> = (1..).map(member).zip(statuses).collect();
     let wants = [Want::None, Want::N(3), Want::All, Want::Majority];
-    let asks = wants.map(|want| Part::Ask { number: 3, acked: 1, dest: Dest::Any, want, request: b"who?" });
+    let after = [None, Some(1), Some(2), None].into_iter();
+    let asks = wants.into_iter().zip(after).map(|(want, after)| {
+        let request = b"who?";
+        Part::Ask { number: 3, acked: 1, after, dest: Dest::Any, want, request }
+    });
     let others = [
         Part::Attach,
         Part::Ping,
@@ -34,7 +39,7 @@ fn letters() -> Vec<Letter<'static>> {
         Part::Dropped { above: BootId(4) },
         Part::Done { number: 7, is_enough: true, replies },
     ];
-    let all = asks.into_iter().chain(others);
+    let all = asks.chain(others);
     all.map(|part| Letter { boot: BootId(1), session: 2, turn: 3, part }).collect()
 }
 
@@ -127,6 +132,12 @@ fn say(
     answers
 }
 
+/// A request of one that has all below it open that it has not acked.
+fn ask_of(number: u64, acked: u64, dest: Dest, request: &[u8]) -> Part<'_> {
+    let after = number.checked_sub(1).filter(|before| *before >= acked);
+    Part::Ask { number, acked, after, dest, want: Want::All, request }
+}
+
 fn parts(letters: Vec<Letter<'static>>) -> Vec<Part<'static>> {
     letters.into_iter().map(|letter| letter.part).collect()
 }
@@ -134,7 +145,7 @@ fn parts(letters: Vec<Letter<'static>>) -> Vec<Part<'static>> {
 #[test]
 fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_attach_first() {
     let mut group = alone(ClientTuning { clients: 2, window: 2, bytes: 4, ..ClientTuning::default() });
-    let ask = |number, request| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request };
+    let ask = |number, request| ask_of(number, 0, Dest::All, request);
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Unattached]);
     assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
     assert_eq!(parts(say(&mut group, 7, (5, 1), Part::Attach)), [Part::Dropped { above: BootId(9) }]);
@@ -144,7 +155,9 @@ fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_atta
     assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached], "said again");
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), []);
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Pong], "it is asked once");
-    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, b"whose"))), [], "too long");
+    let why = "a request of 5 bytes, of at most 4".to_owned();
+    let done = Part::Done { number: 1, is_enough: false, replies: vec![(member(1), Status::Aborted(why))] };
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, b"whose"))), [done], "too long");
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(2, b"why?"))), [], "beyond the window");
     assert_eq!((group.1.over_full(), group.1.malformed()), (3, 0));
     assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Pong)), []);
@@ -170,7 +183,7 @@ fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_atta
 #[test]
 fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
     let mut group = alone(ClientTuning::default());
-    let ask = |number| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    let ask = |number| ask_of(number, 0, Dest::All, b"who?");
     say(&mut group, 7, (0, 1), Part::Attach);
     for number in 0..3 {
         say(&mut group, 7, (1, 1), ask(number));
@@ -267,7 +280,7 @@ fn what_is_handed_on_to_the_host_before_it_is_delivered_there_waits_for_it() {
     let attach = next(&mut host);
     deliver(&mut host, 0, &attach);
     deliver(&mut other, 0, &attach);
-    let ask = Part::Ask { number: 0, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    let ask = ask_of(0, 0, Dest::All, b"who?");
     host.1.handle_letter(Instant(0), &mut host.0, client, &letter(1, ask));
     let ask = next(&mut host);
     deliver(&mut other, 0, &ask);

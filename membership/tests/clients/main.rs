@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use world::World;
 
 /// What has to come about in a thousand seeds.
-const DEEDS: [&str; 25] = [
+const DEEDS: [&str; 26] = [
     "aborts",
     "any",
     "asks",
@@ -25,6 +25,7 @@ const DEEDS: [&str; 25] = [
     "excluded",
     "executed",
     "forwards",
+    "given up",
     "goodbyes",
     "joined",
     "joins",

@@ -587,7 +587,8 @@ impl World {
             }
             4..24 if agent.is_awake(*now) => agent.ask(*now, rng, book),
             24..40 if agent.is_awake(*now) => self.sight(at),
-            40 if agent.is_awake(*now) => {
+            40..44 => agent.give_up(rng, book),
+            44 if agent.is_awake(*now) => {
                 agent.end.as_mut().expect("it is awake").unseen(Instant(*now));
             }
             _ => {}

@@ -4,7 +4,7 @@ use super::*;
 use crate::clients::host::Serving;
 
 fn ask(number: u64, acked: u64) -> Part<'static> {
-    Part::Ask { number, acked, dest: Dest::All, want: Want::All, request: b"who?" }
+    ask_of(number, acked, Dest::All, b"who?")
 }
 
 #[test]
