@@ -47,13 +47,15 @@ pub(super) struct Host {
 /// A client that is attached to me.
 #[derive(Debug, Clone, Copy)]
 struct Mine {
+    /// By which attempt to attach.
+    turn: u64,
     heard: Instant,
     acked: u64,
 }
 
 impl Mine {
-    fn new(now: Instant) -> Self {
-        Self { heard: now, acked: 0 }
+    fn new(now: Instant, turn: u64) -> Self {
+        Self { turn, heard: now, acked: 0 }
     }
 }
 
@@ -147,6 +149,7 @@ impl Host {
     pub(super) fn attached(
         &mut self,
         now: Instant,
+        calls: &mut Calls,
         is_mine: bool,
         client: ViewMember,
         (session, turn): (u64, u64),
@@ -155,9 +158,13 @@ impl Host {
         if let Attaching::New { session, .. } | Attaching::Hosted { session } = what {
             self.orphans.remove(&session);
             self.striking.remove(&session);
-            match is_mine {
-                true => self.mine.entry(session).or_insert(Mine::new(now)).heard = now,
-                false => _ = self.mine.remove(&session),
+            // It says all again that is open, in order, behind each attempt to attach.
+            if self.mine.get(&session).is_some_and(|mine| !is_mine || mine.turn != turn) {
+                self.mine.remove(&session);
+                self.drop_asks(calls, (session, 0)..=(session, u64::MAX));
+            }
+            if is_mine {
+                self.mine.entry(session).or_insert(Mine::new(now, turn)).heard = now;
             }
         }
         if !is_mine {
@@ -179,12 +186,12 @@ impl Host {
     }
 
     /// A session is over.
-    pub(super) fn forget(&mut self, session: u64) {
+    pub(super) fn forget(&mut self, calls: &mut Calls, session: u64) {
         self.mine.remove(&session);
         self.orphans.remove(&session);
         self.leaving.remove(&session);
         self.striking.remove(&session);
-        self.drop_asks((session, 0)..=(session, u64::MAX));
+        self.drop_asks(calls, (session, 0)..=(session, u64::MAX));
     }
 
     /// I have struck it.
@@ -198,16 +205,37 @@ impl Host {
     }
 
     /// A client has got the answers to all requests below this.
-    pub(super) fn acked(&mut self, session: u64, acked: u64) {
+    pub(super) fn acked(&mut self, calls: &mut Calls, session: u64, acked: u64) {
         if let Some(last) = acked.checked_sub(1) {
-            self.drop_asks((session, 0)..=(session, last));
+            self.drop_asks(calls, (session, 0)..=(session, last));
         }
     }
 
-    /// Nothing comes of these here.
-    fn drop_asks(&mut self, keys: RangeInclusive<(u64, u64)>) {
-        let over: Vec<_> = self.serving.range(keys).map(|(key, _)| *key).collect();
-        over.into_iter().for_each(|key| _ = self.serving.remove(&key));
+    /// Nothing more comes of these here: they are not cast where they wait for that, and else nobody here awaits what is said of them.
+    fn drop_asks(&mut self, calls: &mut Calls, keys: RangeInclusive<(u64, u64)>) {
+        let over: Vec<_> = self.serving.range(keys.clone()).map(|(key, _)| *key).collect();
+        let mut has_waited = false;
+        for key in over {
+            match self.serving.remove(&key) {
+                Some(Serving::Waiting) => has_waited = true,
+                Some(Serving::Calling(call)) => self.give_up(calls, call),
+                Some(Serving::Answered(_)) | None => {}
+            }
+        }
+        if has_waited {
+            self.tasks.retain(|task| !matches!(task, Task::Ask { key, .. } if keys.contains(key)));
+        }
+    }
+
+    fn give_up(&mut self, calls: &mut Calls, call: CallId) {
+        if self.next.as_ref().is_some_and(|(_, next)| *next == Some(call)) {
+            self.next = None;
+            self.tasks.pop_front();
+        }
+        // What was over already is told yet.
+        if calls.give_up(call) {
+            self.calls.remove(&call);
+        }
     }
 
     fn send(&mut self, to: ViewMember, session: u64, turn: u64, part: Part<'_>) {
@@ -352,7 +380,7 @@ impl Clients {
                 if !is_mine || self.table.session(client) != Some(session) {
                     return self.host.send(client, session, turn, Part::Unattached);
                 }
-                self.host.mine.entry(session).or_insert(Mine::new(now)).heard = now;
+                self.host.mine.entry(session).or_insert(Mine::new(now, turn)).heard = now;
                 match part {
                     Part::Ask { number, acked, after, dest, want, request } => {
                         let numbers = (number, acked, after);
@@ -415,11 +443,12 @@ impl Clients {
         let Some(mine) = self.host.mine.get_mut(&session) else { return };
         mine.acked = mine.acked.max(acked).max(least);
         let least = mine.acked;
-        self.host.acked(session, least);
+        self.host.acked(calls, session, least);
         if number < least {
             return;
         }
-        if number - least >= self.tuning.window {
+        let untold = self.untold.get(&session).copied().unwrap_or_default();
+        if number - least >= self.tuning.window || untold >= self.tuning.window {
             self.host.refused += 1;
             return;
         }
@@ -501,7 +530,7 @@ impl Clients {
         self.host.looks_at
     }
 
-    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast).
+    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast), or a letter or a cast has come.
     pub fn poll_cast(&mut self, now: Instant, calls: &mut Calls) -> Option<&[u8]> {
         self.me?;
         while self.host.next.is_none() {
@@ -522,8 +551,7 @@ impl Clients {
     /// That cannot be cast at all, for this reason, which the request comes to an end by.
     pub fn refused(&mut self, calls: &mut Calls, why: &str) {
         if let Some((_, Some(call))) = self.host.next.take() {
-            calls.give_up(call);
-            self.host.calls.remove(&call);
+            self.host.give_up(calls, call);
         }
         match self.host.tasks.pop_front() {
             Some(Task::Ask { key, .. }) => self.end_unasked(key, why),

@@ -43,6 +43,7 @@ use sistrum_ordering::{Endpoint, Rank, View, ViewMember};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use table::{Asked, Attaching, Table};
 
 /// What bounds clients, and when they are taken for gone. Clients and members have to be of one mind about `window` and `bytes`, and about times
@@ -170,6 +171,8 @@ pub struct Clients {
     /// Who waits for what I say, by session and number of the request.
     waiting: BTreeMap<(u64, u64), Vec<Request>>,
     events: VecDeque<ClientsEvent>,
+    /// By session: requests among them.
+    untold: BTreeMap<u64, u64>,
     members: Vec<ViewMember>,
     /// Those of them that have not said goodbye.
     there: Vec<ViewMember>,
@@ -186,6 +189,7 @@ impl Clients {
             tuning,
             waiting: BTreeMap::new(),
             events: VecDeque::new(),
+            untold: BTreeMap::new(),
             members: Vec::new(),
             there: Vec::new(),
             me: None,
@@ -220,6 +224,7 @@ impl Clients {
         self.host.excluded();
         self.waiting.clear();
         self.events.clear();
+        self.untold.clear();
         (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
     }
 
@@ -231,11 +236,11 @@ impl Clients {
         match event {
             CallEvent::Plain { from, bytes } => match Cast::decode(&bytes, me.endpoint) {
                 Some(Cast { client, session, deed: Deed::Attach { turn } }) => {
-                    self.attach(now, from, client, session, turn);
+                    self.attach(now, calls, from, (client, session, turn));
                     None
                 }
                 Some(Cast { client, session, deed: Deed::Gone { turn, host } }) => {
-                    self.strike(from, client, session, turn, host);
+                    self.strike(calls, from, (client, session, turn, host));
                     None
                 }
                 _ => Some(CallEvent::Plain { from, bytes }),
@@ -261,31 +266,56 @@ impl Clients {
     }
 
     fn tell(&mut self, request: ClientRequest) {
+        *self.untold.entry(request.session).or_default() += 1;
         self.events.push_back(ClientsEvent::Request(request));
     }
 
-    fn attach(&mut self, now: Instant, from: ViewMember, client: ViewMember, session: u64, turn: u64) {
+    fn attach(
+        &mut self,
+        now: Instant,
+        calls: &mut Calls,
+        from: ViewMember,
+        (client, session, turn): (ViewMember, u64, u64),
+    ) {
         let what = self.table.attach(client, session, turn, from);
         if let Attaching::New { before, .. } = what {
             if let Some((before, client)) = before {
-                self.host.forget(before);
+                self.forget(calls, before);
                 self.events.push_back(ClientsEvent::Gone(client));
             }
             self.events.push_back(ClientsEvent::Joined(client));
         }
-        self.host.attached(now, self.me == Some(from), client, (session, turn), what);
+        self.host.attached(now, calls, self.me == Some(from), client, (session, turn), what);
     }
 
-    fn strike(&mut self, from: ViewMember, client: ViewMember, session: u64, turn: u64, host: ViewMember) {
+    fn strike(
+        &mut self,
+        calls: &mut Calls,
+        from: ViewMember,
+        (client, session, turn, host): (ViewMember, u64, u64, ViewMember),
+    ) {
         if self.table.strike(client, session, turn, host) {
             self.events.push_back(ClientsEvent::Gone(client));
-            self.host.forget(session);
+            self.forget(calls, session);
             if self.me == Some(from) {
                 self.host.drop_client(client, session);
             }
         } else if self.me == Some(from) {
             self.host.spare(session);
         }
+    }
+
+    /// A session is over: whoever waits for what I say to its requests waits no more.
+    fn forget(&mut self, calls: &mut Calls, session: u64) {
+        self.host.forget(calls, session);
+        self.release(calls, (session, 0)..=(session, u64::MAX));
+    }
+
+    /// Nobody is to be told any more what I say to these.
+    fn release(&mut self, calls: &mut Calls, keys: RangeInclusive<(u64, u64)>) {
+        let over: Vec<_> = self.waiting.range(keys).map(|(key, _)| *key).collect();
+        let waiting = over.into_iter().filter_map(|key| self.waiting.remove(&key)).flatten();
+        waiting.collect::<Vec<_>>().into_iter().for_each(|request| calls.null_reply(request));
     }
 
     /// A request to all was delivered, or handed on to me.
@@ -307,14 +337,14 @@ impl Clients {
             Asked::Said(said) => self.answer(calls, request, &said),
             Asked::Stale => {
                 let waiting = self.waiting.remove(&key).unwrap_or_default();
-                let (asked, early): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Request::is_cast);
-                if !asked.is_empty() {
-                    self.waiting.insert(key, asked);
-                }
-                early.into_iter().chain([request]).for_each(|request| calls.null_reply(request));
+                waiting.into_iter().chain([request]).for_each(|request| calls.null_reply(request));
             }
         }
-        self.host.acked(key.0, self.table.acked(key.0));
+        let acked = self.table.acked(key.0);
+        self.host.acked(calls, key.0, acked);
+        if let Some(last) = acked.checked_sub(1) {
+            self.release(calls, (key.0, 0)..=(key.0, last));
+        }
     }
 
     /// Says of a request what was said of it.
@@ -373,7 +403,19 @@ impl Clients {
 
     /// What the application is to be told next.
     pub fn poll_event(&mut self) -> Option<ClientsEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let Some(ClientsEvent::Request(request)) = &event {
+            self.told(request.session);
+        }
+        event
+    }
+
+    fn told(&mut self, session: u64) {
+        let Some(untold) = self.untold.get_mut(&session) else { return };
+        *untold -= 1;
+        if *untold == 0 {
+            self.untold.remove(&session);
+        }
     }
 
     /// How much there is to be told.
@@ -446,8 +488,15 @@ impl Clients {
             from.is_at_end().then_some((table, events))
         };
         let (table, events) = read().ok_or(NotOfClients)?;
-        (self.table, self.events) = (table, events.into());
+        (self.table, self.events) = (table, VecDeque::new());
         self.waiting.clear();
+        self.untold.clear();
+        for event in events {
+            match event {
+                ClientsEvent::Request(request) => self.tell(request),
+                other => self.events.push_back(other),
+            }
+        }
         Ok(())
     }
 }

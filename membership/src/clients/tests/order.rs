@@ -18,6 +18,12 @@ fn deliver((calls, clients): &mut (Calls, Clients), from: u16, bytes: &[u8]) {
     drain(calls, clients);
 }
 
+fn write((calls, clients): &mut (Calls, Clients), from: u16, (session, turn): (u64, u64), part: Part<'_>) {
+    let letter = Letter { boot: BootId(9), session, turn, part }.encode();
+    clients.handle_letter(Instant(0), calls, member(from).endpoint, &letter);
+    drain(calls, clients);
+}
+
 /// The numbers that the application is told, which answers those for it alone.
 fn told((calls, clients): &mut (Calls, Clients)) -> Vec<u64> {
     let mut numbers = Vec::new();
@@ -109,4 +115,33 @@ fn one_that_is_too_long_for_the_members_ends_and_blocks_none_behind_it() {
     assert!(matches!(parts(say(&mut group, 7, (1, 1), too_long))[..], [Part::Done { is_enough: false, .. }]));
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, 0))), []);
     assert_eq!(told(&mut group), [1]);
+}
+
+#[test]
+fn they_do_so_for_who_goes_to_another_and_comes_back() {
+    let mut group = one_of(2, 0, ClientTuning::default());
+    for port in [7, 8] {
+        write(&mut group, port, (0, 1), Part::Attach);
+        let cast = next(&mut group).unwrap();
+        deliver(&mut group, 0, &cast);
+    }
+    // Its third attempt, to me again, is on its way, and its second, to the other, before that.
+    write(&mut group, 7, (1, 3), Part::Attach);
+    let third = next(&mut group).unwrap();
+    write(&mut group, 7, (1, 1), ask(0, 0));
+    write(&mut group, 8, (2, 1), ask(0, 0));
+    write(&mut group, 7, (1, 1), ask(1, 0));
+    assert!(group.1.poll_cast(Instant(0), &mut group.0).is_some(), "it stands in front");
+    let second = Cast { client: member(7), session: 1, deed: Deed::Attach { turn: 2 } };
+    deliver(&mut group, 1, &Calls::plain(&second.encode()));
+    let mut casts = vec![next(&mut group).unwrap()];
+    deliver(&mut group, 0, &third);
+    casts.extend(next(&mut group));
+    write(&mut group, 7, (1, 3), ask(0, 0));
+    write(&mut group, 7, (1, 3), ask(1, 0));
+    casts.extend(std::iter::from_fn(|| next(&mut group)));
+    assert_eq!(casts.len(), 3);
+    casts.iter().for_each(|cast| deliver(&mut group, 0, cast));
+    assert_eq!(told(&mut group), [0, 0, 1]);
+    assert_eq!(group.0.open(), 3, "what was dropped is no call");
 }
