@@ -113,6 +113,8 @@ pub struct ClientRequest {
     session: u64,
     number: u64,
     bytes: Vec<u8>,
+    /// In which of my lives in the group it was asked.
+    epoch: u64,
     /// How one is answered that is for one member alone.
     alone: Option<Request>,
 }
@@ -177,6 +179,8 @@ pub struct Clients {
     /// Those of them that have not said goodbye.
     there: Vec<ViewMember>,
     me: Option<ViewMember>,
+    /// Counts my lives in the group: an answer to what was asked in an earlier one is nobody's.
+    epoch: u64,
 }
 
 impl Clients {
@@ -193,6 +197,7 @@ impl Clients {
             members: Vec::new(),
             there: Vec::new(),
             me: None,
+            epoch: 0,
         }
     }
 
@@ -225,6 +230,7 @@ impl Clients {
         self.waiting.clear();
         self.events.clear();
         self.untold.clear();
+        self.epoch += 1;
         (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
     }
 
@@ -251,7 +257,8 @@ impl Clients {
                 else {
                     return Some(CallEvent::Request(request));
                 };
-                let asked = ClientRequest { client, session, number, bytes: bytes.to_vec(), alone: None };
+                let (bytes, epoch) = (bytes.to_vec(), self.epoch);
+                let asked = ClientRequest { client, session, number, bytes, epoch, alone: None };
                 match dest {
                     Dest::All => self.ask(calls, asked, acked, request),
                     Dest::Any => self.tell(ClientRequest { alone: Some(request), ..asked }),
@@ -358,6 +365,9 @@ impl Clients {
     }
 
     fn say(&mut self, calls: &mut Calls, request: ClientRequest, said: &Status) {
+        if request.epoch != self.epoch {
+            return;
+        }
         if let Some(alone) = request.alone {
             return self.answer(calls, alone, said);
         }
@@ -392,7 +402,7 @@ impl Clients {
 
     /// Hands the request on to another member. One that all execute is replied to by that one alone, which had it anyway. To myself, I am asked again.
     pub fn forward(&mut self, calls: &mut Calls, request: ClientRequest, to: ViewMember) {
-        if Some(to) == self.me {
+        if request.epoch == self.epoch && Some(to) == self.me {
             return self.tell(request);
         }
         if !self.there.contains(&to) {
@@ -470,7 +480,7 @@ impl Clients {
     /// # Errors
     /// [`NotOfClients`], and nothing has changed.
     pub fn read(&mut self, local: Endpoint, bytes: &[u8]) -> Result<(), NotOfClients> {
-        let mut from = Reader::new(bytes, local);
+        let (mut from, epoch) = (Reader::new(bytes, local), self.epoch + 1);
         let mut read = || {
             let mut table = Table::new(self.tuning.clients, self.tuning.window);
             table.read(&mut from)?;
@@ -478,7 +488,7 @@ impl Clients {
                 (0, client) => {
                     let (session, number) = (from.u64()?, from.u64()?);
                     let bytes = from.bytes()?.to_vec();
-                    let request = ClientRequest { client, session, number, bytes, alone: None };
+                    let request = ClientRequest { client, session, number, bytes, epoch, alone: None };
                     Some(ClientsEvent::Request(request))
                 }
                 (1, client) => Some(ClientsEvent::Joined(client)),
@@ -491,6 +501,7 @@ impl Clients {
         (self.table, self.events) = (table, VecDeque::new());
         self.waiting.clear();
         self.untold.clear();
+        self.epoch = epoch;
         for event in events {
             match event {
                 ClientsEvent::Request(request) => self.tell(request),

@@ -302,3 +302,27 @@ fn what_is_handed_on_to_the_host_before_it_is_delivered_there_waits_for_it() {
     assert_eq!(Letter::decode(&said, client).unwrap().part, done);
     assert!(host.1.waiting.is_empty());
 }
+
+#[test]
+fn an_answer_to_one_of_an_earlier_life_is_nobody_elses() {
+    let mut group = alone(ClientTuning::default());
+    let ask = || ask_of(0, 0, Dest::All, b"who?");
+    say(&mut group, 7, (0, 1), Part::Attach);
+    say(&mut group, 7, (1, 1), ask());
+    let last = |clients: &mut Clients| std::iter::from_fn(|| clients.poll_event()).last();
+    let Some(ClientsEvent::Request(old)) = last(&mut group.1) else { panic!("nobody asks") };
+    group.0.excluded();
+    group.1.excluded();
+    drain(&mut group.0, &mut group.1);
+    let id = ViewId { group: GroupId(1), instance: GroupInstance(2), number: ViewNumber(1) };
+    let view = View::new(id, vec![member(1)], Rank(0));
+    group.0.see(&view);
+    group.1.see(Instant(0), &view);
+    say(&mut group, 8, (0, 1), Part::Attach);
+    say(&mut group, 8, (1, 1), ask());
+    group.1.reply(&mut group.0, old, b"of 7");
+    assert_eq!(parts(say(&mut group, 8, (1, 1), Part::Ping)), [Part::Pong]);
+    let Some(ClientsEvent::Request(new)) = last(&mut group.1) else { panic!("nobody asks") };
+    group.1.reply(&mut group.0, new, b"of 8");
+    assert_eq!(parts(say(&mut group, 8, (1, 1), Part::Ping)).len(), 2);
+}
