@@ -111,7 +111,6 @@ impl Host {
         for (session, _) in table.entries().filter(|(_, entry)| !self.ready.contains(&entry.host)) {
             self.orphans.entry(session).or_insert(now);
         }
-        self.wedge(now, false);
         self.looks_at = Some(now.plus_ns(self.looks_every_ns()));
     }
 

@@ -209,6 +209,7 @@ impl Clients {
         let ranked = (0..).map(Rank).zip(view.members());
         let ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
         self.host.see(now, &self.table, self.me, ready);
+        self.host.wedge(now, false);
     }
 
     /// A member has said goodbye, as [`Calls::left`] knows already: the view of a static list stays as it is.

@@ -245,6 +245,16 @@ fn who_is_wedged_is_no_contact_and_strikes_nobody() {
 }
 
 #[test]
+fn a_goodbye_of_another_unwedges_nobody() {
+    let mut group = one_of(3, 0, ClientTuning::default());
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    group.1.wedge(Instant(1), true);
+    group.0.left(Rank(2));
+    group.1.left(Instant(1), Rank(2));
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
+}
+
+#[test]
 fn who_may_not_come_back_as_who_it_was_comes_as_somebody_else_and_not_at_once() {
     let tuning = ClientTuning::default();
     let (mut end, host) = (ClientEnd::new(member(7), tuning, 1), member(1));
