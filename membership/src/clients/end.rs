@@ -67,7 +67,7 @@ pub enum ClientEvent {
         ask: AskId,
         /// How.
         outcome: Outcome,
-        /// What has become of it everywhere.
+        /// What has become of it everywhere. Replies for which there was no room all together are [`Status::Unsent`], and count.
         replies: Vec<(ViewMember, Status)>,
     },
 }

@@ -12,6 +12,8 @@ use std::ops::RangeInclusive;
 
 /// Letters that wait to be sent; what is beyond will be said again.
 const MAX_LETTERS: usize = 4096;
+/// What stands for a reason that there is no room for.
+const TOO_LONG: &str = "for a reason that is too long";
 
 /// See the module.
 #[derive(Debug)]
@@ -252,35 +254,33 @@ impl Host {
     pub(super) fn done(
         &mut self,
         table: &Table,
-        me: ViewMember,
         call: CallId,
         is_enough: bool,
         replies: Vec<(ViewMember, Status)>,
     ) -> Option<Vec<(ViewMember, Status)>> {
         let Some((session, number)) = self.calls.remove(&call) else { return Some(replies) };
         if let Some(entry) = table.entry(session) {
-            self.finish(me, entry, (session, number), is_enough, replies);
+            self.finish(entry, (session, number), is_enough, replies);
         }
         None
     }
 
     /// What has become of a request is told to its client.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
-        me: ViewMember,
         entry: &Entry,
         (session, number): (u64, u64),
         is_enough: bool,
-        replies: Vec<(ViewMember, Status)>,
+        mut replies: Vec<(ViewMember, Status)>,
     ) {
-        let letter_of = |is_enough, replies| {
-            let part = Part::Done { number, is_enough, replies };
+        let letter_of = |replies: &[_]| {
+            let part = Part::Done { number, is_enough, replies: replies.to_vec() };
             Letter { boot: entry.client.boot, session, turn: entry.turn, part }.encode()
         };
-        let mut letter = letter_of(is_enough, replies);
-        if letter.len() > MAX_LETTER {
-            let why = format!("replies of {} bytes, of at most {MAX_LETTER}", letter.len());
-            letter = letter_of(false, vec![(me, Status::Aborted(why))]);
+        let mut letter = letter_of(&replies);
+        if let Some(excess) = letter.len().checked_sub(MAX_LETTER) {
+            leave_out(excess, &mut replies);
+            letter = letter_of(&replies);
         }
         self.post(entry.client, letter.clone());
         // It may have said meanwhile that it has an answer.
@@ -353,6 +353,28 @@ impl Host {
                 Some((bytes, Some(call)))
             }
         }
+    }
+}
+
+/// Leaves out the longest of what was said, and so many bytes at least: it stays known who has said what kind of thing.
+fn leave_out(mut bytes: usize, replies: &mut [(ViewMember, Status)]) {
+    let len_of = |status: &Status| match status {
+        Status::Replied(reply) => reply.len(),
+        Status::Aborted(why) => why.len(),
+        _ => 0,
+    };
+    while bytes > 0 {
+        let Some((_, longest)) = replies.iter_mut().max_by_key(|(_, status)| len_of(status)) else { return };
+        let before = len_of(longest);
+        *longest = match longest {
+            Status::Aborted(_) => Status::Aborted(TOO_LONG.to_owned()),
+            _ => Status::Unsent(before),
+        };
+        let saved = before.saturating_sub(len_of(longest));
+        if saved == 0 {
+            return;
+        }
+        bytes = bytes.saturating_sub(saved);
     }
 }
 
@@ -506,7 +528,7 @@ impl Clients {
         let (Some(me), Some(entry)) = (self.me, self.table.entry(key.0)) else { return };
         let replies = vec![(me, Status::Aborted(why.to_owned()))];
         self.host.serving.entry(key).or_insert(Serving::Waiting);
-        self.host.finish(me, entry, key, false, replies);
+        self.host.finish(entry, key, false, replies);
     }
 
     /// Strikes those that it is time for.

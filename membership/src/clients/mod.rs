@@ -268,7 +268,7 @@ impl Clients {
             }
             CallEvent::Done { call, is_enough, replies } => self
                 .host
-                .done(&self.table, me, call, is_enough, replies)
+                .done(&self.table, call, is_enough, replies)
                 .map(|replies| CallEvent::Done { call, is_enough, replies }),
         }
     }

@@ -20,6 +20,7 @@ fn letters() -> Vec<Letter<'static>> {
         Status::Aborted("no".to_owned()),
         Status::Forwarded(member(8)),
         Status::Dead,
+        Status::Unsent(9),
     ];
     let replies: Vec<_> = (1..).map(member).zip(statuses).collect();
     let wants = [Want::None, Want::N(3), Want::All, Want::Majority];
@@ -70,6 +71,41 @@ fn letters_and_casts_are_read_as_they_were_written_and_nothing_else_is() {
         let mut bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(len).collect();
         bytes.first_mut().into_iter().for_each(|tag| *tag %= 32);
         _ = Letter::decode(&bytes, local);
+    }
+}
+
+#[test]
+fn whatever_numbers_stand_in_a_letter_it_harms_nobody() {
+    for letter in letters() {
+        let bytes = letter.encode();
+        for at in 0..bytes.len() {
+            for number in [0, 1, u64::MAX - 1, u64::MAX] {
+                let mut bytes = bytes.clone();
+                let end = bytes.len().min(at + 8);
+                bytes[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
+                let mut group = alone(ClientTuning::default());
+                say(&mut group, 7, (0, 1), Part::Attach);
+                let mut end = ClientEnd::new(member(7), ClientTuning::default(), 1);
+                end.see(Instant(0), &[member(1)]);
+                // Also as one that comes from a client, and to it.
+                for session in [None, Some(1)] {
+                    if let Some(session) = session {
+                        bytes[1..9].copy_from_slice(&9_u64.to_le_bytes());
+                        bytes[9..17].copy_from_slice(&u64::to_le_bytes(session));
+                        bytes[17..25].copy_from_slice(&1_u64.to_le_bytes());
+                    }
+                    group.1.handle_letter(Instant(1), &mut group.0, member(7).endpoint, &bytes);
+                    settle(&mut group.0, &mut group.1);
+                    end.handle(Instant(1), member(1).endpoint, &bytes);
+                }
+                while group.1.poll_letter().is_some() {}
+                let session = say(&mut group, 8, (0, 1), Part::Attach)[0].session;
+                say(&mut group, 8, (session, 1), ask_of(0, 0, Dest::All, b"who?"));
+                let asks = std::iter::from_fn(|| group.1.poll_event());
+                let is_asked = |event: &ClientsEvent| matches!(event, ClientsEvent::Request(request) if request.client() == member(8));
+                assert_eq!(asks.filter(is_asked).count(), 1, "{letter:?}: {number} at {at}");
+            }
+        }
     }
 }
 
@@ -242,6 +278,24 @@ fn who_is_wedged_is_no_contact_and_strikes_nobody() {
     group.1.wedge(Instant(3 * silence_ns), false);
     assert!(!look(&mut group, 4 * silence_ns - 1));
     assert!(look(&mut group, 5 * silence_ns));
+}
+
+#[test]
+fn who_has_replied_is_told_though_there_is_no_room_for_the_reply() {
+    let bytes = MAX_LETTER - 200;
+    let mut group = one_of(4, 0, ClientTuning { bytes, ..ClientTuning::default() });
+    say(&mut group, 7, (0, 1), Part::Attach);
+    say(&mut group, 7, (1, 1), ask_of(0, 0, Dest::All, b"who?"));
+    let said = [vec![1; 9], vec![2; bytes], vec![3; bytes / 2], vec![4; bytes / 3]].map(Status::Replied);
+    let entry = group.1.table.entry(1).unwrap();
+    let replies: Vec<_> = (1..).map(member).zip(said).collect();
+    group.1.host.finish(entry, (1, 0), true, replies.clone());
+    let (_, letter) = group.1.poll_letter().unwrap();
+    assert!(letter.len() <= MAX_LETTER);
+    let mut left = replies;
+    left[1].1 = Status::Unsent(bytes);
+    let done = Part::Done { number: 0, is_enough: true, replies: left };
+    assert_eq!(Letter::decode(&letter, member(7).endpoint).unwrap().part, done);
 }
 
 #[test]

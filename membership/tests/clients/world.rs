@@ -427,7 +427,7 @@ impl World {
             Status::Aborted(why) => clients.abort_reply(calls, request, why),
             Status::Forwarded(to) => clients.forward(calls, request, *to),
             Status::Replied(bytes) => clients.reply(calls, request, bytes),
-            Status::Waiting | Status::Dead => unreachable!("nobody says that"),
+            Status::Waiting | Status::Dead | Status::Unsent(_) => unreachable!("nobody says that"),
         }
         book.count(what);
         self.settle(at);
