@@ -551,9 +551,11 @@ impl Clients {
         self.host.looks_at
     }
 
-    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast), or a letter or a cast has come.
+    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast), or is of no use any more.
     pub fn poll_cast(&mut self, now: Instant, calls: &mut Calls) -> Option<&[u8]> {
         self.me?;
+        // What was right when it was refused may not be now: one that was to be struck has been heard.
+        self.host.next.take_if(|(_, call)| call.is_none());
         while self.host.next.is_none() {
             match self.host.prepare(now, &self.table, calls) {
                 Some(bytes) => self.host.next = Some(bytes),

@@ -309,6 +309,19 @@ fn a_goodbye_of_another_unwedges_nobody() {
 }
 
 #[test]
+fn who_is_heard_while_its_strike_waits_is_not_struck() {
+    let mut group = alone(ClientTuning::default());
+    say(&mut group, 7, (0, 1), Part::Attach);
+    let (calls, clients) = &mut group;
+    let late = Instant(2 * ClientTuning::default().silence_ns);
+    clients.handle_timeout(late);
+    assert!(clients.poll_cast(late, calls).is_some(), "it was silent");
+    let ping = Letter { boot: BootId(9), session: 1, turn: 1, part: Part::Ping }.encode();
+    clients.handle_letter(late, calls, member(7).endpoint, &ping);
+    assert_eq!(clients.poll_cast(late, calls), None);
+}
+
+#[test]
 fn who_may_not_come_back_as_who_it_was_comes_as_somebody_else_and_not_at_once() {
     let tuning = ClientTuning::default();
     let (mut end, host) = (ClientEnd::new(member(7), tuning, 1), member(1));
