@@ -1,6 +1,6 @@
 //! A member as a contact of clients: it hears their letters, has cast what they want, and answers. Nothing of it is in the table.
 
-use super::letter::{Cast, Deed, Letter, Part};
+use super::letter::{Cast, Deed, Letter, Part, leave_out};
 use super::table::{Asked, Attaching, Entry, Table};
 use super::{ClientTuning, Clients, Dest, MAX_LETTER};
 use crate::call::{CallEvent, CallId, Calls, Status, Want};
@@ -12,8 +12,6 @@ use std::ops::RangeInclusive;
 
 /// Letters that wait to be sent; what is beyond will be said again.
 const MAX_LETTERS: usize = 4096;
-/// What stands for a reason that there is no room for.
-const TOO_LONG: &str = "for a reason that is too long";
 
 /// See the module.
 #[derive(Debug)]
@@ -294,6 +292,9 @@ impl Host {
         let is_silent = |mine: &Mine| now.since_ns(mine.heard) >= self.tuning.silence_ns;
         let is_orphan =
             |since: &Instant| now.since_ns(*since) >= self.tuning.grace_ns || mutated!(StrikeAtOnce);
+        if self.is_wedged {
+            return false;
+        }
         if self.leaving.contains(&session) {
             return true;
         }
@@ -353,28 +354,6 @@ impl Host {
                 Some((bytes, Some(call)))
             }
         }
-    }
-}
-
-/// Leaves out the longest of what was said, and so many bytes at least: it stays known who has said what kind of thing.
-fn leave_out(mut bytes: usize, replies: &mut [(ViewMember, Status)]) {
-    let len_of = |status: &Status| match status {
-        Status::Replied(reply) => reply.len(),
-        Status::Aborted(why) => why.len(),
-        _ => 0,
-    };
-    while bytes > 0 {
-        let Some((_, longest)) = replies.iter_mut().max_by_key(|(_, status)| len_of(status)) else { return };
-        let before = len_of(longest);
-        *longest = match longest {
-            Status::Aborted(_) => Status::Aborted(TOO_LONG.to_owned()),
-            _ => Status::Unsent(before),
-        };
-        let saved = before.saturating_sub(len_of(longest));
-        if saved == 0 {
-            return;
-        }
-        bytes = bytes.saturating_sub(saved);
     }
 }
 
@@ -537,9 +516,6 @@ impl Clients {
             return;
         }
         self.host.looks_at = Some(now.plus_ns(self.host.looks_every_ns()));
-        if self.host.is_wedged {
-            return;
-        }
         let is_lost = |(session, entry): &(u64, &Entry)| self.host.is_lost(now, *session, entry);
         let lost: Vec<_> = self.table.entries().filter(is_lost).map(|(session, _)| session).collect();
         lost.into_iter().for_each(|session| self.host.strike(session));

@@ -29,6 +29,8 @@ use sistrum_ordering::{BootId, Endpoint, ViewMember};
 const MARK: [u8; 8] = *b"\0clients";
 /// What is the number of no request.
 const NOTHING: u64 = u64::MAX;
+/// What stands for a reason that there is no room for.
+const TOO_LONG: &str = "for a reason that is too long";
 /// Bytes before the body of a letter.
 const HEAD_LEN: usize = 1 + 3 * 8;
 /// Bytes of a letter that asks, but for the request.
@@ -133,6 +135,28 @@ impl<'a> Letter<'a> {
             _ => return None,
         };
         from.is_at_end().then_some(Self { boot, session, turn, part })
+    }
+}
+
+/// Leaves out the longest of what was said, and so many bytes at least: it stays known who has said what kind of thing.
+pub(super) fn leave_out(mut bytes: usize, replies: &mut [(ViewMember, Status)]) {
+    let len_of = |status: &Status| match status {
+        Status::Replied(reply) => reply.len(),
+        Status::Aborted(why) => why.len(),
+        _ => 0,
+    };
+    while bytes > 0 {
+        let Some((_, longest)) = replies.iter_mut().max_by_key(|(_, status)| len_of(status)) else { return };
+        let before = len_of(longest);
+        *longest = match longest {
+            Status::Aborted(_) => Status::Aborted(TOO_LONG.to_owned()),
+            _ => Status::Unsent(before),
+        };
+        let saved = before.saturating_sub(len_of(longest));
+        if saved == 0 {
+            return;
+        }
+        bytes = bytes.saturating_sub(saved);
     }
 }
 

@@ -278,6 +278,8 @@ fn who_is_wedged_is_no_contact_and_strikes_nobody() {
     group.1.wedge(Instant(3 * silence_ns), false);
     assert!(!look(&mut group, 4 * silence_ns - 1));
     assert!(look(&mut group, 5 * silence_ns));
+    group.1.wedge(Instant(5 * silence_ns), true);
+    assert!(!look(&mut group, 5 * silence_ns), "nor what waits");
 }
 
 #[test]
