@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 
 /// Messages that wait to be sent; what is beyond will be said again.
 const MAX_WAITING: usize = 2048;
-/// Messages that are put together at the same time; what is beyond takes the place of the oldest.
+/// Messages that are put together at the same time, and those of one sender; what is beyond takes the place of the oldest, of the same sender first.
 const MAX_PARTIAL: usize = 64;
+const MAX_PARTIAL_OF_ONE: usize = 2;
 /// Chunks of one message, at most: blocks are not smaller than some 200 bytes.
 const MAX_CHUNKS: usize = MAX_MESSAGE_LEN / 128;
 /// Bytes of them, at most.
@@ -80,6 +81,30 @@ impl Post {
         }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
+        self.put(to, (group, instance, view, rank), bytes);
+    }
+
+    /// Likewise, where the same does not wait already, of which nothing was sent.
+    pub(crate) fn send_anew(
+        &mut self,
+        to: Target,
+        names: (GroupId, GroupInstance, ViewNumber, Rank),
+        message: &Message,
+    ) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let is_same = |letter: &Letter| letter.to == to && letter.sent == 0 && letter.bytes == bytes;
+        if self.outbox.len() < MAX_WAITING && !self.outbox.iter().any(is_same) {
+            self.put(to, names, bytes);
+        }
+    }
+
+    fn put(
+        &mut self,
+        to: Target,
+        (group, instance, view, rank): (GroupId, GroupInstance, ViewNumber, Rank),
+        bytes: Vec<u8>,
+    ) {
         let (header, id) = (Header::new(Kind::Agreement, group, instance, view, rank), checksum(&bytes));
         self.waiting += bytes.len();
         self.outbox.push_back(Letter { to, header, bytes, id, sent: 0 });
@@ -178,11 +203,22 @@ impl Post {
             let whole = self.partial.remove(at)?.chunks.into_iter().flatten().collect::<Vec<_>>().concat();
             return self.read(id, &whole);
         }
-        let kept = |all: &VecDeque<Partial>| all.iter().map(|partial| partial.len).sum::<usize>();
-        while self.partial.len() > MAX_PARTIAL || kept(&self.partial) > MAX_PARTIAL_BYTES {
-            self.partial.pop_front();
-        }
+        self.bound(from);
         None
+    }
+
+    /// Something has come from there: what is too much goes.
+    fn bound(&mut self, from: Endpoint) {
+        loop {
+            let of_sender = self.partial.iter().filter(|partial| partial.from == from).count();
+            let kept: usize = self.partial.iter().map(|partial| partial.len).sum();
+            let is_too_much = self.partial.len() > MAX_PARTIAL || kept > MAX_PARTIAL_BYTES;
+            if of_sender <= MAX_PARTIAL_OF_ONE && !is_too_much {
+                return;
+            }
+            let oldest = self.partial.iter().position(|partial| of_sender > 1 && partial.from == from);
+            self.partial.remove(oldest.unwrap_or_default());
+        }
     }
 }
 
@@ -245,5 +281,18 @@ mod tests {
             receive(&mut post, sender, true, &blocks_of(&welcome(60 + sender % 7))[0]);
         }
         assert_eq!(post.partial.len(), MAX_PARTIAL);
+    }
+
+    #[test]
+    fn who_completes_nothing_takes_no_room_of_others() {
+        let (message, mut post) = (welcome(100), Post::new(endpoint(1), 256));
+        let blocks = blocks_of(&message);
+        let (last, first) = blocks.split_last().unwrap();
+        first.iter().for_each(|block| assert_eq!(receive(&mut post, 5, true, block), None));
+        for members in 0..200 {
+            receive(&mut post, 6, true, &blocks_of(&welcome(200 + members))[0]);
+        }
+        assert_eq!(post.partial.len(), 1 + MAX_PARTIAL_OF_ONE);
+        assert_eq!(receive(&mut post, 5, true, last), Some(message));
     }
 }

@@ -209,7 +209,7 @@ impl World {
             Status::Aborted(why) => calls.abort_reply(request, why),
             Status::Forwarded(to) => calls.forward(request, *to),
             Status::Replied(bytes) => calls.reply(request, bytes),
-            Status::Waiting | Status::Dead => unreachable!("nobody says that"),
+            Status::Waiting | Status::Dead | Status::Unsent(_) => unreachable!("nobody says that"),
         }
         self.drain(at);
         self.count(what);

@@ -278,6 +278,8 @@ mod present {
         JoiningIdle,
         /// What a client has asked overtakes what it has asked before.
         ServeAnyOrder,
+        /// What comes behind a later request of its client, which had given it up, is executed.
+        ExecuteLate,
         }
         /// Those of the lag contract, which its own seeded runs must catch, likewise.
         LAG {

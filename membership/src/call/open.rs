@@ -39,6 +39,8 @@ pub enum Status {
     Forwarded(ViewMember),
     /// It is gone from the view.
     Dead,
+    /// It has replied with so many bytes, for which there was no room in the letter to the client that asked.
+    Unsent(usize),
 }
 
 /// A call that is not over.

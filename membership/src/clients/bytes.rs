@@ -84,6 +84,7 @@ impl<'a> Reader<'a> {
             3 => Some(Status::Aborted(String::from_utf8_lossy(self.bytes()?).into_owned())),
             4 => Some(Status::Forwarded(self.member()?)),
             5 => Some(Status::Dead),
+            6 => Some(Status::Unsent(self.u32()? as usize)),
             _ => None,
         }
     }
@@ -122,5 +123,9 @@ pub(super) fn put_status(status: &Status, out: &mut Vec<u8>) {
             write_member(*to, out);
         }
         Status::Dead => out.push(5),
+        Status::Unsent(len) => {
+            out.push(6);
+            out.extend_from_slice(&(*len as u32).to_le_bytes());
+        }
     }
 }

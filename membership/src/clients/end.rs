@@ -67,7 +67,7 @@ pub enum ClientEvent {
         ask: AskId,
         /// How.
         outcome: Outcome,
-        /// What has become of it everywhere.
+        /// What has become of it everywhere. Replies for which there was no room all together are [`Status::Unsent`], and count.
         replies: Vec<(ViewMember, Status)>,
     },
 }
@@ -284,8 +284,9 @@ impl ClientEnd {
             let wait_ns = again.wait_ns.saturating_mul(2).min(max_ns);
             Again { at: now.plus_ns(wait_ns), wait_ns }
         }));
+        let after = self.open.range(..number).next_back().map(|(before, _)| *before);
         let Ask { dest, want, request, .. } = &ask;
-        self.send(now, host, Part::Ask { number, acked, dest: *dest, want: *want, request });
+        self.send(now, host, Part::Ask { number, acked, after, dest: *dest, want: *want, request });
         self.open.insert(number, ask);
     }
 

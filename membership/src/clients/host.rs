@@ -1,6 +1,6 @@
 //! A member as a contact of clients: it hears their letters, has cast what they want, and answers. Nothing of it is in the table.
 
-use super::letter::{Cast, Deed, Letter, Part};
+use super::letter::{Cast, Deed, Letter, Part, leave_out};
 use super::table::{Asked, Attaching, Entry, Table};
 use super::{ClientTuning, Clients, Dest, MAX_LETTER};
 use crate::call::{CallEvent, CallId, Calls, Status, Want};
@@ -8,6 +8,7 @@ use sistrum_ordering::{Endpoint, ViewMember};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 /// Letters that wait to be sent; what is beyond will be said again.
 const MAX_LETTERS: usize = 4096;
@@ -30,10 +31,10 @@ pub(super) struct Host {
     /// Those who attach to me, by a cast that is on its way or waits, and in which turn.
     attaching: BTreeMap<ViewMember, u64>,
     /// What becomes of a request that came to me, by session and number.
-    serving: BTreeMap<(u64, u64), Serving>,
+    pub(super) serving: BTreeMap<(u64, u64), Serving>,
     /// Those calls of mine that are of clients.
-    calls: BTreeMap<CallId, (u64, u64)>,
-    tasks: VecDeque<Task>,
+    pub(super) calls: BTreeMap<CallId, (u64, u64)>,
+    pub(super) tasks: VecDeque<Task>,
     /// What is cast next, of the first task, and the call that it begins.
     next: Option<(Vec<u8>, Option<CallId>)>,
     letters: VecDeque<(Endpoint, Vec<u8>)>,
@@ -46,20 +47,20 @@ pub(super) struct Host {
 /// A client that is attached to me.
 #[derive(Debug, Clone, Copy)]
 struct Mine {
+    /// By which attempt to attach.
+    turn: u64,
     heard: Instant,
     acked: u64,
-    /// All its requests below this were taken on, by me or by somebody before me.
-    next: u64,
 }
 
 impl Mine {
-    fn new(now: Instant) -> Self {
-        Self { heard: now, acked: 0, next: 0 }
+    fn new(now: Instant, turn: u64) -> Self {
+        Self { turn, heard: now, acked: 0 }
     }
 }
 
 #[derive(Debug)]
-enum Serving {
+pub(super) enum Serving {
     /// It waits to be cast.
     Waiting,
     Calling(CallId),
@@ -69,7 +70,7 @@ enum Serving {
 
 /// Something that is to be cast.
 #[derive(Debug)]
-enum Task {
+pub(super) enum Task {
     Attach { client: ViewMember, session: u64, turn: u64 },
     Strike { session: u64 },
     Ask { client: ViewMember, key: (u64, u64), acked: u64, want: Want, request: Vec<u8> },
@@ -110,7 +111,6 @@ impl Host {
         for (session, _) in table.entries().filter(|(_, entry)| !self.ready.contains(&entry.host)) {
             self.orphans.entry(session).or_insert(now);
         }
-        self.wedge(now, false);
         self.looks_at = Some(now.plus_ns(self.looks_every_ns()));
     }
 
@@ -148,6 +148,7 @@ impl Host {
     pub(super) fn attached(
         &mut self,
         now: Instant,
+        calls: &mut Calls,
         is_mine: bool,
         client: ViewMember,
         (session, turn): (u64, u64),
@@ -156,9 +157,13 @@ impl Host {
         if let Attaching::New { session, .. } | Attaching::Hosted { session } = what {
             self.orphans.remove(&session);
             self.striking.remove(&session);
-            match is_mine {
-                true => self.mine.entry(session).or_insert(Mine::new(now)).heard = now,
-                false => _ = self.mine.remove(&session),
+            // It says all again that is open, in order, behind each attempt to attach.
+            if self.mine.get(&session).is_some_and(|mine| !is_mine || mine.turn != turn) {
+                self.mine.remove(&session);
+                self.drop_asks(calls, (session, 0)..=(session, u64::MAX));
+            }
+            if is_mine {
+                self.mine.entry(session).or_insert(Mine::new(now, turn)).heard = now;
             }
         }
         if !is_mine {
@@ -180,12 +185,12 @@ impl Host {
     }
 
     /// A session is over.
-    pub(super) fn forget(&mut self, session: u64) {
+    pub(super) fn forget(&mut self, calls: &mut Calls, session: u64) {
         self.mine.remove(&session);
         self.orphans.remove(&session);
         self.leaving.remove(&session);
         self.striking.remove(&session);
-        self.acked(session, u64::MAX);
+        self.drop_asks(calls, (session, 0)..=(session, u64::MAX));
     }
 
     /// I have struck it.
@@ -199,10 +204,37 @@ impl Host {
     }
 
     /// A client has got the answers to all requests below this.
-    pub(super) fn acked(&mut self, session: u64, acked: u64) {
-        let range = (session, 0)..(session, acked);
-        let over: Vec<_> = self.serving.range(range).map(|(key, _)| *key).collect();
-        over.into_iter().for_each(|key| _ = self.serving.remove(&key));
+    pub(super) fn acked(&mut self, calls: &mut Calls, session: u64, acked: u64) {
+        if let Some(last) = acked.checked_sub(1) {
+            self.drop_asks(calls, (session, 0)..=(session, last));
+        }
+    }
+
+    /// Nothing more comes of these here: they are not cast where they wait for that, and else nobody here awaits what is said of them.
+    fn drop_asks(&mut self, calls: &mut Calls, keys: RangeInclusive<(u64, u64)>) {
+        let over: Vec<_> = self.serving.range(keys.clone()).map(|(key, _)| *key).collect();
+        let mut has_waited = false;
+        for key in over {
+            match self.serving.remove(&key) {
+                Some(Serving::Waiting) => has_waited = true,
+                Some(Serving::Calling(call)) => self.give_up(calls, call),
+                Some(Serving::Answered(_)) | None => {}
+            }
+        }
+        if has_waited {
+            self.tasks.retain(|task| !matches!(task, Task::Ask { key, .. } if keys.contains(key)));
+        }
+    }
+
+    fn give_up(&mut self, calls: &mut Calls, call: CallId) {
+        if self.next.as_ref().is_some_and(|(_, next)| *next == Some(call)) {
+            self.next = None;
+            self.tasks.pop_front();
+        }
+        // What was over already is told yet.
+        if calls.give_up(call) {
+            self.calls.remove(&call);
+        }
     }
 
     fn send(&mut self, to: ViewMember, session: u64, turn: u64, part: Part<'_>) {
@@ -220,35 +252,33 @@ impl Host {
     pub(super) fn done(
         &mut self,
         table: &Table,
-        me: ViewMember,
         call: CallId,
         is_enough: bool,
         replies: Vec<(ViewMember, Status)>,
     ) -> Option<Vec<(ViewMember, Status)>> {
         let Some((session, number)) = self.calls.remove(&call) else { return Some(replies) };
         if let Some(entry) = table.entry(session) {
-            self.finish(me, entry, (session, number), is_enough, replies);
+            self.finish(entry, (session, number), is_enough, replies);
         }
         None
     }
 
     /// What has become of a request is told to its client.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
-        me: ViewMember,
         entry: &Entry,
         (session, number): (u64, u64),
         is_enough: bool,
-        replies: Vec<(ViewMember, Status)>,
+        mut replies: Vec<(ViewMember, Status)>,
     ) {
-        let letter_of = |is_enough, replies| {
-            let part = Part::Done { number, is_enough, replies };
+        let letter_of = |replies: &[_]| {
+            let part = Part::Done { number, is_enough, replies: replies.to_vec() };
             Letter { boot: entry.client.boot, session, turn: entry.turn, part }.encode()
         };
-        let mut letter = letter_of(is_enough, replies);
-        if letter.len() > MAX_LETTER {
-            let why = format!("replies of {} bytes, of at most {MAX_LETTER}", letter.len());
-            letter = letter_of(false, vec![(me, Status::Aborted(why))]);
+        let mut letter = letter_of(&replies);
+        if let Some(excess) = letter.len().checked_sub(MAX_LETTER) {
+            leave_out(excess, &mut replies);
+            letter = letter_of(&replies);
         }
         self.post(entry.client, letter.clone());
         // It may have said meanwhile that it has an answer.
@@ -262,6 +292,9 @@ impl Host {
         let is_silent = |mine: &Mine| now.since_ns(mine.heard) >= self.tuning.silence_ns;
         let is_orphan =
             |since: &Instant| now.since_ns(*since) >= self.tuning.grace_ns || mutated!(StrikeAtOnce);
+        if self.is_wedged {
+            return false;
+        }
         if self.leaving.contains(&session) {
             return true;
         }
@@ -347,10 +380,11 @@ impl Clients {
                 if !is_mine || self.table.session(client) != Some(session) {
                     return self.host.send(client, session, turn, Part::Unattached);
                 }
-                self.host.mine.entry(session).or_insert(Mine::new(now)).heard = now;
+                self.host.mine.entry(session).or_insert(Mine::new(now, turn)).heard = now;
                 match part {
-                    Part::Ask { number, acked, dest, want, request } => {
-                        self.serve(calls, client, (session, turn), (number, acked), (dest, want), request);
+                    Part::Ask { number, acked, after, dest, want, request } => {
+                        let numbers = (number, acked, after);
+                        self.serve(calls, client, (session, turn), numbers, (dest, want), request);
                     }
                     _ => self.host.send(client, session, turn, Part::Pong),
                 }
@@ -401,7 +435,7 @@ impl Clients {
         calls: &mut Calls,
         client: ViewMember,
         (session, turn): (u64, u64),
-        (number, acked): (u64, u64),
+        (number, acked, after): (u64, u64, Option<u64>),
         (dest, want): (Dest, Want),
         request: &[u8],
     ) {
@@ -409,18 +443,25 @@ impl Clients {
         let Some(mine) = self.host.mine.get_mut(&session) else { return };
         mine.acked = mine.acked.max(acked).max(least);
         let least = mine.acked;
-        self.host.acked(session, least);
+        self.host.acked(calls, session, least);
         if number < least {
             return;
         }
-        if number - least >= self.tuning.window || request.len() > self.tuning.bytes {
+        let untold = self.untold.get(&session).copied().unwrap_or_default();
+        if number - least >= self.tuning.window || untold >= self.tuning.window {
             self.host.refused += 1;
             return;
         }
         let key = (session, number);
-        if !self.host.serving.contains_key(&key) && !self.is_next(client, session, number) {
+        let is_new = !self.host.serving.contains_key(&key);
+        if is_new && !self.is_next(client, session, least, after) {
             // What is before it comes again, and it behind that.
             return;
+        }
+        let (len, max) = (request.len(), self.tuning.bytes);
+        if is_new && len > max {
+            self.host.refused += 1;
+            return self.end_unasked(key, &format!("a request of {len} bytes, of at most {max}"));
         }
         match self.host.serving.get(&key) {
             Some(Serving::Answered(letter)) => {
@@ -451,22 +492,22 @@ impl Clients {
         }
     }
 
-    /// Whether all that the client has asked before was taken on: then this is, too.
-    fn is_next(&mut self, client: ViewMember, session: u64, number: u64) -> bool {
-        let Self { host: Host { mine, serving, .. }, table, .. } = self;
-        let Some(mine) = mine.get_mut(&session) else { return false };
-        mine.next = mine.next.max(mine.acked);
+    /// Whether all before it that is not over at the client was taken on, or was before somebody took on what it comes after: then this is, too.
+    fn is_next(&self, client: ViewMember, session: u64, least: u64, after: Option<u64>) -> bool {
         let is_delivered =
-            |number| matches!(table.look(client, session, number, 0), Asked::Open | Asked::Said(_));
-        let is_known = |number| serving.contains_key(&(session, number)) || is_delivered(number);
-        while mine.next < number && is_known(mine.next) {
-            mine.next += 1;
-        }
-        let is_next = mine.next >= number || mutated!(ServeAnyOrder);
-        if is_next {
-            mine.next = mine.next.max(number + 1);
-        }
-        is_next
+            |number| matches!(self.table.look(client, session, number, 0), Asked::Open | Asked::Said(_));
+        let is_known = |number| {
+            number < least || self.host.serving.contains_key(&(session, number)) || is_delivered(number)
+        };
+        after.is_none_or(is_known) || mutated!(ServeAnyOrder)
+    }
+
+    /// A request comes to an end that nobody else was asked.
+    fn end_unasked(&mut self, key: (u64, u64), why: &str) {
+        let (Some(me), Some(entry)) = (self.me, self.table.entry(key.0)) else { return };
+        let replies = vec![(me, Status::Aborted(why.to_owned()))];
+        self.host.serving.entry(key).or_insert(Serving::Waiting);
+        self.host.finish(entry, key, false, replies);
     }
 
     /// Strikes those that it is time for.
@@ -475,9 +516,6 @@ impl Clients {
             return;
         }
         self.host.looks_at = Some(now.plus_ns(self.host.looks_every_ns()));
-        if self.host.is_wedged {
-            return;
-        }
         let is_lost = |(session, entry): &(u64, &Entry)| self.host.is_lost(now, *session, entry);
         let lost: Vec<_> = self.table.entries().filter(is_lost).map(|(session, _)| session).collect();
         lost.into_iter().for_each(|session| self.host.strike(session));
@@ -489,9 +527,11 @@ impl Clients {
         self.host.looks_at
     }
 
-    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast).
+    /// What is to be cast next, in total order; it stays until it is [`cast`](Self::cast), or is of no use any more.
     pub fn poll_cast(&mut self, now: Instant, calls: &mut Calls) -> Option<&[u8]> {
         self.me?;
+        // What was right when it was refused may not be now: one that was to be struck has been heard.
+        self.host.next.take_if(|(_, call)| call.is_none());
         while self.host.next.is_none() {
             match self.host.prepare(now, &self.table, calls) {
                 Some(bytes) => self.host.next = Some(bytes),
@@ -510,16 +550,10 @@ impl Clients {
     /// That cannot be cast at all, for this reason, which the request comes to an end by.
     pub fn refused(&mut self, calls: &mut Calls, why: &str) {
         if let Some((_, Some(call))) = self.host.next.take() {
-            calls.give_up(call);
-            self.host.calls.remove(&call);
+            self.host.give_up(calls, call);
         }
         match self.host.tasks.pop_front() {
-            Some(Task::Ask { key, .. }) => {
-                if let (Some(me), Some(entry)) = (self.me, self.table.entry(key.0)) {
-                    let replies = vec![(me, Status::Aborted(why.to_owned()))];
-                    self.host.finish(me, entry, key, false, replies);
-                }
-            }
+            Some(Task::Ask { key, .. }) => self.end_unasked(key, why),
             Some(Task::Attach { client, .. }) => _ = self.host.attaching.remove(&client),
             Some(Task::Strike { session }) => self.host.spare(session),
             None => {}

@@ -3,7 +3,7 @@
 //! ```text
 //! letter := tag u8 | boot u64 | session u64 | turn u64 | body
 //!   Attach     1                                                                  client -> member
-//!   Ask        2 | number u64 | acked u64 | dest u8 | want u8 | count u32 | request
+//!   Ask        2 | number u64 | acked u64 | after u64 | dest u8 | want u8 | count u32 | request
 //!   Ping       3
 //!   Bye        4
 //!   Attached   16                                                                 member -> client
@@ -17,7 +17,7 @@
 //!   Gone       2 | turn u64 | host
 //!   Ask        3 | number u64 | acked u64 | dest u8 | request
 //! ```
-//! A status is a tag, and what was said behind its length. Who a letter is from is known by where it came from, and by its boot.
+//! What a request comes after is all ones where nothing before it is open. A status is a tag, and what was said behind its length. Who a letter is from is known by where it came from, and by its boot.
 
 use super::Dest;
 use super::bytes::{Reader, put_status, put_want};
@@ -27,10 +27,14 @@ use sistrum_ordering::{BootId, Endpoint, ViewMember};
 
 /// In front of what is cast about clients: no application begins what it says so.
 const MARK: [u8; 8] = *b"\0clients";
+/// What is the number of no request.
+const NOTHING: u64 = u64::MAX;
+/// What stands for a reason that there is no room for.
+const TOO_LONG: &str = "for a reason that is too long";
 /// Bytes before the body of a letter.
 const HEAD_LEN: usize = 1 + 3 * 8;
 /// Bytes of a letter that asks, but for the request.
-pub(super) const ASK_LEN: usize = HEAD_LEN + 2 * 8 + 1 + 5;
+pub(super) const ASK_LEN: usize = HEAD_LEN + 3 * 8 + 1 + 5;
 
 /// A letter: of which incarnation of the client it is, in which session, and which of its attempts to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +51,8 @@ pub(super) struct Letter<'a> {
 pub(super) enum Part<'a> {
     /// Be my host.
     Attach,
-    /// My request of this number; I have all replies below `acked`.
-    Ask { number: u64, acked: u64, dest: Dest, want: Want, request: &'a [u8] },
+    /// My request of this number; I have all replies below `acked`, and `after` is the last before it that is not over.
+    Ask { number: u64, acked: u64, after: Option<u64>, dest: Dest, want: Want, request: &'a [u8] },
     /// Are you there?
     Ping,
     /// I am gone.
@@ -74,9 +78,10 @@ impl<'a> Letter<'a> {
             out.extend_from_slice(&value.to_le_bytes());
         }
         match &self.part {
-            Part::Ask { number, acked, dest, want, request } => {
+            Part::Ask { number, acked, after, dest, want, request } => {
                 out.extend_from_slice(&number.to_le_bytes());
                 out.extend_from_slice(&acked.to_le_bytes());
+                out.extend_from_slice(&after.unwrap_or(NOTHING).to_le_bytes());
                 out.push(dest.tag());
                 put_want(*want, &mut out);
                 out.extend_from_slice(request);
@@ -104,8 +109,9 @@ impl<'a> Letter<'a> {
         let part = match tag {
             1 => Part::Attach,
             2 => Part::Ask {
-                number: from.u64()?,
+                number: number(&mut from)?,
                 acked: from.u64()?,
+                after: Some(from.u64()?).filter(|after| *after != NOTHING),
                 dest: Dest::of(from.u8()?)?,
                 want: from.want()?,
                 request: from.rest(),
@@ -130,6 +136,33 @@ impl<'a> Letter<'a> {
         };
         from.is_at_end().then_some(Self { boot, session, turn, part })
     }
+}
+
+/// Leaves out the longest of what was said, and so many bytes at least: it stays known who has said what kind of thing.
+pub(super) fn leave_out(mut bytes: usize, replies: &mut [(ViewMember, Status)]) {
+    let len_of = |status: &Status| match status {
+        Status::Replied(reply) => reply.len(),
+        Status::Aborted(why) => why.len(),
+        _ => 0,
+    };
+    while bytes > 0 {
+        let Some((_, longest)) = replies.iter_mut().max_by_key(|(_, status)| len_of(status)) else { return };
+        let before = len_of(longest);
+        *longest = match longest {
+            Status::Aborted(_) => Status::Aborted(TOO_LONG.to_owned()),
+            _ => Status::Unsent(before),
+        };
+        let saved = before.saturating_sub(len_of(longest));
+        if saved == 0 {
+            return;
+        }
+        bytes = bytes.saturating_sub(saved);
+    }
+}
+
+/// That of a request: there is one above it.
+fn number(from: &mut Reader<'_>) -> Option<u64> {
+    from.u64().filter(|number| *number != NOTHING)
 }
 
 impl Part<'_> {
@@ -219,7 +252,7 @@ impl<'a> Cast<'a> {
             1 => Deed::Attach { turn: from.u64()? },
             2 => Deed::Gone { turn: from.u64()?, host: from.member()? },
             3 => Deed::Ask {
-                number: from.u64()?,
+                number: number(&mut from)?,
                 acked: from.u64()?,
                 dest: Dest::of(from.u8()?)?,
                 request: from.rest(),

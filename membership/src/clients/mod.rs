@@ -16,7 +16,8 @@
 //!
 //! Deviations: a client has many requests open, so that the table holds a window of replies for each, and not one; and all members reply, so that
 //! what a member had said is said again by itself. Requests of one client are taken on in the order of their numbers: one that overtakes
-//! another waits for it to be said again.
+//! another waits for it to be said again, as long as that one is open at the client: each names the last that is. One that comes behind a
+//! later one all the same was over before that was taken on: it is not executed, by anybody.
 //!
 //! Letters are lost, repeated and overtake each other as they like. All casts are total: what comes back to me stands where it does at all.
 //! **The table has to be taken over by whoever joins**: [`write`](Clients::write), [`read`](Clients::read), and calls
@@ -42,6 +43,7 @@ use sistrum_ordering::{Endpoint, Rank, View, ViewMember};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use table::{Asked, Attaching, Table};
 
 /// What bounds clients, and when they are taken for gone. Clients and members have to be of one mind about `window` and `bytes`, and about times
@@ -111,6 +113,8 @@ pub struct ClientRequest {
     session: u64,
     number: u64,
     bytes: Vec<u8>,
+    /// In which of my lives in the group it was asked.
+    epoch: u64,
     /// How one is answered that is for one member alone.
     alone: Option<Request>,
 }
@@ -169,10 +173,14 @@ pub struct Clients {
     /// Who waits for what I say, by session and number of the request.
     waiting: BTreeMap<(u64, u64), Vec<Request>>,
     events: VecDeque<ClientsEvent>,
+    /// By session: requests among them.
+    untold: BTreeMap<u64, u64>,
     members: Vec<ViewMember>,
     /// Those of them that have not said goodbye.
     there: Vec<ViewMember>,
     me: Option<ViewMember>,
+    /// Counts my lives in the group: an answer to what was asked in an earlier one is nobody's.
+    epoch: u64,
 }
 
 impl Clients {
@@ -185,9 +193,11 @@ impl Clients {
             tuning,
             waiting: BTreeMap::new(),
             events: VecDeque::new(),
+            untold: BTreeMap::new(),
             members: Vec::new(),
             there: Vec::new(),
             me: None,
+            epoch: 0,
         }
     }
 
@@ -199,6 +209,7 @@ impl Clients {
         let ranked = (0..).map(Rank).zip(view.members());
         let ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
         self.host.see(now, &self.table, self.me, ready);
+        self.host.wedge(now, false);
     }
 
     /// A member has said goodbye, as [`Calls::left`] knows already: the view of a static list stays as it is.
@@ -219,6 +230,8 @@ impl Clients {
         self.host.excluded();
         self.waiting.clear();
         self.events.clear();
+        self.untold.clear();
+        self.epoch += 1;
         (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
     }
 
@@ -230,11 +243,11 @@ impl Clients {
         match event {
             CallEvent::Plain { from, bytes } => match Cast::decode(&bytes, me.endpoint) {
                 Some(Cast { client, session, deed: Deed::Attach { turn } }) => {
-                    self.attach(now, from, client, session, turn);
+                    self.attach(now, calls, from, (client, session, turn));
                     None
                 }
                 Some(Cast { client, session, deed: Deed::Gone { turn, host } }) => {
-                    self.strike(from, client, session, turn, host);
+                    self.strike(calls, from, (client, session, turn, host));
                     None
                 }
                 _ => Some(CallEvent::Plain { from, bytes }),
@@ -245,7 +258,8 @@ impl Clients {
                 else {
                     return Some(CallEvent::Request(request));
                 };
-                let asked = ClientRequest { client, session, number, bytes: bytes.to_vec(), alone: None };
+                let (bytes, epoch) = (bytes.to_vec(), self.epoch);
+                let asked = ClientRequest { client, session, number, bytes, epoch, alone: None };
                 match dest {
                     Dest::All => self.ask(calls, asked, acked, request),
                     Dest::Any => self.tell(ClientRequest { alone: Some(request), ..asked }),
@@ -254,37 +268,62 @@ impl Clients {
             }
             CallEvent::Done { call, is_enough, replies } => self
                 .host
-                .done(&self.table, me, call, is_enough, replies)
+                .done(&self.table, call, is_enough, replies)
                 .map(|replies| CallEvent::Done { call, is_enough, replies }),
         }
     }
 
     fn tell(&mut self, request: ClientRequest) {
+        *self.untold.entry(request.session).or_default() += 1;
         self.events.push_back(ClientsEvent::Request(request));
     }
 
-    fn attach(&mut self, now: Instant, from: ViewMember, client: ViewMember, session: u64, turn: u64) {
+    fn attach(
+        &mut self,
+        now: Instant,
+        calls: &mut Calls,
+        from: ViewMember,
+        (client, session, turn): (ViewMember, u64, u64),
+    ) {
         let what = self.table.attach(client, session, turn, from);
         if let Attaching::New { before, .. } = what {
             if let Some((before, client)) = before {
-                self.host.forget(before);
+                self.forget(calls, before);
                 self.events.push_back(ClientsEvent::Gone(client));
             }
             self.events.push_back(ClientsEvent::Joined(client));
         }
-        self.host.attached(now, self.me == Some(from), client, (session, turn), what);
+        self.host.attached(now, calls, self.me == Some(from), client, (session, turn), what);
     }
 
-    fn strike(&mut self, from: ViewMember, client: ViewMember, session: u64, turn: u64, host: ViewMember) {
+    fn strike(
+        &mut self,
+        calls: &mut Calls,
+        from: ViewMember,
+        (client, session, turn, host): (ViewMember, u64, u64, ViewMember),
+    ) {
         if self.table.strike(client, session, turn, host) {
             self.events.push_back(ClientsEvent::Gone(client));
-            self.host.forget(session);
+            self.forget(calls, session);
             if self.me == Some(from) {
                 self.host.drop_client(client, session);
             }
         } else if self.me == Some(from) {
             self.host.spare(session);
         }
+    }
+
+    /// A session is over: whoever waits for what I say to its requests waits no more.
+    fn forget(&mut self, calls: &mut Calls, session: u64) {
+        self.host.forget(calls, session);
+        self.release(calls, (session, 0)..=(session, u64::MAX));
+    }
+
+    /// Nobody is to be told any more what I say to these.
+    fn release(&mut self, calls: &mut Calls, keys: RangeInclusive<(u64, u64)>) {
+        let over: Vec<_> = self.waiting.range(keys).map(|(key, _)| *key).collect();
+        let waiting = over.into_iter().filter_map(|key| self.waiting.remove(&key)).flatten();
+        waiting.collect::<Vec<_>>().into_iter().for_each(|request| calls.null_reply(request));
     }
 
     /// A request to all was delivered, or handed on to me.
@@ -306,14 +345,14 @@ impl Clients {
             Asked::Said(said) => self.answer(calls, request, &said),
             Asked::Stale => {
                 let waiting = self.waiting.remove(&key).unwrap_or_default();
-                let (asked, early): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Request::is_cast);
-                if !asked.is_empty() {
-                    self.waiting.insert(key, asked);
-                }
-                early.into_iter().chain([request]).for_each(|request| calls.null_reply(request));
+                waiting.into_iter().chain([request]).for_each(|request| calls.null_reply(request));
             }
         }
-        self.host.acked(key.0, self.table.acked(key.0));
+        let acked = self.table.acked(key.0);
+        self.host.acked(calls, key.0, acked);
+        if let Some(last) = acked.checked_sub(1) {
+            self.release(calls, (key.0, 0)..=(key.0, last));
+        }
     }
 
     /// Says of a request what was said of it.
@@ -327,6 +366,9 @@ impl Clients {
     }
 
     fn say(&mut self, calls: &mut Calls, request: ClientRequest, said: &Status) {
+        if request.epoch != self.epoch {
+            return;
+        }
         if let Some(alone) = request.alone {
             return self.answer(calls, alone, said);
         }
@@ -361,7 +403,7 @@ impl Clients {
 
     /// Hands the request on to another member. One that all execute is replied to by that one alone, which had it anyway. To myself, I am asked again.
     pub fn forward(&mut self, calls: &mut Calls, request: ClientRequest, to: ViewMember) {
-        if Some(to) == self.me {
+        if request.epoch == self.epoch && Some(to) == self.me {
             return self.tell(request);
         }
         if !self.there.contains(&to) {
@@ -372,7 +414,19 @@ impl Clients {
 
     /// What the application is to be told next.
     pub fn poll_event(&mut self) -> Option<ClientsEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let Some(ClientsEvent::Request(request)) = &event {
+            self.told(request.session);
+        }
+        event
+    }
+
+    fn told(&mut self, session: u64) {
+        let Some(untold) = self.untold.get_mut(&session) else { return };
+        *untold -= 1;
+        if *untold == 0 {
+            self.untold.remove(&session);
+        }
     }
 
     /// How much there is to be told.
@@ -427,7 +481,7 @@ impl Clients {
     /// # Errors
     /// [`NotOfClients`], and nothing has changed.
     pub fn read(&mut self, local: Endpoint, bytes: &[u8]) -> Result<(), NotOfClients> {
-        let mut from = Reader::new(bytes, local);
+        let (mut from, epoch) = (Reader::new(bytes, local), self.epoch + 1);
         let mut read = || {
             let mut table = Table::new(self.tuning.clients, self.tuning.window);
             table.read(&mut from)?;
@@ -435,7 +489,7 @@ impl Clients {
                 (0, client) => {
                     let (session, number) = (from.u64()?, from.u64()?);
                     let bytes = from.bytes()?.to_vec();
-                    let request = ClientRequest { client, session, number, bytes, alone: None };
+                    let request = ClientRequest { client, session, number, bytes, epoch, alone: None };
                     Some(ClientsEvent::Request(request))
                 }
                 (1, client) => Some(ClientsEvent::Joined(client)),
@@ -445,8 +499,16 @@ impl Clients {
             from.is_at_end().then_some((table, events))
         };
         let (table, events) = read().ok_or(NotOfClients)?;
-        (self.table, self.events) = (table, events.into());
+        (self.table, self.events) = (table, VecDeque::new());
         self.waiting.clear();
+        self.untold.clear();
+        self.epoch = epoch;
+        for event in events {
+            match event {
+                ClientsEvent::Request(request) => self.tell(request),
+                other => self.events.push_back(other),
+            }
+        }
         Ok(())
     }
 }

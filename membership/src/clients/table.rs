@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Clients that were struck, of which is known that they were.
 const MAX_GONE: usize = 4096;
 /// The form in which a table is written down.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) host: ViewMember,
     pub(super) turn: u64,
     acked: u64,
+    /// All its requests below this were delivered here or will not be executed.
+    next: u64,
     records: BTreeMap<u64, Record>,
 }
 
@@ -149,7 +151,7 @@ impl Table {
         }
         self.last += 1;
         let session = self.last;
-        self.insert(session, Entry { client, host, turn, acked: 0, records: BTreeMap::new() });
+        self.insert(session, Entry { client, host, turn, acked: 0, next: 0, records: BTreeMap::new() });
         Attaching::New { session, before }
     }
 
@@ -189,7 +191,10 @@ impl Table {
             _ if number < least || number - least >= self.window => Asked::Stale,
             Some(Record::Open) => Asked::Open,
             Some(Record::Said(status)) if !mutated!(ExecuteAgain) => Asked::Said(status.clone()),
+            // It was over at its client before the later one was taken on.
+            None if number < entry.next && !mutated!(ExecuteLate) => Asked::Stale,
             Some(_) | None => {
+                entry.next = entry.next.max(number + 1);
                 entry.records.insert(number, Record::Open);
                 Asked::New
             }
@@ -205,7 +210,7 @@ impl Table {
         match entry.records.get(&number) {
             Some(Record::Open) => Asked::Open,
             Some(Record::Said(status)) => Asked::Said(status.clone()),
-            None if number >= least && number - least < self.window => Asked::Early,
+            None if number >= least.max(entry.next) && number - least < self.window => Asked::Early,
             None => Asked::Stale,
         }
     }
@@ -234,7 +239,7 @@ impl Table {
         for (session, entry) in &self.sessions {
             write_member(entry.client, out);
             write_member(entry.host, out);
-            for value in [*session, entry.turn, entry.acked] {
+            for value in [*session, entry.turn, entry.acked, entry.next] {
                 out.extend_from_slice(&value.to_le_bytes());
             }
             out.extend_from_slice(&(entry.records.len() as u32).to_le_bytes());
@@ -260,14 +265,14 @@ impl Table {
         table.gone = from.list(Reader::member)?.into();
         let entries = from.list(|from| {
             let (client, host) = (from.member()?, from.member()?);
-            let (session, turn, acked) = (from.u64()?, from.u64()?, from.u64()?);
+            let (session, turn, acked, next) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
             let record = |from: &mut Reader<'_>| {
                 let (number, said) = (from.u64()?, from.status()?);
                 let record = if said == Status::Waiting { Record::Open } else { Record::Said(said) };
                 Some((number, record))
             };
             let records = from.list(record)?.into_iter().collect();
-            Some((session, Entry { client, host, turn, acked, records }))
+            Some((session, Entry { client, host, turn, acked, next, records }))
         })?;
         for (session, entry) in entries {
             if session > table.last || table.entry(session).is_some() || table.is_known(entry.client.endpoint)

@@ -1,5 +1,8 @@
 //! Letters and casts say what they said, and nonsense does nothing.
 
+mod bounds;
+mod order;
+
 use super::letter::{Cast, Deed, Letter, Part};
 use super::*;
 use crate::call::Want;
@@ -17,10 +20,15 @@ fn letters() -> Vec<Letter<'static>> {
         Status::Aborted("no".to_owned()),
         Status::Forwarded(member(8)),
         Status::Dead,
+        Status::Unsent(9),
     ];
     let replies: Vec<_> = (1..).map(member).zip(statuses).collect();
     let wants = [Want::None, Want::N(3), Want::All, Want::Majority];
-    let asks = wants.map(|want| Part::Ask { number: 3, acked: 1, dest: Dest::Any, want, request: b"who?" });
+    let after = [None, Some(1), Some(2), None].into_iter();
+    let asks = wants.into_iter().zip(after).map(|(want, after)| {
+        let request = b"who?";
+        Part::Ask { number: 3, acked: 1, after, dest: Dest::Any, want, request }
+    });
     let others = [
         Part::Attach,
         Part::Ping,
@@ -32,7 +40,7 @@ fn letters() -> Vec<Letter<'static>> {
         Part::Dropped { above: BootId(4) },
         Part::Done { number: 7, is_enough: true, replies },
     ];
-    let all = asks.into_iter().chain(others);
+    let all = asks.chain(others);
     all.map(|part| Letter { boot: BootId(1), session: 2, turn: 3, part }).collect()
 }
 
@@ -63,6 +71,41 @@ fn letters_and_casts_are_read_as_they_were_written_and_nothing_else_is() {
         let mut bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(len).collect();
         bytes.first_mut().into_iter().for_each(|tag| *tag %= 32);
         _ = Letter::decode(&bytes, local);
+    }
+}
+
+#[test]
+fn whatever_numbers_stand_in_a_letter_it_harms_nobody() {
+    for letter in letters() {
+        let bytes = letter.encode();
+        for at in 0..bytes.len() {
+            for number in [0, 1, u64::MAX - 1, u64::MAX] {
+                let mut bytes = bytes.clone();
+                let end = bytes.len().min(at + 8);
+                bytes[at..end].copy_from_slice(&number.to_le_bytes()[..end - at]);
+                let mut group = alone(ClientTuning::default());
+                say(&mut group, 7, (0, 1), Part::Attach);
+                let mut end = ClientEnd::new(member(7), ClientTuning::default(), 1);
+                end.see(Instant(0), &[member(1)]);
+                // Also as one that comes from a client, and to it.
+                for session in [None, Some(1)] {
+                    if let Some(session) = session {
+                        bytes[1..9].copy_from_slice(&9_u64.to_le_bytes());
+                        bytes[9..17].copy_from_slice(&u64::to_le_bytes(session));
+                        bytes[17..25].copy_from_slice(&1_u64.to_le_bytes());
+                    }
+                    group.1.handle_letter(Instant(1), &mut group.0, member(7).endpoint, &bytes);
+                    settle(&mut group.0, &mut group.1);
+                    end.handle(Instant(1), member(1).endpoint, &bytes);
+                }
+                while group.1.poll_letter().is_some() {}
+                let session = say(&mut group, 8, (0, 1), Part::Attach)[0].session;
+                say(&mut group, 8, (session, 1), ask_of(0, 0, Dest::All, b"who?"));
+                let asks = std::iter::from_fn(|| group.1.poll_event());
+                let is_asked = |event: &ClientsEvent| matches!(event, ClientsEvent::Request(request) if request.client() == member(8));
+                assert_eq!(asks.filter(is_asked).count(), 1, "{letter:?}: {number} at {at}");
+            }
+        }
     }
 }
 
@@ -125,6 +168,12 @@ fn say(
     answers
 }
 
+/// A request of one that has all below it open that it has not acked.
+fn ask_of(number: u64, acked: u64, dest: Dest, request: &[u8]) -> Part<'_> {
+    let after = number.checked_sub(1).filter(|before| *before >= acked);
+    Part::Ask { number, acked, after, dest, want: Want::All, request }
+}
+
 fn parts(letters: Vec<Letter<'static>>) -> Vec<Part<'static>> {
     letters.into_iter().map(|letter| letter.part).collect()
 }
@@ -132,7 +181,7 @@ fn parts(letters: Vec<Letter<'static>>) -> Vec<Part<'static>> {
 #[test]
 fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_attach_first() {
     let mut group = alone(ClientTuning { clients: 2, window: 2, bytes: 4, ..ClientTuning::default() });
-    let ask = |number, request| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request };
+    let ask = |number, request| ask_of(number, 0, Dest::All, request);
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Unattached]);
     assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
     assert_eq!(parts(say(&mut group, 7, (5, 1), Part::Attach)), [Part::Dropped { above: BootId(9) }]);
@@ -142,7 +191,9 @@ fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_atta
     assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached], "said again");
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), []);
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(0, b"who?"))), [Part::Pong], "it is asked once");
-    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, b"whose"))), [], "too long");
+    let why = "a request of 5 bytes, of at most 4".to_owned();
+    let done = Part::Done { number: 1, is_enough: false, replies: vec![(member(1), Status::Aborted(why))] };
+    assert_eq!(parts(say(&mut group, 7, (1, 1), ask(1, b"whose"))), [done], "too long");
     assert_eq!(parts(say(&mut group, 7, (1, 1), ask(2, b"why?"))), [], "beyond the window");
     assert_eq!((group.1.over_full(), group.1.malformed()), (3, 0));
     assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Pong)), []);
@@ -168,7 +219,7 @@ fn there_are_no_more_clients_nor_requests_than_may_be_and_strangers_have_to_atta
 #[test]
 fn a_table_is_read_as_it_was_written_with_what_was_not_told_yet() {
     let mut group = alone(ClientTuning::default());
-    let ask = |number| Part::Ask { number, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    let ask = |number| ask_of(number, 0, Dest::All, b"who?");
     say(&mut group, 7, (0, 1), Part::Attach);
     for number in 0..3 {
         say(&mut group, 7, (1, 1), ask(number));
@@ -227,6 +278,49 @@ fn who_is_wedged_is_no_contact_and_strikes_nobody() {
     group.1.wedge(Instant(3 * silence_ns), false);
     assert!(!look(&mut group, 4 * silence_ns - 1));
     assert!(look(&mut group, 5 * silence_ns));
+    group.1.wedge(Instant(5 * silence_ns), true);
+    assert!(!look(&mut group, 5 * silence_ns), "nor what waits");
+}
+
+#[test]
+fn who_has_replied_is_told_though_there_is_no_room_for_the_reply() {
+    let bytes = MAX_LETTER - 200;
+    let mut group = one_of(4, 0, ClientTuning { bytes, ..ClientTuning::default() });
+    say(&mut group, 7, (0, 1), Part::Attach);
+    say(&mut group, 7, (1, 1), ask_of(0, 0, Dest::All, b"who?"));
+    let said = [vec![1; 9], vec![2; bytes], vec![3; bytes / 2], vec![4; bytes / 3]].map(Status::Replied);
+    let entry = group.1.table.entry(1).unwrap();
+    let replies: Vec<_> = (1..).map(member).zip(said).collect();
+    group.1.host.finish(entry, (1, 0), true, replies.clone());
+    let (_, letter) = group.1.poll_letter().unwrap();
+    assert!(letter.len() <= MAX_LETTER);
+    let mut left = replies;
+    left[1].1 = Status::Unsent(bytes);
+    let done = Part::Done { number: 0, is_enough: true, replies: left };
+    assert_eq!(Letter::decode(&letter, member(7).endpoint).unwrap().part, done);
+}
+
+#[test]
+fn a_goodbye_of_another_unwedges_nobody() {
+    let mut group = one_of(3, 0, ClientTuning::default());
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    group.1.wedge(Instant(1), true);
+    group.0.left(Rank(2));
+    group.1.left(Instant(1), Rank(2));
+    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
+}
+
+#[test]
+fn who_is_heard_while_its_strike_waits_is_not_struck() {
+    let mut group = alone(ClientTuning::default());
+    say(&mut group, 7, (0, 1), Part::Attach);
+    let (calls, clients) = &mut group;
+    let late = Instant(2 * ClientTuning::default().silence_ns);
+    clients.handle_timeout(late);
+    assert!(clients.poll_cast(late, calls).is_some(), "it was silent");
+    let ping = Letter { boot: BootId(9), session: 1, turn: 1, part: Part::Ping }.encode();
+    clients.handle_letter(late, calls, member(7).endpoint, &ping);
+    assert_eq!(clients.poll_cast(late, calls), None);
 }
 
 #[test]
@@ -265,7 +359,7 @@ fn what_is_handed_on_to_the_host_before_it_is_delivered_there_waits_for_it() {
     let attach = next(&mut host);
     deliver(&mut host, 0, &attach);
     deliver(&mut other, 0, &attach);
-    let ask = Part::Ask { number: 0, acked: 0, dest: Dest::All, want: Want::All, request: b"who?" };
+    let ask = ask_of(0, 0, Dest::All, b"who?");
     host.1.handle_letter(Instant(0), &mut host.0, client, &letter(1, ask));
     let ask = next(&mut host);
     deliver(&mut other, 0, &ask);
@@ -286,4 +380,28 @@ fn what_is_handed_on_to_the_host_before_it_is_delivered_there_waits_for_it() {
     let done = Part::Done { number: 0, is_enough: true, replies };
     assert_eq!(Letter::decode(&said, client).unwrap().part, done);
     assert!(host.1.waiting.is_empty());
+}
+
+#[test]
+fn an_answer_to_one_of_an_earlier_life_is_nobody_elses() {
+    let mut group = alone(ClientTuning::default());
+    let ask = || ask_of(0, 0, Dest::All, b"who?");
+    say(&mut group, 7, (0, 1), Part::Attach);
+    say(&mut group, 7, (1, 1), ask());
+    let last = |clients: &mut Clients| std::iter::from_fn(|| clients.poll_event()).last();
+    let Some(ClientsEvent::Request(old)) = last(&mut group.1) else { panic!("nobody asks") };
+    group.0.excluded();
+    group.1.excluded();
+    drain(&mut group.0, &mut group.1);
+    let id = ViewId { group: GroupId(1), instance: GroupInstance(2), number: ViewNumber(1) };
+    let view = View::new(id, vec![member(1)], Rank(0));
+    group.0.see(&view);
+    group.1.see(Instant(0), &view);
+    say(&mut group, 8, (0, 1), Part::Attach);
+    say(&mut group, 8, (1, 1), ask());
+    group.1.reply(&mut group.0, old, b"of 7");
+    assert_eq!(parts(say(&mut group, 8, (1, 1), Part::Ping)), [Part::Pong]);
+    let Some(ClientsEvent::Request(new)) = last(&mut group.1) else { panic!("nobody asks") };
+    group.1.reply(&mut group.0, new, b"of 8");
+    assert_eq!(parts(say(&mut group, 8, (1, 1), Part::Ping)).len(), 2);
 }

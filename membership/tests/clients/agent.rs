@@ -101,6 +101,14 @@ impl Agent {
         }
     }
 
+    /// It gives up one of its requests, which is then executed only where it was said.
+    pub(crate) fn give_up(&mut self, rng: &mut Rng, book: &mut Book) {
+        let Some((ask, name)) = rng.choice(&self.asks).map(|(ask, name)| (*ask, *name)) else { return };
+        let was_said = self.end.as_mut().and_then(|end| end.give_up(ask));
+        self.asks.remove(&ask);
+        book.give_up(name, was_said.expect("it was not over"));
+    }
+
     /// What it was told is compared with what is so. `is_dropped` says whether somebody has struck this client.
     pub(crate) fn listen(&mut self, book: &mut Book, is_dropped: impl Fn(&Book, ViewMember) -> bool) {
         let Some(end) = &mut self.end else { return };

@@ -36,6 +36,8 @@ pub(crate) struct Book {
     pub(crate) said: BTreeMap<(ViewMember, u64), Vec<Status>>,
     /// Whom hosts have called for a request: one list for each call.
     pub(crate) destinations: BTreeMap<u64, Vec<Vec<ViewMember>>>,
+    /// Those that were given up before anybody was told of them.
+    unsaid: BTreeSet<u64>,
     /// Clients that have said goodbye, or whose process is gone.
     pub(crate) over: BTreeSet<ViewMember>,
     /// Members that are in no view any more, and since when.
@@ -52,6 +54,16 @@ pub(crate) fn name_in(bytes: &[u8]) -> Option<u64> {
 impl Book {
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// A client has given up a request: nothing is told of it any more.
+    pub(crate) fn give_up(&mut self, name: u64, was_said: bool) {
+        let asked = self.asked.get_mut(&name).expect("it was asked");
+        assert!(!std::mem::replace(&mut asked.is_over, true), "{name} is over, and can be given up");
+        if !was_said {
+            self.unsaid.insert(name);
+        }
+        self.count("given up");
     }
 
     /// An application is told this, as it is told so many things before.
@@ -74,6 +86,7 @@ impl Book {
                 assert!(self.joined.contains(&client), "{name} is of {client:?}, who is no client");
                 assert!(!self.gone.contains(&client), "{name} is of {client:?}, who is gone");
                 assert!(self.asked.contains_key(&name), "{name} was not asked");
+                assert!(!self.unsaid.contains(&name), "{name} was given up, and nobody was asked");
                 assert!(
                     self.executed.insert(name),
                     "{name}, number {number} of {client:?}, is executed twice"

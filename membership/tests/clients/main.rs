@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use world::World;
 
 /// What has to come about in a thousand seeds.
-const DEEDS: [&str; 25] = [
+const DEEDS: [&str; 29] = [
     "aborts",
     "any",
     "asks",
@@ -25,6 +25,7 @@ const DEEDS: [&str; 25] = [
     "excluded",
     "executed",
     "forwards",
+    "given up",
     "goodbyes",
     "joined",
     "joins",
@@ -33,10 +34,13 @@ const DEEDS: [&str; 25] = [
     "nonsense",
     "not enough",
     "null replies",
+    "refused for a while",
     "replies",
     "restarts",
     "silences",
     "unknown",
+    "waits for a later one",
+    "wedged",
     "window full",
 ];
 

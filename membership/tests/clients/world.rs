@@ -26,6 +26,8 @@ struct Peer {
     told: usize,
     /// Requests that wait for the application, and those of members.
     asked: Vec<ClientRequest>,
+    /// That of each client with the greatest number that it was told of.
+    latest: BTreeMap<ViewMember, u64>,
     own: Vec<Request>,
 }
 
@@ -44,9 +46,13 @@ pub(crate) struct World {
     tuning: ClientTuning,
     /// What is cast is never lost with its sender.
     is_safe: bool,
+    /// Some requests are answered only when a later one of the same client has come.
+    is_patient: bool,
     loss: f64,
     number: u32,
     boots: u64,
+    /// Calls of members.
+    own: u64,
     view: Vec<ViewMember>,
     joining: BTreeSet<ViewMember>,
     peers: Vec<Peer>,
@@ -78,9 +84,11 @@ impl World {
             now: MS,
             tuning,
             is_safe: rng.bool(),
+            is_patient: rng.u8(..4) == 0,
             loss: [0.0, 0.1, 0.4][rng.usize(..3)],
             number: 0,
             boots: 0,
+            own: 0,
             view: Vec::new(),
             joining: BTreeSet::new(),
             peers: Vec::new(),
@@ -112,7 +120,8 @@ impl World {
         let endpoint = Endpoint(([10, 0, 0, 1], port).into());
         let me = ViewMember { endpoint, boot: BootId(self.boots) };
         let (calls, clients) = (Calls::for_state(), Clients::new(self.tuning));
-        self.peers.push(Peer { me, calls, clients, coming, told: 0, asked: Vec::new(), own: Vec::new() });
+        let (asked, latest, own) = (Vec::new(), BTreeMap::new(), Vec::new());
+        self.peers.push(Peer { me, calls, clients, coming, told: 0, asked, latest, own });
         self.handed.insert(me, self.casts.len());
     }
 
@@ -297,7 +306,24 @@ impl World {
         let after: Vec<Served> = self.peers[at].clients.clients().collect();
         let gone = before.iter().filter(|served| after.iter().all(|other| other.client != served.client));
         gone.for_each(|served| self.judge_strike(*served, from, cast_at, &after));
+        before.iter().filter(|served| served.host == me).for_each(|served| self.judge_move(*served, &after));
         true
+    }
+
+    /// What is in work is bounded by what there may be of clients.
+    fn judge_size(&self, peer: &Peer) {
+        let clients = peer.clients.clients().count() as u64;
+        let (open, most) = (peer.calls.open() as u64, clients * self.tuning.window + self.own);
+        assert!(open <= most, "{:?} has {open} calls, of at most {most}", peer.me);
+    }
+
+    /// A client moves from its host when it has left it, and not before.
+    fn judge_move(&self, Served { client, host }: Served, after: &[Served]) {
+        let is_attached =
+            |agent: &Agent| agent.me == client && agent.stamp().is_some_and(|(to, _)| to == host);
+        let is_moved = after.iter().any(|other| other.client == client && other.host != host);
+        let is_torn = is_moved && self.agents.iter().any(is_attached);
+        assert!(!is_torn, "{client:?} is taken away from {host:?}, to which it is attached");
     }
 
     /// A client is struck by what this member has cast then.
@@ -387,6 +413,7 @@ impl World {
                 ClientsEvent::Request(request) => {
                     let name = name_in(request.bytes()).expect("it has a name");
                     let told = Told::Request(request.client(), request.number(), name);
+                    peer.latest.insert(request.client(), request.number());
                     let dest = request.dest();
                     peer.asked.push(request);
                     if dest == Dest::Any {
@@ -403,7 +430,7 @@ impl World {
 
     /// The application of one answers, one way or another.
     fn answer(&mut self, at: usize) {
-        let Self { peers, book, rng, view, number, .. } = self;
+        let Self { peers, book, rng, view, number, is_patient, .. } = self;
         let peer = &mut peers[at];
         if let Some(request) = peer.own.pop() {
             peer.calls.reply(request, OWN);
@@ -411,7 +438,17 @@ impl World {
         if peer.asked.is_empty() {
             return;
         }
-        let request = peer.asked.swap_remove(rng.usize(..peer.asked.len()));
+        let at_random = rng.usize(..peer.asked.len());
+        let is_awaited = |request: &ClientRequest| {
+            *is_patient
+                && request.number() % 4 == 1
+                && peer.latest.get(&request.client()) == Some(&request.number())
+        };
+        // Some are answered when a later one of the same client has come.
+        if is_awaited(&peer.asked[at_random]) {
+            return book.count("waits for a later one");
+        }
+        let request = peer.asked.swap_remove(at_random);
         let (me, name) = (peer.me, name_in(request.bytes()).expect("it has a name"));
         let others: Vec<_> = view.iter().copied().filter(|member| *member != me).collect();
         let (status, what) = match rng.u8(..12) {
@@ -427,7 +464,7 @@ impl World {
             Status::Aborted(why) => clients.abort_reply(calls, request, why),
             Status::Forwarded(to) => clients.forward(calls, request, *to),
             Status::Replied(bytes) => clients.reply(calls, request, bytes),
-            Status::Waiting | Status::Dead => unreachable!("nobody says that"),
+            Status::Waiting | Status::Dead | Status::Unsent(_) => unreachable!("nobody says that"),
         }
         book.count(what);
         self.settle(at);
@@ -440,6 +477,9 @@ impl World {
         }
         let (now, peer) = (Instant(self.now), &mut self.peers[at]);
         if let Some(bytes) = peer.clients.poll_cast(now, &mut peer.calls) {
+            if self.loss > 0.0 && self.rng.u8(..4) == 0 {
+                return self.book.count("refused for a while");
+            }
             self.casts.push((peer.me, bytes.to_vec(), now.0));
             peer.clients.cast();
         }
@@ -453,7 +493,10 @@ impl World {
         }
         let bytes = match self.rng.bool() {
             true => Calls::plain(OWN),
-            false => peer.calls.call_all(Want::All, OWN).1,
+            false => {
+                self.own += 1;
+                peer.calls.call_all(Want::All, OWN).1
+            }
         };
         self.casts.push((peer.me, bytes, self.now));
     }
@@ -562,7 +605,17 @@ impl World {
             11 => self.listen(at),
             12..15 => self.answer(at),
             _ if self.rng.u8(..4) == 0 => self.take_over(at),
+            _ if self.rng.u8(..8) == 0 => self.wedge(at),
             _ => {}
+        }
+    }
+
+    /// One cannot go on, or does again.
+    fn wedge(&mut self, at: usize) {
+        let is_wedged = self.rng.bool();
+        self.peers[at].clients.wedge(Instant(self.now), is_wedged);
+        if is_wedged {
+            self.book.count("wedged");
         }
     }
 
@@ -587,7 +640,8 @@ impl World {
             }
             4..24 if agent.is_awake(*now) => agent.ask(*now, rng, book),
             24..40 if agent.is_awake(*now) => self.sight(at),
-            40 if agent.is_awake(*now) => {
+            40..52 => agent.give_up(rng, book),
+            52 if agent.is_awake(*now) => {
                 agent.end.as_mut().expect("it is awake").unseen(Instant(*now));
             }
             _ => {}
@@ -629,6 +683,7 @@ impl World {
                 }
                 _ => {}
             }
+            self.peers.iter().for_each(|peer| self.judge_size(peer));
         }
         self.come_to_an_end();
         self.book.counts
@@ -651,11 +706,13 @@ impl World {
 
     /// Nothing is lost any more, and all who live are heard: every request comes to an end, and all who are gone are struck.
     fn come_to_an_end(&mut self) {
-        self.loss = 0.0;
+        (self.loss, self.is_patient) = (0.0, false);
         self.flush(None);
         self.joining.clear();
         self.install(&[]);
         self.agents.iter_mut().for_each(|agent| agent.wakes = 0);
+        let now = Instant(self.now);
+        self.peers.iter_mut().for_each(|peer| peer.clients.wedge(now, false));
         for round in 0..1_000 {
             self.run_until(self.now + 50 * MS);
             self.act_all();

@@ -287,6 +287,14 @@ fn a_group_is_asked_from_outside() {
     let text = String::from_utf8_lossy(&any.stdout);
     assert!(text.starts_with("{\"outcome\":\"enough\",\"destinations\":[{"), "{text}");
     assert_eq!((any.status.code(), text.matches("replied").count()), (Some(0), 1), "{text}");
+    // One that is too long is refused behind the answer to that before it.
+    let long = "who? ".repeat(4 << 10);
+    let some = ["ask", &name, "who?", &long, "--json"];
+    let some = Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(some).output().expect("it runs");
+    let (text, why) = (String::from_utf8_lossy(&some.stdout), String::from_utf8_lossy(&some.stderr));
+    assert_eq!(text.matches("{\"outcome\":\"enough\"").count(), 1, "{text}");
+    assert!(why.contains("a request of 20480 bytes, of at most 16384"), "{why}");
+    assert!(!some.status.success());
     // One never answers, and is killed.
     let mut lazy = join(&["--answer-never"]);
     lazy.until("it has the state", |line| line.ends_with(" has the state"));

@@ -436,7 +436,8 @@ impl Node {
         }
     }
 
-    /// Whether the goodbye has been said as often as it is, or a client's was heard. A reader has nobody to say it to.
+    /// Whether the goodbye has been said as often as it is, or a client's was heard. A client that nobody hears
+    /// says it a few times more and goes: the group finds out by its silence. A reader has nobody to say it to.
     #[must_use]
     pub fn has_left(&self, group: &Group) -> bool {
         self.groups.get(group).is_none_or(Joined::has_left)

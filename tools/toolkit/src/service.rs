@@ -13,7 +13,8 @@ use std::collections::{BTreeSet, VecDeque};
 pub enum ServiceEvent {
     /// A client asks: to be answered once. Where it has asked all, all members are told so, at the same place among all total casts.
     Request(ClientRequest),
-    /// The group has taken this client in.
+    /// The group has taken this client in. Who joins is not told so of those who were clients when it came: they are in the table that it has
+    /// taken over, and in [`Service::clients`].
     Joined(ViewMember),
     /// It is a client no more: it said so, or was silent for too long.
     Gone(ViewMember),
@@ -306,11 +307,21 @@ pub(crate) fn check_tuning(tuning: &ClientTuning) -> Result<()> {
     if bytes > limit {
         return refuse("bytes", format!("a request of {bytes} is longer than a letter: {limit} at most"));
     }
-    if tuning.window == 0 || tuning.clients == 0 {
-        return refuse("window", "nobody could ask".to_owned());
+    for (key, is_none) in [("window", tuning.window == 0), ("clients", tuning.clients == 0)] {
+        if is_none {
+            return refuse(key, "nobody could ask".to_owned());
+        }
+    }
+    if tuning.retry_ns == 0 {
+        return refuse("retry_ns", "what was not answered would be said again all the time".to_owned());
     }
     if tuning.keep_alive_ns >= tuning.silence_ns {
         return refuse("keep_alive_ns", "who has nothing to ask would be struck for its silence".to_owned());
+    }
+    if tuning.patience_ns >= tuning.grace_ns.min(tuning.silence_ns) {
+        let why =
+            "who waits for its host would be struck before it looks for another, by grace_ns or silence_ns";
+        return refuse("patience_ns", why.to_owned());
     }
     Ok(())
 }

@@ -113,7 +113,7 @@ impl Desk {
             Status::Aborted(why) => self.calls.abort_reply(request, why),
             Status::Forwarded(to) => self.calls.forward(request, *to),
             Status::Replied(bytes) => self.calls.reply(request, bytes),
-            Status::Waiting | Status::Dead => unreachable!("nobody says that"),
+            Status::Waiting | Status::Dead | Status::Unsent(_) => unreachable!("nobody says that"),
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn run(name: &str, place: &Place, inquiry: &Inquiry) -> Result<ExitCo
     eprintln!("I am {}, and look for {name}", node.endpoint());
     let (signals, asked, ended) = (Signals::listen()?, Vec::new(), BTreeMap::new());
     let mut asker = Asker { node, group, inquiry, signals, asked, ended };
-    asker.ask()?;
+    let refused = asker.ask().err();
     let mut code = ExitCode::SUCCESS;
     for at in (0..inquiry.messages.len()).rev() {
         let ended = asker.asked.get(at).and_then(|ask| asker.ended.get(ask));
@@ -37,12 +37,14 @@ pub(super) fn run(name: &str, place: &Place, inquiry: &Inquiry) -> Result<ExitCo
             code = outcome.code();
         }
     }
-    for at in 0..inquiry.messages.len() {
+    let shown = if refused.is_some() { asker.asked.len() } else { inquiry.messages.len() };
+    for at in 0..shown {
         let ended = asker.asked.get(at).and_then(|ask| asker.ended.remove(ask));
         let (outcome, replies) = ended.unwrap_or((Outcome::NotOver, Vec::new()));
         Report::new(outcome, &replies).show(inquiry.json);
     }
-    asker.leave().map_err(Refusal::new)?;
+    let left = asker.leave().map_err(Refusal::new);
+    refused.map_or(left, Err)?;
     Ok(code)
 }
 
@@ -57,26 +59,27 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// Asks, until all is over or it was waited long enough.
+    /// Asks, until all is over or it was waited long enough. One that cannot be asked ends that, once those before it are over.
     fn ask(&mut self) -> Result<(), Refusal> {
         let (began, Inquiry { messages, want, any, timeout, .. }) = (Instant::now(), self.inquiry);
         let dest = if *any { Dest::Any } else { Dest::All };
-        while self.ended.len() < messages.len() {
+        let mut refused = None;
+        while self.ended.len() < if refused.is_some() { self.asked.len() } else { messages.len() } {
             let is_late = timeout.is_some_and(|timeout| began.elapsed() >= timeout);
             if is_late || self.signals.take().is_some() {
                 break;
             }
-            while let Some(message) = messages.get(self.asked.len()) {
+            while let Some(message) = messages.get(self.asked.len()).filter(|_| refused.is_none()) {
                 match self.node.ask(&self.group, dest, *want, message.as_bytes()) {
                     Ok(ask) => self.asked.push(ask),
                     // There is room for it when others are over.
                     Err(AskError::Full { .. }) => break,
-                    Err(refused) => return Err(Refusal::new(refused)),
+                    Err(why) => refused = Some(Refusal::new(why)),
                 }
             }
             self.poll().map_err(Refusal::new)?;
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     fn poll(&mut self) -> Result<(), Error> {

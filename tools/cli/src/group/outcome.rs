@@ -64,6 +64,7 @@ enum Shown {
     Aborted { why: String },
     Forwarded { to: String },
     Dead,
+    Unsent { bytes: usize },
 }
 
 impl Report {
@@ -88,6 +89,9 @@ impl Report {
                 Shown::Aborted { why } => eprintln!("{member} has ended the call: {why}"),
                 Shown::Forwarded { to } => eprintln!("{member} has handed it on to {to}"),
                 Shown::Dead => eprintln!("{member} is gone"),
+                Shown::Unsent { bytes } => {
+                    eprintln!("{member} has replied with {bytes} bytes, for which there was no room");
+                }
             }
         }
         match self.outcome {
@@ -108,6 +112,7 @@ impl Destination {
             Status::Aborted(why) => Shown::Aborted { why: why.clone() },
             Status::Forwarded(to) => Shown::Forwarded { to: to.endpoint.to_string() },
             Status::Dead => Shown::Dead,
+            Status::Unsent(bytes) => Shown::Unsent { bytes: *bytes },
         };
         Self { member: who.endpoint.to_string(), status }
     }

@@ -363,7 +363,8 @@ fn a_member_that_sleeps_wakes_to_look_after_its_clients() {
     let name = format!("sleeper {}", std::process::id());
     let group = node.join(&name, JoinOptions::peer().expected_members(1)).expect("a group");
     // It looks after them every millisecond; everything else that it does alone it does ten times a second.
-    let hasty = ClientTuning { silence_ns: 8_000_000, keep_alive_ns: 1_000_000, ..tuning() };
+    let (silence_ns, patience_ns, keep_alive_ns) = (8_000_000, 2_000_000, 1_000_000);
+    let hasty = ClientTuning { silence_ns, patience_ns, keep_alive_ns, ..tuning() };
     let mut service = Service::with(&node, group, hasty).expect("sizes that fit");
     let (started, mut wakes) = (Instant::now(), 0);
     while wakes < 1_000 {
@@ -439,9 +440,19 @@ fn what_cannot_be_is_refused_by_name() {
     let too_long = ClientTuning { bytes: usize::MAX, ..ClientTuning::default() };
     let refused = node.join("clients", JoinOptions::client().client_tuning(too_long));
     assert!(matches!(refused, Err(Error::Config { key: "bytes", .. })), "{refused:?}");
-    let hasty = ClientTuning { silence_ns: 1, ..ClientTuning::default() };
     let group = node.join("clients", JoinOptions::peer()).expect("a group");
-    let refused = Service::with(&node, group, hasty);
-    assert!(matches!(refused, Err(Error::Config { key: "keep_alive_ns", .. })), "{refused:?}");
+    let fit = ClientTuning::default();
+    let unfit = [
+        ("keep_alive_ns", ClientTuning { silence_ns: 1, ..fit }),
+        ("window", ClientTuning { window: 0, ..fit }),
+        ("clients", ClientTuning { clients: 0, ..fit }),
+        ("retry_ns", ClientTuning { retry_ns: 0, ..fit }),
+        ("patience_ns", ClientTuning { patience_ns: fit.silence_ns, grace_ns: u64::MAX, ..fit }),
+        ("patience_ns", ClientTuning { grace_ns: fit.patience_ns, ..fit }),
+    ];
+    for (named, tuning) in unfit {
+        let refused = Service::with(&node, group, tuning);
+        assert!(matches!(refused, Err(Error::Config { key, .. }) if key == named), "{named}: {refused:?}");
+    }
     assert_eq!(node.ask(&group, Dest::All, Want::All, b""), Err(AskError::Left), "it is a member");
 }
