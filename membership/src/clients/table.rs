@@ -8,7 +8,7 @@
 use super::bytes::{Reader, put_status};
 use crate::agreement::write_member;
 use crate::call::Status;
-use sistrum_ordering::{BootId, Endpoint, ViewMember};
+use sistrum_ordering::{BootId, Endpoint, ViewMember, ViewNumber};
 use sistrum_transport::mutated;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -82,6 +82,11 @@ impl Table {
     pub(super) fn new(clients: usize, window: u64) -> Self {
         let (sessions, at, gone) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         Self { clients, window, sessions, at, last: 0, gone }
+    }
+
+    /// An empty one, whose sessions are none of those that began before this view.
+    pub(super) fn beginning(clients: usize, window: u64, number: ViewNumber) -> Self {
+        Self { last: u64::from(number.0.saturating_sub(1)) << 32, ..Self::new(clients, window) }
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {

@@ -120,8 +120,43 @@ fn one_of(count: u16, me: u16, tuning: ClientTuning) -> (Calls, Clients) {
     let view = View::new(id, (1..=count).map(member).collect(), Rank(me));
     let (mut calls, mut clients) = (Calls::for_state(), Clients::new(tuning));
     calls.see(&view);
-    clients.see(Instant(0), &view);
+    clients.see(Instant(0), &mut calls, &view);
     (calls, clients)
+}
+
+/// Who was there strikes all clients where somebody comes who knows none, and both name the next session alike.
+#[test]
+fn who_comes_without_a_state_knows_the_clients_that_come_then() {
+    let view = |number: u32, count: u16, me: u16| {
+        let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(number) };
+        View::new(id, (1..=count).map(member).collect(), Rank(me))
+    };
+    let mut first = alone(ClientTuning::default());
+    assert_eq!(parts(say(&mut first, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    let mut second = (Calls::for_state(), Clients::new(ClientTuning::default()));
+    for (me, group) in [&mut first, &mut second].into_iter().enumerate() {
+        let view = view(2, 2, me as u16);
+        group.0.see(&view);
+        group.1.see(Instant(0), &mut group.0, &view);
+        drain(&mut group.0, &mut group.1);
+    }
+    let client = ViewMember { endpoint: member(7).endpoint, boot: BootId(9) };
+    let told: Vec<_> = std::iter::from_fn(|| first.1.poll_event()).collect();
+    assert_eq!(told, [ClientsEvent::Joined(client), ClientsEvent::Gone(client)]);
+    let cast = Cast { client, session: 0, deed: Deed::Attach { turn: 2 } };
+    for group in [&mut first, &mut second] {
+        assert_eq!(group.1.clients().count(), 0);
+        group.0.handle(Rank(0), &Calls::plain(&cast.encode())).unwrap();
+        drain(&mut group.0, &mut group.1);
+    }
+    let session = |group: &(Calls, Clients)| group.1.table.session(client);
+    assert!(session(&first).is_some_and(|session| session > 1 << 32));
+    assert_eq!(session(&first), session(&second));
+    // Nobody else comes: nobody is struck.
+    let same = view(3, 2, 0);
+    first.0.see(&same);
+    first.1.see(Instant(0), &mut first.0, &same);
+    assert_eq!(first.1.clients().count(), 1);
 }
 
 /// Has cast what waits, and hands it back.
@@ -396,7 +431,7 @@ fn an_answer_to_one_of_an_earlier_life_is_nobody_elses() {
     let id = ViewId { group: GroupId(1), instance: GroupInstance(2), number: ViewNumber(1) };
     let view = View::new(id, vec![member(1)], Rank(0));
     group.0.see(&view);
-    group.1.see(Instant(0), &view);
+    group.1.see(Instant(0), &mut group.0, &view);
     say(&mut group, 8, (0, 1), Part::Attach);
     say(&mut group, 8, (1, 1), ask());
     group.1.reply(&mut group.0, old, b"of 7");

@@ -182,7 +182,7 @@ impl World {
                 continue;
             }
             peer.calls.see(&view);
-            peer.clients.see(now, &view);
+            peer.clients.see(now, &mut peer.calls, &view);
             self.settle(at);
         }
     }
@@ -220,7 +220,7 @@ impl World {
         let Some((state, view)) = peer.coming.take() else { return };
         peer.clients.read(peer.me.endpoint, &state).expect("it was written by a member");
         peer.calls.see(&view);
-        peer.clients.see(now, &view);
+        peer.clients.see(now, &mut peer.calls, &view);
         self.settle(at);
     }
 
