@@ -39,7 +39,7 @@ use crate::mail::MAX_LETTER_LEN as MAX_LETTER;
 use bytes::{Reader, put_bytes};
 use host::Host;
 use letter::{Cast, Deed};
-use sistrum_ordering::{Endpoint, Rank, View, ViewMember, ViewNumber};
+use sistrum_ordering::{Endpoint, Rank, View, ViewMember};
 use sistrum_transport::mutated;
 use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
@@ -181,8 +181,6 @@ pub struct Clients {
     me: Option<ViewMember>,
     /// Counts my lives in the group: an answer to what was asked in an earlier one is nobody's.
     epoch: u64,
-    /// The table is that of who has given me the state.
-    has_taken_over: bool,
 }
 
 impl Clients {
@@ -200,23 +198,20 @@ impl Clients {
             there: Vec::new(),
             me: None,
             epoch: 0,
-            has_taken_over: false,
         }
     }
 
     /// The view is this from now on, as [`Calls::see`] knows already. Where somebody comes who takes no state over, all begin with an empty table:
     /// clients are struck, and come back as somebody new.
     pub fn see(&mut self, now: Instant, calls: &mut Calls, view: &View) {
-        let is_new = |member: &ViewMember| match self.me {
-            Some(_) => !self.members.contains(member),
-            // Of those who were there before me I know nothing.
-            None => view.member(view.me()) == Some(member) && !self.has_taken_over,
-        };
+        let is_new = |member: &ViewMember| !self.members.contains(member);
         let ranked = (0..).map(Rank).zip(view.members());
         let comes_bare = ranked.into_iter().any(|(rank, member)| is_new(member) && view.is_ready(rank));
-        if comes_bare {
-            self.begin_anew(calls, view.id().number);
+        // I begin with an empty table anyway, or with that of who has given me the state.
+        if comes_bare && self.me.is_some() {
+            self.strike_all(calls);
         }
+        self.table.begin(view.id().number);
         self.members = view.members().to_vec();
         self.there.clone_from(&self.members);
         self.me = view.member(view.me()).copied();
@@ -226,14 +221,14 @@ impl Clients {
         self.host.wedge(now, false);
     }
 
-    /// The table is empty from this view on, and its sessions are none of before: so it is with who comes without it.
-    fn begin_anew(&mut self, calls: &mut Calls, number: ViewNumber) {
+    /// The table is empty from here on, as it is with who comes without it.
+    fn strike_all(&mut self, calls: &mut Calls) {
         let known: Vec<_> = self.table.entries().map(|(session, entry)| (session, entry.client)).collect();
         for (session, client) in known {
             self.events.push_back(ClientsEvent::Gone(client));
             self.forget(calls, session);
         }
-        self.table = Table::beginning(self.tuning.clients, self.tuning.window, number);
+        self.table.clear();
     }
 
     /// A member has said goodbye, as [`Calls::left`] knows already: the view of a static list stays as it is.
@@ -256,7 +251,6 @@ impl Clients {
         self.events.clear();
         self.untold.clear();
         self.epoch += 1;
-        self.has_taken_over = false;
         (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
     }
 
@@ -527,7 +521,7 @@ impl Clients {
         (self.table, self.events) = (table, VecDeque::new());
         self.waiting.clear();
         self.untold.clear();
-        (self.epoch, self.has_taken_over) = (epoch, true);
+        self.epoch = epoch;
         for event in events {
             match event {
                 ClientsEvent::Request(request) => self.tell(request),

@@ -84,9 +84,14 @@ impl Table {
         Self { clients, window, sessions, at, last: 0, gone }
     }
 
-    /// An empty one, whose sessions are none of those that began before this view.
-    pub(super) fn beginning(clients: usize, window: u64, number: ViewNumber) -> Self {
-        Self { last: u64::from(number.0.saturating_sub(1)) << 32, ..Self::new(clients, window) }
+    /// Sessions from here on are of this view: all who are in it name them alike, whatever they know of those before it.
+    pub(super) fn begin(&mut self, number: ViewNumber) {
+        self.last = self.last.max(u64::from(number.0.saturating_sub(1)) << 32);
+    }
+
+    /// Nobody is a client, or was.
+    pub(super) fn clear(&mut self) {
+        *self = Self { last: self.last, ..Self::new(self.clients, self.window) };
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
