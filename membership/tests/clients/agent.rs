@@ -18,9 +18,9 @@ pub(crate) struct Agent {
     /// What it has asked, by name, oldest first.
     asks: BTreeMap<AskId, u64>,
     is_leaving: bool,
-    /// How often it was attached, and when its host has heard it since.
+    /// How often it was attached, and which host has heard it since, and when.
     pub(crate) attached: u64,
-    pub(crate) heard: Vec<u64>,
+    pub(crate) heard: Vec<(ViewMember, u64)>,
 }
 
 impl Agent {

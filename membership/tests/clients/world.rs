@@ -26,6 +26,7 @@ struct Peer {
     told: usize,
     /// Requests that wait for the application, and those of members.
     asked: Vec<ClientRequest>,
+    is_wedged: bool,
     /// That of each client with the greatest number that it was told of.
     latest: BTreeMap<ViewMember, u64>,
     own: Vec<Request>,
@@ -121,7 +122,7 @@ impl World {
         let me = ViewMember { endpoint, boot: BootId(self.boots) };
         let (calls, clients) = (Calls::for_state(), Clients::new(self.tuning));
         let (asked, latest, own) = (Vec::new(), BTreeMap::new(), Vec::new());
-        self.peers.push(Peer { me, calls, clients, coming, told: 0, asked, latest, own });
+        self.peers.push(Peer { me, calls, clients, coming, told: 0, asked, is_wedged: false, latest, own });
         self.handed.insert(me, self.casts.len());
     }
 
@@ -181,6 +182,7 @@ impl World {
                 *first = view;
                 continue;
             }
+            peer.is_wedged = false;
             peer.calls.see(&view);
             peer.clients.see(now, &mut peer.calls, &view);
             self.settle(at);
@@ -336,10 +338,10 @@ impl World {
         assert!(is_so, "{client:?}, who is attached to {host:?}, is struck by {by:?}");
         let is_it = |agent: &&Agent| agent.me == client && !self.book.over.contains(&client);
         for agent in self.agents.iter().filter(is_it) {
-            let (host, _) = agent.stamp().unwrap_or((by, 0));
-            let is_late = |heard: &u64| heard + self.tuning.silence_ns > at && *heard < at;
-            let is_heard = self.view.contains(&host) && agent.heard.iter().any(is_late);
-            assert!(!is_heard, "{client:?} is struck by {by:?}, and {host:?} has heard it");
+            let is_late = |heard: u64| heard + self.tuning.silence_ns > at && heard < at;
+            let is_heard =
+                agent.heard.iter().any(|(host, heard)| self.view.contains(host) && is_late(*heard));
+            assert!(!is_heard, "{client:?} is struck by {by:?}, and its host has heard it");
         }
     }
 
@@ -538,9 +540,11 @@ impl World {
                 self.note_any(at, &bytes);
                 let is_heard =
                     |agent: &&mut Agent| agent.endpoint == from && stamp.is_some() && agent.stamp() == stamp;
-                let heard = stamp.is_some_and(|(host, _)| host == self.peers[at].me);
+                // Who is wedged is no contact.
+                let peer = &self.peers[at];
+                let heard = stamp.is_some_and(|(host, _)| host == peer.me && !peer.is_wedged);
                 let speakers = self.agents.iter_mut().filter(|agent| heard && is_heard(agent));
-                speakers.for_each(|agent| agent.heard.push(now.0));
+                speakers.for_each(|agent| agent.heard.push((peer.me, now.0)));
             }
         } else if let Some(at) = self.agents.iter().position(|agent| agent.endpoint == to)
             && self.agents[at].is_awake(now.0)
@@ -614,6 +618,7 @@ impl World {
     fn wedge(&mut self, at: usize) {
         let is_wedged = self.rng.bool();
         self.peers[at].clients.wedge(Instant(self.now), is_wedged);
+        self.peers[at].is_wedged = is_wedged;
         if is_wedged {
             self.book.count("wedged");
         }
