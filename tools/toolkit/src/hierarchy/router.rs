@@ -306,7 +306,15 @@ impl Router {
         self.refresh(node);
         self.reroute(node);
         self.ask_waiting(node);
+        node.wake_at(&self.root, self.next_look());
         self.events.pop_front()
+    }
+
+    /// When the map is asked for next: a node that sleeps wakes for it.
+    fn next_look(&self) -> Option<Instant> {
+        let is_asked = self.asked.values().any(|asked| matches!(asked, Asked::Map(_)));
+        let due = self.map_at.map_or(self.ask_at, |at| at.plus_ns(FRESH_NS / 2).max(self.ask_at));
+        (self.open() > 0 && !is_asked).then_some(due)
     }
 
     fn is_fresh(&self) -> bool {
