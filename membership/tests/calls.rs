@@ -3,12 +3,17 @@
 //!
 //! `SISTRUM_SEEDS=N` runs so many seeds, `SISTRUM_SEED=S` that one.
 
+mod calling;
+mod seeds;
+
+use calling::{Sent, judge_end};
 use fastrand::Rng;
+use seeds::{came_about, run_all};
 use sistrum_membership::{CallEvent, CallId, Calls, Request, Status, Want};
 use sistrum_ordering::{
     BootId, Change, Endpoint, GroupId, GroupInstance, Rank, Reason, View, ViewId, ViewMember, ViewNumber,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a member has said of a request, as it is known from outside.
 type Said = BTreeMap<(ViewMember, u8), Vec<Status>>;
@@ -30,7 +35,7 @@ struct World {
     casts: Vec<(ViewMember, Vec<u8>)>,
     handed: BTreeMap<ViewMember, usize>,
     /// What was sent to one alone, in the order of its sender.
-    sent: BTreeMap<(ViewMember, ViewMember), VecDeque<Vec<u8>>>,
+    sent: Sent,
     /// By the first byte of the request, which names it: who called, what is wanted, and in which view it was delivered to him.
     called: BTreeMap<u8, (ViewMember, CallId, Want, Option<ViewMember>)>,
     destinations: BTreeMap<u8, Vec<ViewMember>>,
@@ -58,7 +63,7 @@ impl World {
             peers,
             casts: Vec::new(),
             handed: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            sent: Sent::default(),
             called: BTreeMap::new(),
             destinations: BTreeMap::new(),
             of_others: BTreeSet::new(),
@@ -95,8 +100,8 @@ impl World {
         for at in 0..self.peers.len() {
             self.post(at);
             let to = self.peers[at].me;
-            let keep = self.sent.get(&(dead, to)).map_or(0, |sent| self.rng.usize(..=sent.len()));
-            self.sent.entry((dead, to)).or_default().truncate(keep);
+            let sent = self.sent.of(dead, to);
+            sent.truncate(self.rng.usize(..=sent.len()));
         }
         for at in 0..self.peers.len() {
             for from in self.members().into_iter().chain([dead]) {
@@ -139,7 +144,7 @@ impl World {
         if self.casts[handed.min(behind)..behind].iter().any(|(by, _)| *by != to) {
             return false;
         }
-        let Some(bytes) = self.sent.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let Some(bytes) = self.sent.of(from, to).pop_front() else { return false };
         let rank = self.view.iter().position(|member| *member == from).expect("it is in the view");
         self.peers[at].calls.handle(Rank(rank as u16), &bytes).expect("it is of calls");
         self.drain(at);
@@ -147,19 +152,8 @@ impl World {
     }
 
     fn post(&mut self, at: usize) {
-        let peer = &mut self.peers[at];
-        while let Some((rank, bytes)) = peer.calls.poll_send() {
-            let to = self.view[usize::from(rank.0)];
-            // What is sent to one waits until what was sent to others before is held there.
-            let is_held = |((from, other), sent): (&(ViewMember, ViewMember), &VecDeque<_>)| {
-                *from != peer.me || *other == to || sent.is_empty()
-            };
-            if !self.sent.iter().all(is_held) {
-                return;
-            }
-            self.sent.entry((peer.me, to)).or_default().push_back(bytes.to_vec());
-            peer.calls.sent();
-        }
+        let Peer { me, calls, .. } = &mut self.peers[at];
+        self.sent.post(calls, *me, &self.view);
     }
 
     fn drain(&mut self, at: usize) {
@@ -278,21 +272,7 @@ impl World {
         let is_destination = |who: &ViewMember| replies.iter().any(|(known, _)| known == who);
         assert!(is_aborted || destinations.iter().all(is_destination), "{name} was not asked of all");
         assert!(replies.iter().all(|(who, _)| expected.contains(who)), "{name} was asked of others");
-        let count =
-            |is_such: fn(&Status) -> bool| replies.iter().filter(|(_, status)| is_such(status)).count();
-        let all = count(|status| !matches!(status, Status::Forwarded(_)));
-        let wanted = match want {
-            Want::None => 0,
-            Want::N(count) => count.min(all.max(1)),
-            Want::All => all.max(1),
-            Want::Majority => all / 2 + 1,
-        };
-        let has_some = count(|status| matches!(status, Status::Replied(_))) > 0;
-        assert!(!is_enough || has_some || want == Want::None, "{name}: nobody is enough");
-        let has_enough = count(|status| matches!(status, Status::Replied(_))) >= wanted;
-        assert_eq!(is_enough, has_enough && !is_aborted, "{name}: {want:?} of {replies:?}");
-        let nobody_left = count(|status| *status == Status::Waiting) == 0;
-        assert!(is_enough || is_aborted || nobody_left, "{name} is over too early: {replies:?}");
+        judge_end(name, want, replies, is_enough);
         self.count(if is_enough { "enough" } else { "not enough" });
     }
 
@@ -336,44 +316,19 @@ impl World {
 
 #[test]
 fn a_call_is_over_when_enough_have_replied_or_nobody_is_left_who_could() {
-    let number_of = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    if let Some(seed) = number_of("SISTRUM_SEED") {
-        World::new(seed).run();
-        return;
-    }
-    let mut counts = BTreeMap::<_, u64>::new();
-    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(1_000) {
-        let ran = std::panic::catch_unwind(|| World::new(seed).run());
-        let ran = ran.unwrap_or_else(|_| {
-            panic!("again: SISTRUM_SEED={seed} cargo test -p sistrum-membership --test calls")
-        });
-        ran.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
-    }
-    println!("{counts:?}");
-    for what in ["calls", "deaths", "replies", "null replies", "aborts", "forwards", "enough", "not enough"] {
-        assert!(counts.get(what).is_some_and(|count| *count > 0), "{what} never came about: {counts:?}");
+    if let Some(all) = run_all("calls", 1_000, |seed| World::new(seed).run()) {
+        came_about(all, &DEEDS);
     }
 }
+
+/// What has to come about in a thousand seeds.
+const DEEDS: [&str; 8] =
+    ["calls", "deaths", "replies", "null replies", "aborts", "forwards", "enough", "not enough"];
 
 /// Each way in which calls can be broken is seen within a thousand seeds.
 #[cfg(feature = "mutants")]
 #[test]
 fn every_mutation_is_caught() {
-    use sistrum_transport::mutation::{Mutation, set};
-    std::panic::set_hook(Box::new(|_| ()));
-    let mut missed = Vec::new();
-    for (mutation, name, what) in Mutation::CALLS {
-        let caught = (0..1_000).find(|seed| {
-            set(Some(*mutation));
-            let ran = std::panic::catch_unwind(|| World::new(*seed).run());
-            set(None);
-            ran.is_err()
-        });
-        match caught {
-            Some(seed) => println!("{name:26} {:>5}  {what}", seed + 1),
-            None => missed.push(name),
-        }
-    }
-    let _ = std::panic::take_hook();
-    assert!(missed.is_empty(), "not caught within 1000 seeds: {missed:?}");
+    use sistrum_transport::mutation::Mutation;
+    seeds::catch_all(Mutation::CALLS, 1_000, |_, seed| drop(World::new(seed).run()));
 }

@@ -7,11 +7,14 @@ mod counts;
 mod gone;
 mod links;
 mod quiet;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod world;
 
 use fastrand::Rng;
+use seeds::{came_about, run_all};
 use sistrum_membership::step::{self, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use world::{Weather, World};
 
 fn draw(seed: u64) -> (Weather, u8) {
@@ -49,36 +52,24 @@ fn run(seed: u64) -> World {
 
 #[test]
 fn members_agree_whatever_the_weather() {
-    if let Some(seed) = number_of("SISTRUM_SEED") {
-        run(seed);
-        return;
-    }
-    let mut counts = BTreeMap::<&str, u64>::new();
-    let mut deaths = BTreeMap::<Step, u64>::new();
-    for seed in 0..number_of("SISTRUM_SEEDS").unwrap_or(600) {
-        let ran = std::panic::catch_unwind(|| {
-            let World { counts, deaths, .. } = run(seed);
-            (counts, deaths)
-        });
-        let (ran, died) = ran.unwrap_or_else(|_| {
-            panic!("again: SISTRUM_SEED={seed} cargo test -p sistrum-membership --test agreement")
-        });
-        died.into_iter().for_each(|(step, count)| *deaths.entry(step).or_default() += count);
-        ran.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
-    }
-    println!("{counts:?}\n{deaths:?}");
-    let unreached: Vec<_> = Step::ALL
-        .into_iter()
-        .filter(|step| !deaths.contains_key(step) && !OF_OTHERS.contains(step))
-        .collect();
+    let ran = run_all("agreement", 600, |seed| {
+        let World { counts, deaths, .. } = run(seed);
+        (counts, deaths)
+    });
+    let Some(ran) = ran else { return };
+    let (counts, deaths): (Vec<_>, Vec<_>) = ran.into_iter().unzip();
+    let deaths: BTreeSet<Step> = deaths.into_iter().flat_map(BTreeMap::into_keys).collect();
+    println!("{deaths:?}");
+    let unreached: Vec<_> =
+        Step::ALL.into_iter().filter(|step| !deaths.contains(step) && !OF_OTHERS.contains(step)).collect();
     // Release builds do not know the steps.
     assert!(unreached.is_empty() || !cfg!(debug_assertions), "nobody died at {unreached:?}");
-    for what in
-        ["crashes", "joins", "partitions", "wedged", "resumed", "excluded", "left", "syncs", "installs"]
-    {
-        assert!(counts.get(what).is_some_and(|count| *count > 0), "{what} never came about: {counts:?}");
-    }
+    came_about(counts, &DEEDS);
 }
+
+/// What has to come about in them.
+const DEEDS: [&str; 9] =
+    ["crashes", "joins", "partitions", "wedged", "resumed", "excluded", "left", "syncs", "installs"];
 
 /// Steps of the group, of the joiner and of transfers, which are not in this world.
 const OF_OTHERS: [Step; 9] = [
@@ -93,34 +84,10 @@ const OF_OTHERS: [Step; 9] = [
     Step::ReadyAsked,
 ];
 
-fn number_of(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
 /// Each way in which agreement can be broken is seen within a few hundred seeds.
 #[cfg(feature = "mutants")]
 #[test]
 fn every_mutation_is_caught() {
-    use sistrum_transport::mutation::{Mutation, set};
-    std::panic::set_hook(Box::new(|_| ()));
-    let caught = |mutation| {
-        (0..MUTANT_SEEDS).find(|seed| {
-            set(Some(mutation));
-            let ran = std::panic::catch_unwind(|| run(*seed));
-            set(None);
-            ran.is_err()
-        })
-    };
-    let mut missed = Vec::new();
-    for (mutation, name, what) in Mutation::AGREEMENT {
-        match caught(*mutation) {
-            Some(seed) => println!("{name:26} {:>5}  {what}", seed + 1),
-            None => missed.push(name),
-        }
-    }
-    let _ = std::panic::take_hook();
-    assert!(missed.is_empty(), "not caught within {MUTANT_SEEDS} seeds: {missed:?}");
+    use sistrum_transport::mutation::Mutation;
+    seeds::catch_all(Mutation::AGREEMENT, 1_000, |_, seed| drop(run(seed)));
 }
-
-#[cfg(feature = "mutants")]
-const MUTANT_SEEDS: u64 = 1_000;

@@ -1,5 +1,6 @@
 //! What is known from outside, and the law.
 
+use crate::calling::judge_end;
 use sistrum_membership::{Dest, Outcome, Status, Want};
 use sistrum_ordering::ViewMember;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,21 +193,9 @@ impl Book {
             is_aborted || destinations.iter().any(is_one_of),
             "{name} was asked of others: {replies:?}, {destinations:?}"
         );
-        let count =
-            |is_such: fn(&Status) -> bool| replies.iter().filter(|(_, status)| is_such(status)).count();
-        let all = count(|status| !matches!(status, Status::Forwarded(_)));
-        let wanted = match want {
-            Want::None => 0,
-            Want::N(count) => count.min(all.max(1)),
-            Want::All => all.max(1),
-            Want::Majority => all / 2 + 1,
-        };
-        let has_enough = count(|status| matches!(status, Status::Replied(_))) >= wanted;
         let is_enough = outcome == Outcome::Enough;
-        assert_eq!(is_enough, has_enough && !is_aborted, "{name}: {want:?} of {replies:?}");
-        let nobody_left = count(|status| *status == Status::Waiting) == 0;
-        assert!(is_enough || is_aborted || nobody_left, "{name} is over too early: {replies:?}");
-        if wanted == 0 {
+        judge_end(name, want, replies, is_enough);
+        if want == Want::None {
             self.count("no replies");
         }
         self.count(if is_enough { "enough" } else { "not enough" });

@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::book::{Book, Told, name_in};
+use crate::calling::Sent;
 use fastrand::Rng;
 use sistrum_membership::{
     CallEvent, Calls, ClientRequest, ClientTuning, Clients, ClientsEvent, Dest, Request, Served, Status, Want,
@@ -10,7 +11,7 @@ use sistrum_ordering::{
     BootId, Change, Endpoint, GroupId, GroupInstance, Rank, Reason, View, ViewId, ViewMember, ViewNumber,
 };
 use sistrum_transport::time::Instant;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 const MS: u64 = 1_000_000;
 /// What members cast for themselves, and ask each other.
@@ -61,7 +62,7 @@ pub(crate) struct World {
     casts: Vec<(ViewMember, Vec<u8>, u64)>,
     handed: BTreeMap<ViewMember, usize>,
     /// What was sent to one alone, in the order of its sender.
-    sent: BTreeMap<(ViewMember, ViewMember), VecDeque<Vec<u8>>>,
+    sent: Sent,
     flights: BTreeMap<(u64, u64), Flight>,
     agents: Vec<Agent>,
     book: Book,
@@ -95,7 +96,7 @@ impl World {
             peers: Vec::new(),
             casts: Vec::new(),
             handed: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            sent: Sent::default(),
             flights: BTreeMap::new(),
             agents: (0..count).map(|at| Agent::new(at, tuning)).collect(),
             book: Book::default(),
@@ -135,7 +136,7 @@ impl World {
         for at in 0..self.peers.len() {
             self.post(at);
             if let Some(dead) = dead {
-                let sent = self.sent.entry((dead, self.peers[at].me)).or_default();
+                let sent = self.sent.of(dead, self.peers[at].me);
                 sent.truncate(self.rng.usize(..=sent.len()));
             }
         }
@@ -244,7 +245,7 @@ impl World {
             if self.casts.len() < before {
                 self.book.count("lost casts");
                 // What it has sent since may depend on them.
-                self.sent.retain(|(from, _), _| *from != dead);
+                self.peers.iter().for_each(|peer| self.sent.of(dead, peer.me).clear());
             }
             // What nobody who lives was told is forgotten.
             for at in 0..self.peers.len() {
@@ -355,7 +356,7 @@ impl World {
         if self.peers[at].coming.is_some() || is_behind {
             return false;
         }
-        let Some(bytes) = self.sent.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let Some(bytes) = self.sent.of(from, to).pop_front() else { return false };
         let rank = self.view.iter().position(|member| *member == from).expect("it is in the view");
         self.peers[at].calls.handle(Rank(rank as u16), &bytes).expect("it is of calls");
         self.settle(at);
@@ -363,19 +364,8 @@ impl World {
     }
 
     fn post(&mut self, at: usize) {
-        let peer = &mut self.peers[at];
-        while let Some((rank, bytes)) = peer.calls.poll_send() {
-            let to = self.view[usize::from(rank.0)];
-            // What is sent to one waits until what was sent to others before is held there.
-            let is_held = |((from, other), sent): (&(ViewMember, ViewMember), &VecDeque<_>)| {
-                *from != peer.me || *other == to || sent.is_empty()
-            };
-            if !self.sent.iter().all(is_held) {
-                return;
-            }
-            self.sent.entry((peer.me, to)).or_default().push_back(bytes.to_vec());
-            peer.calls.sent();
-        }
+        let Peer { me, calls, .. } = &mut self.peers[at];
+        self.sent.post(calls, *me, &self.view);
     }
 
     /// What calls tell a member goes by its clients, and its letters go out.

@@ -475,23 +475,11 @@ fn a_reader_that_becomes_a_member_and_back_is_handed_every_cast_once() {
 #[cfg(feature = "mutants")]
 #[test]
 fn every_mutation_is_caught() {
-    use sistrum_transport::mutation::{Mutation, set};
-    for (mutation, name, what) in Mutation::READERS {
-        let is_caught = |seed: &u64| {
-            let seed = *seed;
-            set(Some(*mutation));
-            let has_state = matches!(mutation, Mutation::ReadTwice | Mutation::ReadBeforeState);
-            let caught = std::panic::catch_unwind(|| match mutation {
-                Mutation::FirmByTheJoining => crate::firm::what_the_joining_hold(seed),
-                Mutation::AckBeyondAnswer => crate::firm::what_comes_behind_an_answer(seed),
-                _ => check_with(seed, has_state, &mut Counts::new()),
-            });
-            let caught = caught.is_err();
-            set(None);
-            caught
-        };
-        let caught = (0..1_000).find(is_caught);
-        println!("{name:26} {:>5}  {what}", caught.map_or(0, |seed| seed + 1));
-        assert!(caught.is_some(), "{name} is not caught");
-    }
+    use sistrum_transport::mutation::Mutation;
+    crate::mutants::catch_all(Mutation::READERS, 1_000, |mutation, seed| match mutation {
+        Mutation::FirmByTheJoining => crate::firm::what_the_joining_hold(seed),
+        Mutation::AckBeyondAnswer => crate::firm::what_comes_behind_an_answer(seed),
+        Mutation::ReadTwice | Mutation::ReadBeforeState => check_with(seed, true, &mut Counts::new()),
+        _ => check_with(seed, false, &mut Counts::new()),
+    });
 }

@@ -100,24 +100,21 @@ fn sync_casts_flushes_and_goodbyes_come_behind_what_is_held() {
 #[cfg(feature = "mutants")]
 #[test]
 fn every_mutation_is_caught() {
-    use sistrum_transport::mutation::{Mutation, set};
-    let each: [(Mutation, fn(u64)); 5] = [
-        (Mutation::HeldLastFirst, leave_behind),
-        (Mutation::HeldForgotten, leave_behind),
-        (Mutation::SyncBeforeHeld, cast_sync_behind),
-        (Mutation::LeaveBeforeHeld, leave_behind),
-        (Mutation::FlushBeforeHeld, flush_behind),
-    ];
-    for (mutation, check) in each {
-        let is_caught = |seed: &u64| {
-            let seed = *seed;
-            set(Some(mutation));
-            let caught = std::panic::catch_unwind(|| check(seed)).is_err();
-            set(None);
-            caught
-        };
-        let caught = (0..100).find(is_caught);
-        println!("{mutation:?} {caught:?}");
-        assert!(caught.is_some(), "{mutation:?} is not caught");
-    }
+    use sistrum_transport::mutation::Mutation;
+    let check = |mutation| -> Option<fn(u64)> {
+        match mutation {
+            Mutation::HeldLastFirst | Mutation::HeldForgotten | Mutation::LeaveBeforeHeld => {
+                Some(leave_behind)
+            }
+            Mutation::SyncBeforeHeld => Some(cast_sync_behind),
+            Mutation::FlushBeforeHeld => Some(flush_behind),
+            _ => None,
+        }
+    };
+    let of_held: Vec<_> =
+        Mutation::VIEWS.iter().filter(|(mutation, ..)| check(*mutation).is_some()).collect();
+    assert_eq!(of_held.len(), 5);
+    crate::mutants::catch_all(of_held, 100, |mutation, seed| {
+        check(mutation).into_iter().for_each(|check| check(seed))
+    });
 }

@@ -5,6 +5,9 @@ mod borrowing;
 mod diffusion;
 mod firm;
 mod holding;
+#[cfg(feature = "mutants")]
+#[path = "../seeds/mutants.rs"]
+mod mutants;
 mod reader;
 mod world;
 
