@@ -10,8 +10,9 @@ use sistrum_transport::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
-/// Letters that wait to be sent; what is beyond will be said again.
+/// Letters that wait to be sent, and their bytes; what is beyond will be said again.
 const MAX_LETTERS: usize = 4096;
+const MAX_LETTER_BYTES: usize = 8 * 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(super) struct Host {
     /// What is cast next, of the first task, and the call that it begins.
     next: Option<(Vec<u8>, Option<CallId>)>,
     letters: VecDeque<(Endpoint, Vec<u8>)>,
+    pub(super) letter_bytes: usize,
     looks_at: Option<Instant>,
     is_wedged: bool,
     malformed: u64,
@@ -92,6 +94,7 @@ impl Host {
             tasks: VecDeque::new(),
             next: None,
             letters: VecDeque::new(),
+            letter_bytes: 0,
             looks_at: None,
             is_wedged: false,
             malformed: 0,
@@ -120,12 +123,6 @@ impl Host {
             self.mine.values_mut().for_each(|mine| mine.heard = now);
             self.orphans.values_mut().for_each(|since| *since = now);
         }
-    }
-
-    /// One of them has said goodbye.
-    pub(super) fn left(&mut self, now: Instant, table: &Table, gone: ViewMember) {
-        let ready = self.ready.iter().copied().filter(|member| *member != gone).collect();
-        self.see(now, table, self.me, ready);
     }
 
     /// What I was contact for is over, but for the ends of my calls, which are told yet.
@@ -243,7 +240,8 @@ impl Host {
     }
 
     fn post(&mut self, to: ViewMember, letter: Vec<u8>) {
-        if self.letters.len() < MAX_LETTERS {
+        if self.letters.len() < MAX_LETTERS && self.letter_bytes + letter.len() <= MAX_LETTER_BYTES {
+            self.letter_bytes += letter.len();
             self.letters.push_back((to.endpoint, letter));
         }
     }
@@ -415,7 +413,11 @@ impl Clients {
             self.host.refused += 1;
             return self.host.send(client, session, turn, Part::Full);
         }
-        self.host.attaching.insert(client, turn);
+        if self.host.attaching.insert(client, turn).is_some() {
+            // Its last attempt is what counts.
+            let is_its = |task: &Task| !matches!(task, Task::Attach { client: of, .. } if *of == client);
+            self.host.tasks.retain(is_its);
+        }
         self.host.tasks.push_back(Task::Attach { client, session, turn });
     }
 
@@ -562,7 +564,9 @@ impl Clients {
 
     /// A letter that is to be sent next, and where to.
     pub fn poll_letter(&mut self) -> Option<(Endpoint, Vec<u8>)> {
-        self.host.letters.pop_front()
+        let letter = self.host.letters.pop_front();
+        self.host.letter_bytes -= letter.as_ref().map_or(0, |(_, letter)| letter.len());
+        letter
     }
 
     /// Letters that made no sense.

@@ -176,8 +176,6 @@ pub struct Clients {
     /// By session: requests among them.
     untold: BTreeMap<u64, u64>,
     members: Vec<ViewMember>,
-    /// Those of them that have not said goodbye.
-    there: Vec<ViewMember>,
     me: Option<ViewMember>,
     /// Counts my lives in the group: an answer to what was asked in an earlier one is nobody's.
     epoch: u64,
@@ -195,7 +193,6 @@ impl Clients {
             events: VecDeque::new(),
             untold: BTreeMap::new(),
             members: Vec::new(),
-            there: Vec::new(),
             me: None,
             epoch: 0,
         }
@@ -213,7 +210,6 @@ impl Clients {
         }
         self.table.begin(view.id().number);
         self.members = view.members().to_vec();
-        self.there.clone_from(&self.members);
         self.me = view.member(view.me()).copied();
         let ranked = (0..).map(Rank).zip(view.members());
         let ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
@@ -231,13 +227,6 @@ impl Clients {
         self.table.clear();
     }
 
-    /// A member has said goodbye, as [`Calls::left`] knows already: the view of a static list stays as it is.
-    pub fn left(&mut self, now: Instant, rank: Rank) {
-        let Some(gone) = self.members.get(usize::from(rank.0)) else { return };
-        self.there.retain(|member| member != gone);
-        self.host.left(now, &self.table, *gone);
-    }
-
     /// The group cannot go on, or does again: meanwhile I am no contact, and strike nobody.
     pub fn wedge(&mut self, now: Instant, is_wedged: bool) {
         self.host.wedge(now, is_wedged);
@@ -251,7 +240,7 @@ impl Clients {
         self.events.clear();
         self.untold.clear();
         self.epoch += 1;
-        (self.members, self.there, self.me) = (Vec::new(), Vec::new(), None);
+        (self.members, self.me) = (Vec::new(), None);
     }
 
     /// Takes what calls tell, and returns what is none of clients.
@@ -379,7 +368,7 @@ impl Clients {
         match said {
             Status::Replied(reply) => calls.reply(request, reply),
             Status::Aborted(why) => calls.abort_reply(request, why),
-            Status::Forwarded(to) if self.there.contains(to) => calls.forward(request, *to),
+            Status::Forwarded(to) if self.members.contains(to) => calls.forward(request, *to),
             _ => calls.null_reply(request),
         }
     }
@@ -425,7 +414,7 @@ impl Clients {
         if request.epoch == self.epoch && Some(to) == self.me {
             return self.tell(request);
         }
-        if !self.there.contains(&to) {
+        if !self.members.contains(&to) {
             return self.abort_reply(calls, request, "it was handed on to somebody who is no member");
         }
         self.say(calls, request, &Status::Forwarded(to));

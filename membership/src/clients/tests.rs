@@ -336,16 +336,6 @@ fn who_has_replied_is_told_though_there_is_no_room_for_the_reply() {
 }
 
 #[test]
-fn a_goodbye_of_another_unwedges_nobody() {
-    let mut group = one_of(3, 0, ClientTuning::default());
-    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
-    group.1.wedge(Instant(1), true);
-    group.0.left(Rank(2));
-    group.1.left(Instant(1), Rank(2));
-    assert_eq!(parts(say(&mut group, 7, (1, 1), Part::Ping)), [Part::Unattached]);
-}
-
-#[test]
 fn who_is_heard_while_its_strike_waits_is_not_struck() {
     let mut group = alone(ClientTuning::default());
     say(&mut group, 7, (0, 1), Part::Attach);

@@ -136,7 +136,6 @@ impl Service {
                 self.is_taking = false;
                 clients.see(*now, calls.pure_mut(), view);
             }
-            Event::Left(rank, _) => clients.left(*now, *rank),
             Event::Excluded(_) => {
                 self.is_taking = false;
                 self.admitted.clear();

@@ -52,6 +52,39 @@ fn what_waits_to_be_cast_is_bounded() {
 }
 
 #[test]
+fn who_attaches_again_and_again_waits_once() {
+    let mut group = alone(ClientTuning::default());
+    say(&mut group, 7, (0, 1), Part::Attach);
+    for turn in 2..10_000 {
+        let letter = Letter { boot: BootId(9), session: 1, turn, part: Part::Attach }.encode();
+        group.1.handle_letter(Instant(0), &mut group.0, member(7).endpoint, &letter);
+        if turn % 3 == 0 {
+            // Refused for a while, it is cast as it is then.
+            assert!(group.1.poll_cast(Instant(0), &mut group.0).is_some());
+        }
+    }
+    assert_eq!(group.1.host.tasks.len(), 1);
+    assert_eq!(parts(say(&mut group, 7, (1, 9_999), Part::Ping)), [Part::Unattached, Part::Attached]);
+}
+
+#[test]
+fn answers_that_wait_are_bounded_by_their_bytes() {
+    let mut group = alone(ClientTuning { bytes: 300_000, ..ClientTuning::default() });
+    say(&mut group, 7, (0, 1), Part::Attach);
+    hear(&mut group, ask(0, 0), true);
+    let request = std::iter::from_fn(|| group.1.poll_event()).find_map(|event| match event {
+        ClientsEvent::Request(request) => Some(request),
+        _ => None,
+    });
+    group.1.reply(&mut group.0, request.expect("it was asked"), &[0; 300_000]);
+    settle(&mut group.0, &mut group.1);
+    (0..1_000).for_each(|_| hear(&mut group, ask(0, 0), false));
+    let bytes: usize = std::iter::from_fn(|| group.1.poll_letter()).map(|(_, letter)| letter.len()).sum();
+    assert!((300_000..=8 << 20).contains(&bytes), "{bytes}");
+    assert_eq!(group.1.host.letter_bytes, 0);
+}
+
+#[test]
 fn what_is_open_is_bounded() {
     let mut group = alone(ClientTuning::default());
     say(&mut group, 7, (0, 1), Part::Attach);
