@@ -11,12 +11,10 @@ use sistrum::{
 use super::options::{Inquiry, Place};
 use super::outcome::{Outcome, Report};
 use super::seat::line;
+use super::see_off;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
-
-/// Who is not heard to say goodbye for so long just goes: the group finds out.
-const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What has become of a question, and where.
 type Ended = (Outcome, Vec<(ViewMember, Status)>);
@@ -110,11 +108,7 @@ impl Asker<'_> {
 
     /// Says goodbye, so that nobody has to find out.
     fn leave(mut self) -> Result<(), Error> {
-        let began = Instant::now();
         self.node.leave(&self.group);
-        while !self.node.has_left(&self.group) && began.elapsed() < LEAVES_WITHIN {
-            self.node.poll_for(Duration::from_millis(20), |_, _| Ok(()))?;
-        }
-        Ok(())
+        see_off(&mut self.node, |node| node.has_left(&self.group))
     }
 }

@@ -1,18 +1,16 @@
 //! Asks a group something, and says what has come of it.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sistrum::{CallId, Error, Refused, Status, ViewMember};
 
+use super::LEAVES_WITHIN;
 use super::options::{Common, Question, To};
 use super::outcome::{Outcome, Report};
 use super::seat::{Hears, Seat, line};
 use crate::print;
 use crate::refusal::Refusal;
-
-/// Who cannot leave for so long just goes: the others find out.
-const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Joins, asks, and leaves; the exit status tells the outcome.
 pub(super) fn run(common: &Common, question: &Question) -> Result<ExitCode, Refusal> {

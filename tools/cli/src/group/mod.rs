@@ -22,10 +22,25 @@ mod wait;
 pub(crate) use options::Command;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use sistrum::{Error, Node};
 
 use crate::refusal::Refusal;
 use member::{Member, Voice};
 use seat::Answer;
+
+/// Who cannot leave for so long, or is not heard to, just goes: the others find out.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Lets a node that leaves go on until it has left, or for long enough.
+fn see_off(node: &mut Node, has_left: impl Fn(&Node) -> bool) -> Result<(), Error> {
+    let began = Instant::now();
+    while !has_left(node) && began.elapsed() < LEAVES_WITHIN {
+        node.poll_for(Duration::from_millis(20), |_, _| Ok(()))?;
+    }
+    Ok(())
+}
 
 /// Does it; the process's exit status.
 ///

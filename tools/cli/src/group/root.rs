@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 
 use sistrum::{Config, Event, JoinOptions, Node, Root, RootEvent, StateTuning, View};
 
+use super::LEAVES_WITHIN;
 use super::options::Common;
 use super::seat::{self, Hears};
 use crate::refusal::Refusal;
 use crate::signals::Signals;
-
-/// Who cannot leave for so long just goes: the others find out.
-const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serves until it is stopped, and says what becomes of the leaves.
 pub(super) fn run(common: &Common) -> Result<ExitCode, Refusal> {

@@ -8,12 +8,10 @@ use sistrum::{Config, Dest, JoinOptions, Node, RouteId, Router, RouterEvent, Sta
 use super::options::{Change, Inquiry, Place};
 use super::outcome::{Outcome, Report};
 use super::seat::line;
+use super::see_off;
 use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
-
-/// Who is not heard to say goodbye for so long just goes: the groups find out.
-const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// The leaf that was asked, how that has ended, and what has become of it there.
 type Ended = (Option<String>, Outcome, Vec<(ViewMember, Status)>);
@@ -86,12 +84,9 @@ impl Asker {
 
     /// Says goodbye, so that nobody has to find out.
     fn leave(self) -> Result<(), Refusal> {
-        let (Self { mut node, router, .. }, began) = (self, Instant::now());
+        let Self { mut node, router, .. } = self;
         router.leave(&mut node);
-        while !router.has_left(&node) && began.elapsed() < LEAVES_WITHIN {
-            node.poll_for(Duration::from_millis(20), |_, _| Ok(())).map_err(Refusal::new)?;
-        }
-        Ok(())
+        see_off(&mut node, |node| router.has_left(node)).map_err(Refusal::new)
     }
 
     /// What the root says to a change.

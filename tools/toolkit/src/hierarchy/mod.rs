@@ -9,7 +9,7 @@
 //! The root is a group with a [service](crate::Service): who asks it is its client, its map is a replicated state that those who join take
 //! over, and it goes on as long as a majority of it does. Nothing that is asked of a leaf goes through it.
 //!
-//! After the hierarchical groups of Isis (Birman and Joseph 1987; Cooper and Birman 1990), in which a root sends who asks on to a leaf.
+//! After the hierarchical process groups of Isis, in which a root sends who asks on to a leaf.
 
 mod map;
 mod message;
