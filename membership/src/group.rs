@@ -1,19 +1,18 @@
 //! One group: how its members find each other, then the present view with its reliable streams.
 
+mod context;
+mod letters;
+
 use crate::agreement::Agreement;
 use crate::config::{self, GroupConfig};
 use crate::conflicts::Conflicts;
 use crate::event::{Caster, Event};
-use crate::flush::FlushId;
 use crate::handshake::Handshake;
 use crate::pairs::{self, PairCounters};
 use crate::running::Running;
 use crate::transfer;
 use crate::views::{Hands, Views};
-use sistrum_ordering::{
-    CausalContext, ContextError, Endpoint, GroupId, GroupInstance, Rank, TotalStack, View, ViewMember,
-    ViewNumber,
-};
+use sistrum_ordering::{Endpoint, GroupId, GroupInstance, Rank, TotalStack, View, ViewMember, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
 use sistrum_transport::reliable::{self, Cause, Layer, Refused, SessionCounters};
@@ -170,54 +169,6 @@ impl Group {
         self.running.as_ref().is_some_and(is_over) && self.views().is_none_or(Views::has_no_syncs)
     }
 
-    /// Everything that I have been handed and have cast so far, to be carried to another member outside the group. A cast that is held for
-    /// the next view is not named: that view has contexts of its own.
-    ///
-    /// # Errors
-    /// [`ContextError::NoView`] before the first view, and as long as I [am taking over](Self::is_taking_over) the state.
-    pub fn causal_context(&self) -> Result<CausalContext, ContextError> {
-        let running = self.told_streams().ok_or(ContextError::NoView)?;
-        let own = running.session.stream();
-        // What is about to be handed to me counts too: a context may name more than it must, never less.
-        let mut upto = own.outbound().seen().to_vec();
-        // A block that is still open will be sealed as the next one, whatever joins it.
-        upto[running.view.me().0 as usize] = own.cast_up_to();
-        Ok(CausalContext::new(running.view.id(), upto))
-    }
-
-    /// Whether everything that `context` names has been handed to me.
-    ///
-    /// # Errors
-    /// When it is of another group or view, or there is no view here yet.
-    pub fn has_reached(&self, context: &CausalContext) -> Result<bool, ContextError> {
-        let running = self.told_streams().ok_or(ContextError::NoView)?;
-        let delivered = running.session.layer().causal().delivered_up_to();
-        // Before the view is told, what was delivered of the one before it may not all have been handed over.
-        Ok(context.is_reached(running.view.id(), delivered)? && running.told)
-    }
-
-    /// Whether every member holds everything that `context` names, as far as is known here. Of my own context, it is the end of a
-    /// flush: whatever I do outside the group from then on, no failure undoes its causes.
-    ///
-    /// # Errors
-    /// When it is of another group or view, or there is no view here yet.
-    pub fn is_stable(&self, context: &CausalContext) -> Result<bool, ContextError> {
-        let running = self.running.as_ref().ok_or(ContextError::NoView)?;
-        context.is_reached(running.view.id(), running.session.layer().causal().stable_up_to())
-    }
-
-    /// Asks for [`Event::Flushed`], which comes once, when every member holds everything that I have cast and been handed so far.
-    /// What is in an open block is sent by the present or the next cycle.
-    ///
-    /// # Errors
-    /// [`Refused::NoView`] before the first view.
-    pub fn flush(&mut self) -> Result<FlushId, Refused> {
-        let context = self.causal_context().map_err(|_| Refused::NoView)?;
-        let running = self.running.as_mut().ok_or(Refused::NoView)?;
-        let covers_held = running.session.stream().held() > 0;
-        Ok(running.flushes.ask(context.upto().to_vec(), covers_held))
-    }
-
     /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be. Where too few are left to be sure of
     /// anything, I am [excluded](Event::Excluded) instead.
     pub fn leave(&mut self, now: Instant) {
@@ -272,29 +223,6 @@ impl Group {
         if let Way::Views(views) = &mut self.entry {
             views.set_seeds(seeds);
         }
-    }
-
-    /// Answers somebody who is no member, and of whom [`Event::Letter`] told: at most [`MAX_LETTER_LEN`](crate::MAX_LETTER_LEN) bytes. It may be
-    /// lost. Returns false where it is too long, or too much waits.
-    pub fn send_letter(&mut self, to: Endpoint, bytes: &[u8]) -> bool {
-        let id = self.id;
-        self.views_mut().is_some_and(|views| views.send_letter(id, to, bytes))
-    }
-
-    /// Takes letters from there that are longer than a block, until the group is left or goes on without me.
-    pub fn admit(&mut self, from: Endpoint) {
-        self.views_mut().into_iter().for_each(|views| views.admit(from));
-    }
-
-    /// Takes no more of those.
-    pub fn dismiss(&mut self, from: Endpoint) {
-        self.views_mut().into_iter().for_each(|views| views.dismiss(from));
-    }
-
-    /// Letters that there was no room for.
-    #[must_use]
-    pub fn dropped_letters(&self) -> u64 {
-        self.views().map_or(0, Views::dropped_letters)
     }
 
     /// Who I am: a new incarnation whenever the others have gone on without me.
