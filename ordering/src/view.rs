@@ -51,6 +51,7 @@ pub struct View {
     me: Rank,
     change: Change,
     joining: Vec<Rank>,
+    stateless: Vec<Rank>,
 }
 
 impl View {
@@ -76,7 +77,7 @@ impl View {
             .enumerate()
             .any(|(at, member)| members[..at].iter().any(|other| other.endpoint == member.endpoint));
         assert!(!twice, "a member has one rank");
-        Self { id, members, me, change, joining: Vec::new() }
+        Self { id, members, me, change, joining: Vec::new(), stateless: Vec::new() }
     }
 
     /// The view `id` with these members, as one sees it who reads it and is in none: its rank is [`Rank::READER`].
@@ -92,6 +93,12 @@ impl View {
     #[must_use]
     pub fn with_joining(self, joining: Vec<Rank>) -> Self {
         Self { joining, ..self }
+    }
+
+    /// The same, where these keep no state though others do, in the order of their ranks.
+    #[must_use]
+    pub fn with_stateless(self, stateless: Vec<Rank>) -> Self {
+        Self { stateless, ..self }
     }
 
     /// The same, behind a view from which `change` led here.
@@ -149,10 +156,22 @@ impl View {
         &self.joining
     }
 
-    /// Whether this member has the group's state.
+    /// Those who keep no state though others do, in the order of their ranks: they are handed messages, and serve nobody.
+    #[must_use]
+    pub fn stateless(&self) -> &[Rank] {
+        &self.stateless
+    }
+
+    /// Whether this member counts where it is decided: it waits for no state.
     #[must_use]
     pub fn is_ready(&self, rank: Rank) -> bool {
         (rank.0 as usize) < self.members.len() && !self.joining.contains(&rank)
+    }
+
+    /// Whether this member has the group's state: where nobody keeps one, all have it.
+    #[must_use]
+    pub fn has_state(&self, rank: Rank) -> bool {
+        self.is_ready(rank) && !self.stateless.contains(&rank)
     }
 
     /// Who goes on with me from the view before it: exactly those will have been handed the same messages in it. Nobody but

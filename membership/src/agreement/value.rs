@@ -178,6 +178,11 @@ impl Roster {
         !self.is_joining(rank) && (keeps(rank) || !self.ranks().any(keeps))
     }
 
+    /// Those who keep no state though others do.
+    pub fn stateless(&self) -> impl Iterator<Item = Rank> + '_ {
+        self.ranks().filter(|rank| !self.is_joining(*rank) && !self.has_state(*rank))
+    }
+
     /// Those who decide.
     pub fn voters(&self) -> impl Iterator<Item = Rank> + '_ {
         self.ranks().filter(|rank| !self.is_joining(*rank) || mutated!(JoiningVotes))

@@ -206,7 +206,7 @@ impl Calls {
         self.members = view.members().to_vec();
         self.there.clone_from(&self.members);
         let ranked = (0..).map(Rank).zip(view.members());
-        self.ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
+        self.ready = ranked.filter(|(rank, _)| view.has_state(*rank)).map(|(_, member)| *member).collect();
         self.me = view.member(view.me()).copied();
         self.bury();
     }

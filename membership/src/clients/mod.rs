@@ -176,6 +176,8 @@ pub struct Clients {
     /// By session: requests among them.
     untold: BTreeMap<u64, u64>,
     members: Vec<ViewMember>,
+    /// Those of them that keep no state though others do: they know of no client, and are asked nothing.
+    stateless: Vec<ViewMember>,
     me: Option<ViewMember>,
     /// Counts my lives in the group: an answer to what was asked in an earlier one is nobody's.
     epoch: u64,
@@ -193,26 +195,27 @@ impl Clients {
             events: VecDeque::new(),
             untold: BTreeMap::new(),
             members: Vec::new(),
+            stateless: Vec::new(),
             me: None,
             epoch: 0,
         }
     }
 
-    /// The view is this from now on, as [`Calls::see`] knows already. Where somebody comes who takes no state over, all begin with an empty table:
-    /// clients are struck, and come back as somebody new.
+    /// The view is this from now on, as [`Calls::see`] knows already. Where no state is kept and somebody comes, all begin with an empty table:
+    /// clients are struck, and come back as somebody new. Who keeps none though others do, serves no clients.
     pub fn see(&mut self, now: Instant, calls: &mut Calls, view: &View) {
-        let is_new = |member: &ViewMember| !self.members.contains(member);
-        let ranked = (0..).map(Rank).zip(view.members());
-        let comes_bare = ranked.into_iter().any(|(rank, member)| is_new(member) && view.is_ready(rank));
+        let is_new = |member: &ViewMember| !self.members.contains(member) || self.stateless.contains(member);
+        let ranked = || (0..).map(Rank).zip(view.members());
+        let comes_bare = ranked().any(|(rank, member)| is_new(member) && view.has_state(rank));
         // I begin with an empty table anyway, or with that of who has given me the state.
         if comes_bare && self.me.is_some() {
             self.strike_all(calls);
         }
         self.table.begin(view.id().number);
         self.members = view.members().to_vec();
+        self.stateless = view.stateless().iter().filter_map(|rank| view.member(*rank)).copied().collect();
         self.me = view.member(view.me()).copied();
-        let ranked = (0..).map(Rank).zip(view.members());
-        let ready = ranked.filter(|(rank, _)| view.is_ready(*rank)).map(|(_, member)| *member).collect();
+        let ready = ranked().filter(|(rank, _)| view.has_state(*rank)).map(|(_, member)| *member).collect();
         self.host.see(now, &self.table, self.me, ready);
         self.host.wedge(now, false);
     }
@@ -240,7 +243,7 @@ impl Clients {
         self.events.clear();
         self.untold.clear();
         self.epoch += 1;
-        (self.members, self.me) = (Vec::new(), None);
+        (self.members, self.stateless, self.me) = (Vec::new(), Vec::new(), None);
     }
 
     /// Takes what calls tell, and returns what is none of clients.
@@ -248,8 +251,10 @@ impl Clients {
         let Some(me) = self.me else {
             return self.host.forget_call(event);
         };
+        let is_stateless = self.stateless.contains(&me);
         match event {
             CallEvent::Plain { from, bytes } => match Cast::decode(&bytes, me.endpoint) {
+                Some(Cast { deed: Deed::Attach { .. } | Deed::Gone { .. }, .. }) if is_stateless => None,
                 Some(Cast { client, session, deed: Deed::Attach { turn } }) => {
                     self.attach(now, calls, from, (client, session, turn));
                     None
@@ -266,6 +271,10 @@ impl Clients {
                 else {
                     return Some(CallEvent::Request(request));
                 };
+                if is_stateless {
+                    calls.null_reply(request);
+                    return None;
+                }
                 let (bytes, epoch) = (bytes.to_vec(), self.epoch);
                 let asked = ClientRequest { client, session, number, bytes, epoch, alone: None };
                 match dest {

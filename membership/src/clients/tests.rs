@@ -159,6 +159,45 @@ fn who_comes_without_a_state_knows_the_clients_that_come_then() {
     assert_eq!(first.1.clients().count(), 1);
 }
 
+/// Who keeps no state where others do strikes nobody by coming, knows of no client, and serves them once nobody else is left.
+#[test]
+fn who_keeps_no_state_where_others_do_serves_nobody_and_strikes_nobody() {
+    let view = |number: u32, members: &[u16], me: u16, stateless: Vec<Rank>| {
+        let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(number) };
+        View::new(id, members.iter().copied().map(member).collect(), Rank(me)).with_stateless(stateless)
+    };
+    let see = |group: &mut (Calls, Clients), view: View| {
+        group.0.see(&view);
+        group.1.see(Instant(0), &mut group.0, &view);
+        drain(&mut group.0, &mut group.1);
+    };
+    let (mut keeper, mut other) = (alone(ClientTuning::default()), one_of(1, 0, ClientTuning::default()));
+    assert_eq!(parts(say(&mut keeper, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    other.1 = Clients::new(ClientTuning::default());
+    other.0 = Calls::for_state();
+    see(&mut keeper, view(2, &[1, 2], 0, vec![Rank(1)]));
+    see(&mut other, view(2, &[1, 2], 1, vec![Rank(1)]));
+    assert_eq!(keeper.1.clients().count(), 1, "nobody is struck");
+    // One request is cast: one executes it, and nobody waits for the other.
+    let letter = Letter { boot: BootId(9), session: 1, turn: 1, part: ask_of(0, 0, Dest::All, b"who?") };
+    keeper.1.handle_letter(Instant(0), &mut keeper.0, member(7).endpoint, &letter.encode());
+    let cast = keeper.1.poll_cast(Instant(0), &mut keeper.0).unwrap().to_vec();
+    keeper.1.cast();
+    let requests = |group: &mut (Calls, Clients)| {
+        group.0.handle(Rank(0), &cast).unwrap();
+        drain(&mut group.0, &mut group.1);
+        let is_request = |event: &ClientsEvent| matches!(event, ClientsEvent::Request(_));
+        std::iter::from_fn(|| group.1.poll_event()).filter(is_request).count()
+    };
+    assert_eq!((requests(&mut keeper), requests(&mut other)), (1, 0));
+    let attach = Letter { boot: BootId(9), session: 0, turn: 1, part: Part::Attach }.encode();
+    other.1.handle_letter(Instant(0), &mut other.0, member(8).endpoint, &attach);
+    assert_eq!(other.1.poll_cast(Instant(0), &mut other.0), None, "it takes nobody on");
+    // It is alone, and begins.
+    see(&mut other, view(3, &[2], 0, Vec::new()));
+    assert_eq!(parts(say(&mut other, 8, (0, 1), Part::Attach)), [Part::Unattached, Part::Attached]);
+}
+
 /// Has cast what waits, and hands it back.
 fn settle(calls: &mut Calls, clients: &mut Clients) {
     while let Some(bytes) = clients.poll_cast(Instant(0), calls).map(<[u8]>::to_vec) {

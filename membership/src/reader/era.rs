@@ -68,7 +68,9 @@ impl Era {
         let group = GroupId::of(&config.name);
         let id = ViewId { group, instance, number: roster.number };
         let members = roster.members.iter().map(|known| known.member).collect();
-        let view = View::read(id, members, change).with_joining(roster.joining.clone());
+        let view = View::read(id, members, change)
+            .with_joining(roster.joining.clone())
+            .with_stateless(roster.stateless().collect());
         let streams: Vec<Member> = roster
             .members
             .iter()

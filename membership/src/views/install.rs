@@ -102,7 +102,9 @@ impl Views {
         (self.seeking, self.refusals) = (None, 0);
         let id = ViewId { group: hands.id, instance, number: roster.number };
         let members = roster.members.iter().map(|known| known.member).collect();
-        let view = View::new(id, members, me).with_joining(roster.joining.clone());
+        let view = View::new(id, members, me)
+            .with_joining(roster.joining.clone())
+            .with_stateless(roster.stateless().collect());
         let mut running = Running::new(hands.config, view, &roster.members, self.memory.take());
         running.is_open = is_formed;
         show_what_is_firm(&mut running, &roster, &self.peers);
@@ -158,7 +160,7 @@ impl Views {
             true => (View::changed(id, members, me, change), None),
             false => (View::new(id, members, me), Some(change)),
         };
-        let view = view.with_joining(roster.joining.clone());
+        let view = view.with_joining(roster.joining.clone()).with_stateless(roster.stateless().collect());
         (self.untold, self.owes_old) = (untold, value.formed);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
         next.is_open = old.is_open || value.formed;

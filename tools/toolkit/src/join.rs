@@ -284,7 +284,7 @@ impl JoinOptions {
     }
 
     /// Keeps the group's state: takes it over before the first view is told ([`Event::State`](crate::Event::State)), and gives it to those
-    /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only.
+    /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only, and is asked by no call and no client.
     ///
     /// A reader is given the state as one member has it between two events, and then exactly what is behind that; it is
     /// [of peers](Self::of_peers). What is cast while the state comes is kept up to [`StateTuning::spool`] bytes. Where that is too little,

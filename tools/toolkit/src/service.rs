@@ -27,7 +27,7 @@ pub enum ServiceEvent {
 /// those die; the answer is the client's as long as it lives.
 ///
 /// Members that come later take over who the clients are, and what was answered, with the [state](crate::JoinOptions::keep_state), as the
-/// domain `sistrum.clients`: without a state, all clients are struck when somebody joins, and come back as somebody new.
+/// domain `sistrum.clients`: where nobody keeps one, all clients are struck when somebody joins, and come back as somebody new.
 ///
 /// ```no_run
 /// use sistrum::{Config, Event, JoinOptions, Node, Service, ServiceEvent, StateTuning};

@@ -278,7 +278,7 @@ impl Root {
 
 /// The first of those who have the state.
 fn eldest_of(view: &View) -> Option<Rank> {
-    (0..view.members().len() as u16).map(Rank).find(|rank| view.is_ready(*rank))
+    (0..view.members().len() as u16).map(Rank).find(|rank| view.has_state(*rank))
 }
 
 /// How a leaf is joined, that is found there.

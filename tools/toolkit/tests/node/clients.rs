@@ -52,13 +52,16 @@ fn tuning() -> ClientTuning {
     ClientTuning { silence_ns, grace_ns, bytes, patience_ns: 500_000_000, ..ClientTuning::default() }
 }
 
+fn options(expected: usize) -> JoinOptions {
+    JoinOptions::peer().expected_members(expected).max_members(5).suspect_after(Duration::from_millis(300))
+}
+
 impl Clerk {
     fn join(name: &str, expected: usize) -> Self {
-        let options = JoinOptions::peer()
-            .expected_members(expected)
-            .max_members(5)
-            .suspect_after(Duration::from_millis(300))
-            .keep_state(StateTuning::default());
+        Self::join_by(name, options(expected).keep_state(StateTuning::default()))
+    }
+
+    fn join_by(name: &str, options: JoinOptions) -> Self {
         let mut node = Node::open(config()).expect("a node");
         let group = node.join(name, options).expect("a group");
         let service = Service::with(&node, group, tuning()).expect("sizes that fit");
@@ -455,4 +458,35 @@ fn what_cannot_be_is_refused_by_name() {
         assert!(matches!(refused, Err(Error::Config { key, .. }) if key == named), "{named}: {refused:?}");
     }
     assert_eq!(node.ask(&group, Dest::All, Want::All, b""), Err(AskError::Left), "it is a member");
+}
+
+#[test]
+fn who_keeps_no_state_serves_clients_where_nobody_does() {
+    // One comes to two who keep a state: nobody is struck, and it is asked nothing.
+    let name = &format!("clients stateless {}", std::process::id());
+    let (mut clerks, mut askers) =
+        (vec![Clerk::join(name, 2), Clerk::join(name, 2)], vec![Asker::join(name)]);
+    until(&mut clerks, &mut askers, "a contact", |_, askers| askers[0].host.is_some());
+    clerks.push(Clerk::join_by(name, options(2)));
+    until(&mut clerks, &mut askers, "three", |clerks, _| clerks.iter().all(|clerk| is_whole(clerk, 3)));
+    let ask = askers[0].ask(Dest::All, Want::All, b"one");
+    until(&mut clerks, &mut askers, "an answer", |_, askers| askers[0].has_all());
+    let (outcome, replies) = &askers[0].done[&ask];
+    assert_eq!((*outcome, replies.len(), askers[0].dropped), (Outcome::Enough, 2, 0));
+    assert_eq!(clerks.iter().map(|clerk| clerk.book.0.len()).collect::<Vec<_>>(), [1, 1, 0]);
+
+    // Nobody keeps one: who comes knows no client, so that all begin anew, and it serves those who come back.
+    let name = &format!("clients bare {}", std::process::id());
+    let (mut clerks, mut askers) = (vec![Clerk::join_by(name, options(1))], vec![Asker::join(name)]);
+    askers[0].ask(Dest::All, Want::All, b"one");
+    until(&mut clerks, &mut askers, "an answer", |_, askers| askers[0].has_all());
+    clerks.push(Clerk::join_by(name, options(1)));
+    until(&mut clerks, &mut askers, "two", |clerks, _| clerks.iter().all(|clerk| is_whole(clerk, 2)));
+    until(&mut clerks, &mut askers, "it comes back", |_, askers| askers[0].dropped == 1);
+    let ask = askers[0].ask(Dest::All, Want::All, b"two");
+    until(&mut clerks, &mut askers, "another answer", |_, askers| askers[0].has_all());
+    let (outcome, replies) = &askers[0].done[&ask];
+    assert_eq!((*outcome, replies.len()), (Outcome::Enough, 2), "{replies:?}");
+    assert_eq!(clerks[0].clients(), clerks[1].clients());
+    assert_eq!(clerks[1].book.0, [b"two"]);
 }
