@@ -126,16 +126,17 @@ impl Taking {
         self.phase == Phase::Over
     }
 
-    /// Whether everything was handed over that came meanwhile.
+    /// Whether everything was handed over that came meanwhile: the view that it has joined in at least, which may be told only once enough
+    /// have come to it.
     pub(super) fn has_caught_up(&self) -> bool {
-        self.phase == Phase::Loaded && self.spool.is_empty()
+        self.phase == Phase::Loaded && self.spool.is_empty() && self.knows_view()
     }
 
     /// Whether something may be handed over to the application without anything coming.
     pub(super) fn has_pending(&self) -> bool {
         match self.phase {
             Phase::Loading => false,
-            Phase::Loaded => !self.is_refused,
+            Phase::Loaded => !self.is_refused && !self.spool.is_empty(),
             Phase::Failed(_) => true,
             Phase::Over => false,
         }

@@ -220,8 +220,8 @@ impl Views {
         if running.is_open || seat.agreement.is_changing() {
             return;
         }
-        let heard = running.session.heard_at().iter().filter(|at| **at > Instant::default()).count();
-        if heard + 1 >= self.peers.expected || seat.agreement.is_formed() {
+        let came = running.view.members().len() - seat.agreement.laggards().count();
+        if came >= self.peers.expected || seat.agreement.is_formed() {
             seat.agreement.form();
             running.is_open = true;
             seat.is_to_look = true;
@@ -287,7 +287,8 @@ impl Views {
         }
         // What is held goes out in the next view.
         let holds = running.session.stream().held() > 0 && !mutated!(LeaveBeforeHeld);
-        let is_done = !holds && running.outgoing.is_settled() && self.my_syncs.is_empty();
+        // What I send to one alone until then has come there before the view ends: that is not waited for here, and I may always be answering.
+        let is_done = !holds && self.my_syncs.is_empty();
         if is_done && !std::mem::replace(&mut seat.has_asked_to_leave, true) {
             let op = Op::Leave(self.mine.member);
             self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow));

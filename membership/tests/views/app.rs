@@ -27,6 +27,8 @@ pub(crate) struct Stay {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) cast: BTreeMap<u64, Vec<u32>>,
+    /// How often all of it came from another one.
+    pub(crate) taken: u32,
     incoming: Vec<u8>,
 }
 
@@ -55,6 +57,7 @@ impl State {
         }
         self.incoming.extend_from_slice(block.bytes);
         if block.is_last() {
+            self.taken += 1;
             self.cast.clear();
             for entry in std::mem::take(&mut self.incoming).chunks_exact(12) {
                 let boot = u64::from_le_bytes(entry[..8].try_into().expect("eight bytes"));

@@ -5,6 +5,7 @@ mod borrowing;
 mod diffusion;
 mod firm;
 mod holding;
+mod leaving;
 #[cfg(feature = "mutants")]
 #[path = "../seeds/mutants.rs"]
 mod mutants;
