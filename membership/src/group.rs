@@ -111,7 +111,7 @@ impl Group {
     /// been handed and have cast, and what I cast or send later comes behind it.
     ///
     /// # Errors
-    /// As a cast, and [`Refused::NoMember`]; [`Refused::ViewChanging`] until the next view was told.
+    /// As a cast, and [`Refused::NoMember`]; [`Refused::ViewChanging`] until the next view was told, and [`Refused::Left`] where I leave a list.
     pub fn send(&mut self, to: Rank, message: &[u8]) -> Result<(), Refused> {
         let running = self.running.as_mut().filter(|running| running.is_open).ok_or(Refused::NoView)?;
         // Who a rank is, the application knows from the view that it was told of.
@@ -177,6 +177,7 @@ impl Group {
         }
         if let Some(running) = &mut self.running {
             running.is_leaving = true;
+            running.outgoing.close();
             running.try_leave(now);
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Outgoing {
     suspected: Vec<bool>,
     /// The view is about to be left: what is sent now may come to nobody.
     is_stopped: bool,
+    /// I am leaving a list.
+    is_closed: bool,
     /// Where I stand in each stream of the view, and the message that is being composed.
     vector: Vec<Seq>,
     scratch: Vec<u8>,
@@ -70,6 +72,7 @@ impl Outgoing {
             counts: vec![(0, 0); members],
             suspected: vec![false; members],
             is_stopped: false,
+            is_closed: false,
             vector: Vec::with_capacity(members),
             scratch: Vec::new(),
         }
@@ -80,6 +83,9 @@ impl Outgoing {
         let is_gone = self.gone.get(to.0 as usize).copied().unwrap_or(true);
         if to == self.view.me || is_gone {
             return Err(Refused::NoMember(to));
+        }
+        if self.is_closed {
+            return Err(Refused::Left);
         }
         if self.is_stopped && !mutated!(SendDuringFlush) {
             return Err(Refused::ViewChanging);
@@ -229,6 +235,11 @@ impl Outgoing {
     /// Takes nothing more, or again.
     pub(crate) fn stop(&mut self, is_stopped: bool) {
         self.is_stopped = is_stopped;
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// What is sent to others does not wait for this member any more, or does again.

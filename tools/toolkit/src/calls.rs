@@ -91,7 +91,11 @@ impl Calls {
                     self.calls.refused(&refused.to_string());
                 }
                 Err(
-                    Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
+                    Refused::Full { .. }
+                    | Refused::Paced { .. }
+                    | Refused::ViewChanging
+                    | Refused::NoView
+                    | Refused::Left,
                 ) => break,
                 Err(refused) => return Some(refused),
             }

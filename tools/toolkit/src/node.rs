@@ -213,7 +213,8 @@ impl Node {
     ///
     /// # Errors
     /// As [`cast`](Self::cast), with a window of its own for each member; [`Refused::NoMember`] when it is me, or nobody; and
-    /// [`Refused::ViewChanging`] from the beginning of a change until the next view was told, which says anew who a rank is.
+    /// [`Refused::ViewChanging`] from the beginning of a change until the next view was told, which says anew who a rank is;
+    /// [`Refused::Left`] behind a goodbye.
     #[inline]
     pub fn send(&mut self, group: &Group, to: Rank, message: &[u8]) -> Result<(), Refused> {
         self.groups.get_mut(group).ok_or(Refused::NoView)?.send(to, message)

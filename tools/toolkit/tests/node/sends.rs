@@ -109,6 +109,7 @@ fn who_is_no_other_member_cannot_be_sent_to() {
     until_sent(&mut cluster, 0, 1, b"last words");
     // A goodbye is said when they have come.
     cluster.members[0].node.leave(&group);
+    assert_eq!(cluster.members[0].node.send(&group, Rank(1), b"?"), Err(Refused::Left));
     cluster.until("goodbye", |cluster| {
         cluster.members[1].seen.iter().any(|seen| matches!(seen, Seen::Left(..)))
     });
