@@ -93,8 +93,9 @@ mod present {
         Mutation::WaitForTheForwarder,
     ];
 
-    /// One of views that shows here too, but takes hundreds of seeds: it has a run of its own.
-    const LATE: Mutation = Mutation::LeaveBeforeHeld;
+    /// Those of views that show here too, but take hundreds of seeds and more: they have runs of their own.
+    const LATE: [Mutation; 4] =
+        [Mutation::LeaveBeforeHeld, Mutation::LeaveWhenIdle, Mutation::ForgetHanded, Mutation::FormUnheard];
 
     pub(super) fn catch_all(options: &Options) -> Result<()> {
         let begin = Instant::now();
@@ -110,7 +111,7 @@ mod present {
         // Those of agreement and of the end of views have runs of their own; `sim --views --mutate` takes them too. So have those of calls,
         // but most of them must be seen here as well.
         let of_calls = Mutation::CALLS.iter().filter(|(mutation, ..)| OF_CALLS.contains(mutation));
-        let of_views = Mutation::VIEWS.iter().filter(|(mutation, ..)| *mutation != LATE);
+        let of_views = Mutation::VIEWS.iter().filter(|(mutation, ..)| !LATE.contains(mutation));
         let in_views = of_views.chain(Mutation::TRANSFER).chain(of_calls);
         for (mutation, name, what) in in_views.filter(|(_, name, _)| is_chosen(name)) {
             let begin = Instant::now();

@@ -216,6 +216,12 @@ mod present {
         LeaveBeforeHeld,
         /// A flush is over with its view, though something that it covers is held.
         FlushBeforeHeld,
+        /// Who leaves waits until nothing that it sends to one alone is on its way.
+        LeaveWhenIdle,
+        /// Who was handed the state and no view so far, is as if it had been handed nothing.
+        ForgetHanded,
+        /// A group is there when as many are in its view as are expected, heard or not.
+        FormUnheard,
         }
         /// Those of state transfer, which the simulator must catch, likewise.
         TRANSFER {

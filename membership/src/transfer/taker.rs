@@ -17,6 +17,7 @@ use crate::running::Running;
 use crate::step::{Step, reached};
 use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
 use sistrum_transport::log::RxPool;
+use sistrum_transport::mutated;
 use sistrum_transport::reliable::Refused;
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::checksum_behind;
@@ -129,7 +130,7 @@ impl Taking {
     /// Whether everything was handed over that came meanwhile: the view that it has joined in at least, which may be told only once enough
     /// have come to it.
     pub(super) fn has_caught_up(&self) -> bool {
-        self.phase == Phase::Loaded && self.spool.is_empty() && self.knows_view()
+        self.phase == Phase::Loaded && self.spool.is_empty() && (self.knows_view() || mutated!(ForgetHanded))
     }
 
     /// Whether something may be handed over to the application without anything coming.

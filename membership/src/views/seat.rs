@@ -220,7 +220,8 @@ impl Views {
         if running.is_open || seat.agreement.is_changing() {
             return;
         }
-        let came = running.view.members().len() - seat.agreement.laggards().count();
+        let late = if mutated!(FormUnheard) { 0 } else { seat.agreement.laggards().count() };
+        let came = running.view.members().len() - late;
         if came >= self.peers.expected || seat.agreement.is_formed() {
             seat.agreement.form();
             running.is_open = true;
@@ -288,7 +289,8 @@ impl Views {
         // What is held goes out in the next view.
         let holds = running.session.stream().held() > 0 && !mutated!(LeaveBeforeHeld);
         // What I send to one alone until then has come there before the view ends: that is not waited for here, and I may always be answering.
-        let is_done = !holds && self.my_syncs.is_empty();
+        let waits = mutated!(LeaveWhenIdle) && !running.outgoing.is_settled();
+        let is_done = !holds && !waits && self.my_syncs.is_empty();
         if is_done && !std::mem::replace(&mut seat.has_asked_to_leave, true) {
             let op = Op::Leave(self.mine.member);
             self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow));

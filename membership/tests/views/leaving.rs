@@ -4,9 +4,9 @@ use crate::world::{MS, Plan, World};
 use sistrum_ordering::{Order, Promise};
 use sistrum_transport::time::Instant;
 
-#[test]
-fn who_always_has_something_on_its_way_to_one_alone_may_leave_and_it_comes_there() {
-    let mut world = super::formed(Plan { expected: 3, longest: 1, ..Plan::quiet(7) }, 3);
+/// Who always has something on its way to one alone, leaves.
+fn leave_while_sending(seed: u64) {
+    let mut world = super::formed(Plan { expected: 3, longest: 1, ..Plan::quiet(seed) }, 3);
     world.processes.iter_mut().for_each(|process| process.casts = false);
     world.until("all is delivered", 1_000 * MS, World::is_settled);
     let view = world.processes[0].group.view().expect("a view");
@@ -24,16 +24,16 @@ fn who_always_has_something_on_its_way_to_one_alone_may_leave_and_it_comes_there
         }
         world.pass(MS / 100);
         turns += 1;
-        assert!(turns < 100_000, "it never leaves, with {sent} sent");
+        assert!(turns < 50_000, "it never leaves, with {sent} sent");
     }
     world.until("the others go on", 1_000 * MS, World::is_whole);
     assert!(sent > 500, "{sent}");
     assert_eq!(world.processes[1].app.directs.len(), sent);
 }
 
-#[test]
-fn who_was_handed_the_state_and_no_view_is_told_when_the_others_go_on_without_it() {
-    let mut world = World::new(Plan { expected: 3, has_state: true, ..Plan::quiet(3) });
+/// The others go on without one that was handed the state and no view so far.
+fn go_on_without(seed: u64) {
+    let mut world = World::new(Plan { expected: 3, has_state: true, ..Plan::quiet(seed) });
     (0..3).for_each(|place| _ = world.start(place));
     // It hears one who gives it the state, and not enough to know that there is a group.
     world.cut(1, 2);
@@ -50,4 +50,34 @@ fn who_was_handed_the_state_and_no_view_is_told_when_the_others_go_on_without_it
     assert_eq!(world.processes[2].app.excluded.len(), 1, "{}", world.describe());
     world.pass(10 * MS);
     world.judge();
+}
+
+#[test]
+fn who_always_has_something_on_its_way_to_one_alone_may_leave_and_it_comes_there() {
+    (0..10).for_each(leave_while_sending);
+}
+
+#[test]
+fn who_was_handed_the_state_and_no_view_is_told_when_the_others_go_on_without_it() {
+    (0..10).for_each(go_on_without);
+}
+
+/// Each way in which that can be broken is seen.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_mutation_is_caught() {
+    use sistrum_transport::mutation::Mutation;
+    let check = |mutation| -> Option<fn(u64)> {
+        match mutation {
+            Mutation::LeaveWhenIdle => Some(leave_while_sending),
+            Mutation::ForgetHanded | Mutation::FormUnheard => Some(go_on_without),
+            _ => None,
+        }
+    };
+    let mut caught = 0;
+    let of_leaving = Mutation::VIEWS.iter().filter(|(mutation, ..)| check(*mutation).is_some());
+    crate::mutants::catch_all(of_leaving.inspect(|_| caught += 1), 10, |mutation, seed| {
+        check(mutation).into_iter().for_each(|check| check(seed));
+    });
+    assert_eq!(caught, 3);
 }
