@@ -36,9 +36,8 @@ impl Views {
     fn make(&mut self, hands: &mut Hands<'_>, others: &[Introduction]) {
         let (number, members) = (ViewNumber(1), vec![self.mine]);
         let instance = self.mine.member.boot.instance();
-        let is_formed = self.peers.expected <= 1;
         let roster = Roster { number, members, joining: Vec::new() };
-        self.enter(hands, instance, roster, Rank(0), Vec::new(), is_formed);
+        self.enter(hands, instance, roster, Rank(0), Vec::new(), false);
         let Some(seat) = &mut self.seat else { return };
         // All in one change, not the first before the others.
         for other in others {
@@ -100,6 +99,7 @@ impl Views {
         is_formed: bool,
     ) {
         (self.seeking, self.refusals) = (None, 0);
+        let is_formed = is_formed || is_enough(&roster, &self.peers);
         let id = ViewId { group: hands.id, instance, number: roster.number };
         let members = roster.members.iter().map(|known| known.member).collect();
         let view = View::new(id, members, me)
@@ -163,7 +163,10 @@ impl Views {
         let view = view.with_joining(roster.joining.clone()).with_stateless(roster.stateless().collect());
         (self.untold, self.owes_old) = (untold, value.formed);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
-        next.is_open = old.is_open || value.formed;
+        next.is_open = old.is_open || value.formed || is_enough(&roster, &self.peers);
+        if next.is_open {
+            seat.agreement.form();
+        }
         show_what_is_firm(&mut next, &roster, &self.peers);
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
@@ -213,6 +216,12 @@ impl Views {
             }
         }
     }
+}
+
+/// A group is there when as many are in its view as are expected. All judge alike, whom they have heard or not: else a view were told to
+/// some, and the others could go on as if it had never been.
+fn is_enough(roster: &Roster, peers: &Peers) -> bool {
+    roster.members.len() >= peers.expected
 }
 
 /// Where others may read, they are told how much of my stream no cut can leave out.

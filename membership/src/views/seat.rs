@@ -165,7 +165,7 @@ impl Views {
     /// What need not be at once.
     fn tidy(&mut self, hands: &mut Hands<'_>) {
         self.chase_laggards(hands);
-        self.form(hands);
+        self.give_up_alone(hands);
         self.repeat_syncs(hands);
         self.look_after_state(hands);
         self.try_leave(hands);
@@ -213,20 +213,10 @@ impl Views {
         }
     }
 
-    /// A group is there when as many are heard in a view as are expected; one that nobody comes to is given up.
-    fn form(&mut self, hands: &mut Hands<'_>) {
-        let (Some(seat), Some(running)) = (&mut self.seat, hands.running.as_mut()) else { return };
-        // Who takes part in a change has said whether it was told of this view.
-        if running.is_open || seat.agreement.is_changing() {
-            return;
-        }
-        let late = if mutated!(FormUnheard) { 0 } else { seat.agreement.laggards().count() };
-        let came = running.view.members().len() - late;
-        if came >= self.peers.expected || seat.agreement.is_formed() {
-            seat.agreement.form();
-            running.is_open = true;
-            seat.is_to_look = true;
-        } else if running.view.members().len() == 1 && hands.now.since_ns(seat.installed_at) >= ALONE_NS {
+    /// A group that nobody comes to is given up.
+    fn give_up_alone(&mut self, hands: &mut Hands<'_>) {
+        let is_over = |seat: &Seat| hands.now.since_ns(seat.installed_at) >= ALONE_NS;
+        if self.is_alone_unformed(hands) && self.seat.as_ref().is_some_and(is_over) {
             self.part(hands, None);
         }
     }
