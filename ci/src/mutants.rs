@@ -94,7 +94,8 @@ mod present {
     ];
 
     /// Those of views that show here too, but take hundreds of seeds and more: they have runs of their own.
-    const LATE: [Mutation; 3] = [Mutation::LeaveBeforeHeld, Mutation::LeaveWhenIdle, Mutation::ForgetHanded];
+    const LATE: [Mutation; 4] =
+        [Mutation::LeaveBeforeHeld, Mutation::LeaveWhenIdle, Mutation::ForgetHanded, Mutation::FormUnheard];
 
     pub(super) fn catch_all(options: &Options) -> Result<()> {
         let begin = Instant::now();

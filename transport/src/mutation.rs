@@ -220,6 +220,8 @@ mod present {
         LeaveWhenIdle,
         /// Who was handed the state and no view so far, is as if it had been handed nothing.
         ForgetHanded,
+        /// A group is there when as many are in its view as are expected, heard or not.
+        FormUnheard,
         }
         /// Those of state transfer, which the simulator must catch, likewise.
         TRANSFER {

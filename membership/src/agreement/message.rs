@@ -40,7 +40,7 @@ pub enum Message {
         suspects: Vec<Rank>,
         /// What was asked of me.
         ops: Vec<Op>,
-        /// I know that the group has as many members as are expected: my application may have been told of the view.
+        /// The view is that of a group: as many as are expected had come.
         formed: bool,
     },
     /// I do not take part in your ballot.

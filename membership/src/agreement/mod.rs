@@ -153,6 +153,8 @@ pub struct Agreement {
     is_wedged: bool,
     /// The group has had as many members as are expected at least.
     is_formed: bool,
+    /// As many have come to this view: the next one is that of a group.
+    forms: bool,
     /// The driver has not taken the view that is to be installed: its streams are still those of the old one.
     is_installing: bool,
     /// I have been told that I am out, or have left: nothing is said any more.
@@ -193,6 +195,7 @@ impl Agreement {
             attempts_seen: None,
             is_wedged: false,
             is_formed: true,
+            forms: false,
             is_installing: false,
             is_out: false,
             retry_at: None,
@@ -218,9 +221,14 @@ impl Agreement {
         Self { is_formed: false, ..self }
     }
 
-    /// The group has as many members as are expected at least: for those who join it is there, however many will be left.
-    pub fn form(&mut self) {
-        self.is_formed = true;
+    /// As many as are expected have come: the next view is that of a group, for all who come to it, however many will be left. I am the one to
+    /// begin the change.
+    pub fn form(&mut self, now: Instant, streams: &mut impl Streams) {
+        if !self.is_formed {
+            self.forms = true;
+            self.retry_soon(now);
+            self.consider(now, streams);
+        }
     }
 
     /// Whether it has had as many.
@@ -268,6 +276,16 @@ impl Agreement {
     /// Who may not have installed this view yet.
     pub fn laggards(&self) -> impl Iterator<Item = Rank> + '_ {
         self.roster.ranks().filter(|rank| self.unheard[rank.0 as usize])
+    }
+
+    /// How many have come to this view and are not suspected, I among them.
+    #[must_use]
+    pub fn present(&self) -> usize {
+        self.unheard
+            .iter()
+            .zip(&self.suspected)
+            .filter(|(unheard, suspected)| !**unheard && !**suspected)
+            .count()
     }
 
     /// Takes a message that came from `from`.
@@ -533,7 +551,8 @@ impl Agreement {
             }
             return;
         }
-        let has_reason = self.part.is_frozen() || self.wants_change() || self.suspected.contains(&true);
+        let has_reason =
+            self.part.is_frozen() || self.forms || self.wants_change() || self.suspected.contains(&true);
         let others = self.part.is_led_by_other(self.me, &self.suspected);
         if has_reason && !others && self.coordinator() == self.me {
             self.begin(now, streams);

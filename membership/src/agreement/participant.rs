@@ -51,7 +51,7 @@ pub(super) struct Answer {
     pub(super) acked: Option<Proposal>,
     /// For whom it did not wait.
     pub(super) suspects: Vec<Rank>,
-    /// It has as many members as are expected, as far as I know: I may have told my application of the view.
+    /// The view is that of a group.
     pub(super) formed: bool,
 }
 
@@ -391,6 +391,7 @@ impl Agreement {
         }
         self.forget_done(&value);
         self.is_formed |= value.formed;
+        self.forms = false;
         // The streams of the next view are there when the driver has taken this; who is still suspected, is so in them too.
         self.suspected = self.roster.members.iter().map(|known| suspected.contains(&known.member)).collect();
         let installed = Installed { roster: self.roster.clone(), me, value: value.clone(), gone };

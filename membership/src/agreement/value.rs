@@ -80,7 +80,7 @@ pub struct Value {
     pub syncs: Vec<SyncCast>,
     /// Who of the old view, by rank, was joining and has the state now.
     pub ready: Vec<Rank>,
-    /// Somebody who goes on may have been told of the old view: all are.
+    /// The next view is that of a group: as many as are expected have come to this one, or to one before it.
     pub formed: bool,
 }
 

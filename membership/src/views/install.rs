@@ -36,8 +36,9 @@ impl Views {
     fn make(&mut self, hands: &mut Hands<'_>, others: &[Introduction]) {
         let (number, members) = (ViewNumber(1), vec![self.mine]);
         let instance = self.mine.member.boot.instance();
+        let is_formed = self.peers.expected <= 1;
         let roster = Roster { number, members, joining: Vec::new() };
-        self.enter(hands, instance, roster, Rank(0), Vec::new(), false);
+        self.enter(hands, instance, roster, Rank(0), Vec::new(), is_formed);
         let Some(seat) = &mut self.seat else { return };
         // All in one change, not the first before the others.
         for other in others {
@@ -99,7 +100,6 @@ impl Views {
         is_formed: bool,
     ) {
         (self.seeking, self.refusals) = (None, 0);
-        let is_formed = is_formed || is_enough(&roster, &self.peers);
         let id = ViewId { group: hands.id, instance, number: roster.number };
         let members = roster.members.iter().map(|known| known.member).collect();
         let view = View::new(id, members, me)
@@ -161,12 +161,9 @@ impl Views {
             false => (View::new(id, members, me), Some(change)),
         };
         let view = view.with_joining(roster.joining.clone()).with_stateless(roster.stateless().collect());
-        (self.untold, self.owes_old) = (untold, value.formed);
+        (self.untold, self.owes_old) = (untold, old.is_open);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
-        next.is_open = old.is_open || value.formed || is_enough(&roster, &self.peers);
-        if next.is_open {
-            seat.agreement.form();
-        }
+        next.is_open = old.is_open || value.formed;
         show_what_is_firm(&mut next, &roster, &self.peers);
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
@@ -216,12 +213,6 @@ impl Views {
             }
         }
     }
-}
-
-/// A group is there when as many are in its view as are expected. All judge alike, whom they have heard or not: else a view were told to
-/// some, and the others could go on as if it had never been.
-fn is_enough(roster: &Roster, peers: &Peers) -> bool {
-    roster.members.len() >= peers.expected
 }
 
 /// Where others may read, they are told how much of my stream no cut can leave out.

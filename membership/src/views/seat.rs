@@ -14,7 +14,7 @@ use sistrum_transport::time::Instant;
 
 /// What is to be looked after is, at this distance.
 const LOOK_EVERY_NS: u64 = 2_000_000;
-/// Who makes a group to which nobody comes, gives up after this time.
+/// Who makes a group to which nobody comes, or too few to agree on anything, gives up after this time.
 const ALONE_NS: u64 = 1_000_000_000;
 /// Who has left answers until nothing was asked of it for this time, and for the second one at most.
 const LINGER_NS: u64 = 100_000_000;
@@ -165,7 +165,7 @@ impl Views {
     /// What need not be at once.
     fn tidy(&mut self, hands: &mut Hands<'_>) {
         self.chase_laggards(hands);
-        self.give_up_alone(hands);
+        self.form(hands);
         self.repeat_syncs(hands);
         self.look_after_state(hands);
         self.try_leave(hands);
@@ -213,11 +213,21 @@ impl Views {
         }
     }
 
-    /// A group that nobody comes to is given up.
-    fn give_up_alone(&mut self, hands: &mut Hands<'_>) {
-        let is_over = |seat: &Seat| hands.now.since_ns(seat.installed_at) >= ALONE_NS;
-        if self.is_alone_unformed(hands) && self.seat.as_ref().is_some_and(is_over) {
-            self.part(hands, None);
+    /// A group is there when as many are heard in a view as are expected. It is made by a change of view, for all or for nobody: else some were
+    /// told of a view that the others leave as if it had never been. One that too few come to is given up; nobody was told of it.
+    fn form(&mut self, hands: &mut Hands<'_>) {
+        let (Some(seat), Some(running)) = (&self.seat, hands.running.as_ref()) else { return };
+        if running.is_open {
+            return;
+        }
+        let members = running.view.members().len();
+        let is_over = hands.now.since_ns(seat.installed_at) >= ALONE_NS;
+        if is_over && (members == 1 || seat.agreement.is_wedged()) {
+            return self.part(hands, None);
+        }
+        let come = if mutated!(FormUnheard) { members } else { seat.agreement.present() };
+        if come >= self.peers.expected && seat.agreement.coordinator() == seat.agreement.me() {
+            self.agree(hands, |agreement, now, flow| agreement.form(now, flow));
         }
     }
 
