@@ -94,8 +94,15 @@ mod present {
     ];
 
     /// Those of views that show here too, but take hundreds of seeds and more: they have runs of their own.
-    const LATE: [Mutation; 4] =
-        [Mutation::LeaveBeforeHeld, Mutation::LeaveWhenIdle, Mutation::ForgetHanded, Mutation::FormUnheard];
+    const LATE: [Mutation; 7] = [
+        Mutation::LeaveBeforeHeld,
+        Mutation::LeaveWhenIdle,
+        Mutation::LeaveToAnybody,
+        Mutation::ForgetHanded,
+        Mutation::FormUnheard,
+        Mutation::NeverNarrow,
+        Mutation::RestBehindAll,
+    ];
 
     pub(super) fn catch_all(options: &Options) -> Result<()> {
         let begin = Instant::now();

@@ -14,6 +14,7 @@ use crate::transfer;
 use crate::views::{Hands, Views};
 use sistrum_ordering::{Endpoint, GroupId, GroupInstance, Rank, TotalStack, View, ViewMember, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Payload, Protocol, Route, Transmit};
 use sistrum_transport::reliable::{self, Cause, Layer, Refused, SessionCounters};
 use sistrum_transport::time::Instant;
@@ -40,6 +41,8 @@ pub struct Group {
     running: Option<Running>,
     conflicts: Conflicts,
     early: u64,
+    /// The application has refused a message in the last cycle.
+    has_refused: bool,
 }
 
 /// How its members have found each other, or do.
@@ -66,7 +69,15 @@ impl Group {
                 Way::Views(Box::new(Views::new(&config, peers)))
             }
         };
-        Self { id, entry, config, running: None, conflicts: Conflicts::default(), early: 0 }
+        Self {
+            id,
+            entry,
+            config,
+            running: None,
+            conflicts: Conflicts::default(),
+            early: 0,
+            has_refused: false,
+        }
     }
 
     /// Its id, that of its name.
@@ -92,6 +103,16 @@ impl Group {
         let before = || self.views()?.old().filter(|old| old.told);
         let reached = if running.told { Some(running) } else { before() };
         reached.map(|reached| reached.view.id().number)
+    }
+
+    /// The view that the application was told of last.
+    fn told_view(&self) -> Option<&View> {
+        if let Some(views) = self.views().filter(|views| views.is_taking()) {
+            return views.transfers().told_view();
+        }
+        let present = self.running.iter();
+        let before = self.views().and_then(Views::old);
+        present.chain(before).find(|running| running.told).map(|running| &running.view)
     }
 
     /// My stream, to cast into.
@@ -169,16 +190,20 @@ impl Group {
         self.running.as_ref().is_some_and(is_over) && self.views().is_none_or(Views::has_no_syncs)
     }
 
-    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be. Where too few are left to be sure of
+    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be; nothing more can be cast. Where too few are left to be sure of
     /// anything, I am [excluded](Event::Excluded) instead.
     pub fn leave(&mut self, now: Instant) {
-        if let Way::Views(views) = &mut self.entry {
-            return views.leave();
-        }
         if let Some(running) = &mut self.running {
-            running.is_leaving = true;
-            running.outgoing.close();
-            running.try_leave(now);
+            running.session.close();
+        }
+        match (&mut self.entry, &mut self.running) {
+            (Way::Views(views), _) => views.leave(),
+            (Way::List(_), Some(running)) => {
+                running.is_leaving = true;
+                running.outgoing.close();
+                running.try_leave(now);
+            }
+            (Way::List(_), None) => {}
         }
     }
 
@@ -197,8 +222,9 @@ impl Group {
     /// list.
     pub fn suspect(&mut self, rank: Rank) {
         // Who a rank is, the application knows from the view that it has come to.
-        if let (Some(number), Way::Views(views)) = (self.reached(), &mut self.entry) {
-            views.suspect(number, rank);
+        let member = self.told_view().and_then(|view| view.member(rank).copied());
+        if let (Some(member), Way::Views(views)) = (member, &mut self.entry) {
+            views.suspect(member);
         }
     }
 
@@ -271,7 +297,7 @@ impl Group {
 
     /// The streams of a view whose application is there too.
     fn told_streams(&self) -> Option<&Running> {
-        self.running.as_ref().filter(|_| !self.is_taking_over())
+        self.running.as_ref().filter(|running| running.is_open && !self.is_taking_over())
     }
 
     fn views(&self) -> Option<&Views> {
@@ -312,7 +338,7 @@ impl Group {
         block: RxBlock,
         pool: &mut RxPool,
     ) {
-        let Self { config, id, entry, running, conflicts, early } = self;
+        let Self { config, id, entry, running, conflicts, early, .. } = self;
         let handshake = match entry {
             Way::Views(views) => {
                 let hands = &mut Hands { now, config, id: *id, running, conflicts, early, pool };
@@ -364,6 +390,19 @@ impl Group {
         ControlFlow::Continue(())
     }
 
+    /// Tells of what has no place among the deliveries of the view.
+    fn tell_rest<H>(&mut self, handler: &mut H, events: &mut usize) -> ControlFlow<()>
+    where
+        H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
+    {
+        let Some(running) = &mut self.running else { return ControlFlow::Continue(()) };
+        running.tell_holdups(handler, events)?;
+        if let Way::Views(views) = &mut self.entry {
+            views.tell_letters(running, handler, events)?;
+        }
+        running.tell_flushed(handler, events)
+    }
+
     /// Tells of what comes before the deliveries of the view.
     fn tell_view<H>(&mut self, pool: &mut RxPool, handler: &mut H, events: &mut usize) -> ControlFlow<()>
     where
@@ -401,7 +440,7 @@ impl Protocol for Group {
     }
 
     fn handle_timeout(&mut self, now: Instant, pool: &mut RxPool) {
-        let Self { config, id, entry, running, conflicts, early } = self;
+        let Self { config, id, entry, running, conflicts, early, .. } = self;
         match (entry, running) {
             (Way::Views(views), running) => {
                 let hands = &mut Hands { now, config, id: *id, running, conflicts, early, pool };
@@ -433,20 +472,29 @@ impl Protocol for Group {
             }
         }
         let may_go = self.tell_view(pool, handler, &mut events).is_continue();
-        let Some(running) = self.running.as_mut().filter(|_| may_go) else { return events };
+        if !may_go {
+            return events;
+        }
+        // Who refuses a message in each cycle, is told of what else there is before its messages.
+        if self.has_refused && self.tell_rest(handler, &mut events).is_break() {
+            return events;
+        }
+        let Some(running) = self.running.as_mut() else { return events };
         let (handed, flow) = running.poll_event(None, pool, handler);
         events += handed;
-        if flow.is_break() || running.tell_holdups(handler, &mut events).is_break() {
+        self.has_refused = flow.is_break() && !mutated!(RestBehindAll);
+        if flow.is_break() {
             return events;
         }
         if let Way::Views(views) = &mut self.entry {
             let (told, flow) = views.tell_readers(running, pool, handler);
             events += told;
-            if flow.is_break() || views.tell_letters(running, handler, &mut events).is_break() {
+            if flow.is_break() {
                 return events;
             }
         }
-        events + running.tell_flushed(handler)
+        _ = self.tell_rest(handler, &mut events);
+        events
     }
 
     fn seal(&mut self, now: Instant) {

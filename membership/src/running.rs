@@ -254,19 +254,16 @@ impl Running {
     }
 
     /// Tells of flushes that are over: what came of stability in this cycle counts in it.
-    pub(crate) fn tell_flushed<H>(&mut self, handler: &mut H) -> usize
+    pub(crate) fn tell_flushed<H>(&mut self, handler: &mut H, events: &mut usize) -> ControlFlow<()>
     where
         H: FnMut(&mut Caster<'_>, Event<'_>) -> ControlFlow<()>,
     {
-        let mut events = 0;
         while let Some(flush) = self.flushed() {
-            if handler(&mut self.caster(), Event::Flushed(flush)).is_break() {
-                break;
-            }
+            handler(&mut self.caster(), Event::Flushed(flush))?;
             self.flushes.told();
-            events += 1;
+            *events += 1;
         }
-        events
+        ControlFlow::Continue(())
     }
 
     /// Tells who holds everybody back, and who does not any more.

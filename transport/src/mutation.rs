@@ -222,6 +222,12 @@ mod present {
         ForgetHanded,
         /// A group is there when as many are in its view as are expected, heard or not.
         FormUnheard,
+        /// The last one who has the state waits for anybody to take it over, though it keeps none.
+        LeaveToAnybody,
+        /// Behind the state a joiner keeps as much as before, however little it hands over.
+        NeverNarrow,
+        /// Who refuses a message in each cycle, is told of nothing else.
+        RestBehindAll,
         }
         /// Those of state transfer, which the simulator must catch, likewise.
         TRANSFER {

@@ -336,7 +336,13 @@ impl Agreement {
         let (staying, leaving): (Vec<Rank>, Vec<Rank>) =
             self.roster.ranks().filter(|rank| has_answered(*rank)).partition(|rank| !leaves(*rank));
         // Two views that follow each other share a member that has the state: the last one to leave waits until somebody has taken it over.
-        let is_followed = self.pending.iter().any(|op| matches!(op, Op::Join(_))) || !staying.is_empty();
+        // Who keeps none never will.
+        let keeps_nobody = !self.roster.members.iter().any(|known| known.keeps_state);
+        let may_take =
+            |known: &super::Introduction| known.keeps_state || keeps_nobody || mutated!(LeaveToAnybody);
+        let comes = |op: &Op| matches!(op, Op::Join(new) if may_take(new));
+        let stays = |rank: &Rank| may_take(&self.roster.members[rank.0 as usize]);
+        let is_followed = self.pending.iter().any(comes) || staying.iter().any(stays);
         let hands_over =
             is_followed && !staying.iter().copied().any(has_state) && !mutated!(LastLeavesAtOnce);
         let why = |rank: Rank| match has_answered(rank) {

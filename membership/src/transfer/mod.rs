@@ -38,7 +38,7 @@ use crate::event::{Caster, Event};
 use giver::Giving;
 use lending::{Lending, MAX_LENDINGS};
 use message::Place;
-use sistrum_ordering::{Endpoint, GroupInstance, Rank, ViewMember, ViewNumber};
+use sistrum_ordering::{Endpoint, GroupInstance, Rank, View, ViewMember, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
 use sistrum_transport::mutated;
 use sistrum_transport::protocol::{Protocol as _, Transmit};
@@ -296,9 +296,14 @@ impl Transfers {
         self.taking.as_ref().is_some_and(|taking| !taking.knows_view())
     }
 
-    /// The view that the application was handed last, where it is behind.
+    /// The number of the view that the application was handed last, where it is behind.
     pub(crate) fn told(&self) -> Option<ViewNumber> {
         self.taking.as_ref()?.told
+    }
+
+    /// That view; one of a later number may have the same members.
+    pub(crate) fn told_view(&self) -> Option<&View> {
+        self.taking.as_ref()?.told_view.as_deref()
     }
 
     /// Whether the state is here, and the group is to be told so.

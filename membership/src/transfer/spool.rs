@@ -33,6 +33,15 @@ impl<K: Weigh> Spool<K> {
         self.bytes > self.limit
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps no more from now on than it does now, less so many bytes.
+    pub(crate) fn narrow(&mut self, by: usize) {
+        self.limit = self.limit.min(self.bytes).saturating_sub(by);
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

@@ -15,7 +15,7 @@ use crate::agreement::Introduction;
 use crate::event::{Caster, Event};
 use crate::running::Running;
 use crate::step::{Step, reached};
-use sistrum_ordering::{GroupInstance, ViewMember, ViewNumber};
+use sistrum_ordering::{GroupInstance, View, ViewMember, ViewNumber};
 use sistrum_transport::log::RxPool;
 use sistrum_transport::mutated;
 use sistrum_transport::reliable::Refused;
@@ -44,6 +44,7 @@ pub(crate) struct Taking {
     kept_to: Option<ViewNumber>,
     /// The view that the application was handed last.
     pub(super) told: Option<ViewNumber>,
+    pub(super) told_view: Option<Box<View>>,
     /// It was handed something of the state.
     has_handed: bool,
     /// It has refused what it was handed last.
@@ -78,6 +79,7 @@ impl Taking {
             spool: Spool::new(spool),
             kept_to: None,
             told: None,
+            told_view: None,
             has_handed: false,
             is_refused: false,
             asked_at: None,
@@ -161,6 +163,18 @@ impl Taking {
             self.fail(TransferError::SpoolFull { limit: self.spool.limit() });
         }
         ControlFlow::Continue(())
+    }
+
+    /// So many bytes are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.spool.bytes()
+    }
+
+    /// So many bytes were handed over behind the state. Less and less is kept: else it would never catch up with those who never rest.
+    pub(crate) fn narrow(&mut self, told: usize) {
+        if self.phase == Phase::Loaded && told > 0 && !mutated!(NeverNarrow) {
+            self.spool.narrow(told / 2);
+        }
     }
 
     fn fail(&mut self, why: TransferError) {
@@ -329,7 +343,10 @@ impl Taking {
         self.is_refused = flow.is_break();
         flow?;
         let told = match kept {
-            Kept::View(view) => Some(view.id().number),
+            Kept::View(view) => {
+                self.told_view = Some(view.clone());
+                Some(view.id().number)
+            }
             Kept::Number(number) => Some(*number),
             _ => None,
         };

@@ -153,11 +153,12 @@ impl Views {
                 events += running.poll_event(None, pool, keep).0;
             }
         }
-        let mut told = 0;
+        let (mut told, kept) = (0, taking.kept());
         while told < MAX_TOLD && taking.tell_next(running, &mut self.transfers, handler).is_continue() {
             told += 1;
         }
         events += told;
+        taking.narrow(kept - taking.kept());
         let is_urgent = (taking.is_loaded(), taking.has_failed()) != before;
         self.transfers.put_taking(taking);
         if let Some(seat) = self.seat.as_mut().filter(|_| is_urgent) {

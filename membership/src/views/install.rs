@@ -183,6 +183,9 @@ impl Views {
         seat.look_soon();
         next.session.sender().hold_casts(self.peers.held_casts);
         next.session.sender().cast_held(old.session.sender());
+        if self.is_leaving {
+            next.session.close();
+        }
         next.flushes = old.flushes.succeed(&next.own_mark());
         let held = self.my_syncs.split_off(self.my_syncs.len() - std::mem::take(&mut self.held_syncs));
         self.my_syncs.retain(|mine| !value.syncs.contains(mine));

@@ -66,7 +66,7 @@ impl Hands<'_> {
 #[derive(Debug)]
 enum Ask {
     Do(Op),
-    Suspect(ViewNumber, Rank),
+    Suspect(ViewMember),
 }
 
 /// See the module.
@@ -202,9 +202,9 @@ impl Views {
         }
     }
 
-    /// Suspects a member of this view.
-    pub(crate) fn suspect(&mut self, view: ViewNumber, rank: Rank) {
-        self.asks.push_back(Ask::Suspect(view, rank));
+    /// Suspects a member.
+    pub(crate) fn suspect(&mut self, member: ViewMember) {
+        self.asks.push_back(Ask::Suspect(member));
     }
 
     /// Whether all sync casts that I asked for were handed over.

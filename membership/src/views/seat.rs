@@ -138,13 +138,14 @@ impl Views {
     }
 
     fn ask(&mut self, hands: &mut Hands<'_>, ask: Ask) {
-        let mine = hands.running.as_ref().map(|running| running.view.id().number);
         match ask {
             Ask::Do(op) => self.agree(hands, |agreement, now, flow| agreement.request(now, op, flow)),
-            Ask::Suspect(view, rank) if mine == Some(view) => {
-                self.agree(hands, |agreement, now, flow| agreement.suspect(now, rank, flow));
-            }
-            Ask::Suspect(..) => {}
+            // The application may have come to an earlier view than this one.
+            Ask::Suspect(member) => self.agree(hands, |agreement, now, flow| {
+                if let Some(rank) = agreement.roster().rank_of_member(member) {
+                    agreement.suspect(now, rank, flow);
+                }
+            }),
         }
     }
 

@@ -101,6 +101,9 @@ pub(crate) struct App {
     pub(crate) padding: usize,
     longest: usize,
     refusals: f64,
+    /// It takes so many events each time, and how many more this time.
+    pub(crate) takes: usize,
+    pub(crate) takes_more: usize,
     rng: Rng,
 }
 
@@ -125,6 +128,8 @@ impl App {
             padding: 0,
             longest,
             refusals,
+            takes: usize::MAX,
+            takes_more: usize::MAX,
             rng: Rng::with_seed(seed),
         }
     }
@@ -155,10 +160,11 @@ impl App {
     }
 
     pub(crate) fn handle(&mut self, caster: &mut Caster<'_>, event: Event<'_>) -> ControlFlow<()> {
-        self.was_refused = self.rng.f64() < self.refusals;
+        self.was_refused = self.rng.f64() < self.refusals || self.takes_more == 0;
         if self.was_refused {
             return ControlFlow::Break(());
         }
+        self.takes_more -= 1;
         match event {
             Event::View(view) => self.enter(view),
             Event::Deliver(message) => {
@@ -169,7 +175,7 @@ impl App {
                     match caster.cast(promise, &text) {
                         Ok(()) => self.sent(promise.order, caster.view()),
                         Err(Refused::ViewChanging) => self.changing += 1,
-                        Err(Refused::Full { .. }) => {}
+                        Err(Refused::Full { .. } | Refused::Left) => {}
                         Err(refused) => panic!("{refused}"),
                     }
                 }

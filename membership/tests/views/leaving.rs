@@ -3,6 +3,7 @@
 use crate::world::{MS, Plan, World};
 use sistrum_ordering::{Order, Promise};
 use sistrum_transport::medium::SimOptions;
+use sistrum_transport::reliable::Refused;
 use sistrum_transport::time::Instant;
 
 /// Who always has something on its way to one alone, leaves.
@@ -80,6 +81,29 @@ fn hear_one_way(seed: u64) {
     world.heal();
     world.until("all are together", 3_000 * MS, World::is_whole);
     world.judge();
+}
+
+#[test]
+fn what_is_taken_of_one_who_leaves_is_cast_and_no_more_is_taken() {
+    for seed in 0..10 {
+        let plan = Plan { expected: 3, held_casts: 8_000, longest: 1, ..Plan::quiet(seed) };
+        let mut world = super::formed(plan, 3);
+        world.pass(10 * MS);
+        world.processes.iter_mut().for_each(|process| process.casts = false);
+        world.processes[0].group.leave(Instant::default());
+        while !world.processes[0].group.has_left() {
+            let refused = world.processes[0].group.sender().map(|sender| sender.cast(b"too late"));
+            assert!(matches!(refused, Ok(Err(Refused::Left)) | Err(Refused::NoView)), "{refused:?}");
+            world.pass(MS / 10);
+        }
+        world.until("the others go on", 1_000 * MS, World::is_whole);
+        let cast = &world.processes[0].app.casts;
+        let (me, cast) = (cast[0].name.0, cast.len());
+        for other in &world.processes[1..] {
+            let handed = other.app.stays.iter().flat_map(|stay| &stay.handed);
+            assert_eq!(handed.filter(|(who, _)| *who == me).count(), cast, "seed {seed}");
+        }
+    }
 }
 
 #[test]

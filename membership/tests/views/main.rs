@@ -2,6 +2,7 @@
 
 mod app;
 mod borrowing;
+mod busy;
 mod diffusion;
 mod firm;
 mod holding;

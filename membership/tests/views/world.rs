@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const MS: u64 = 1_000_000;
 const WINDOW: usize = 16;
+/// Who takes so many events each time, does so at this distance.
+const TAKES_EVERY_NS: u64 = 20_000;
 
 /// What a run is drawn from.
 #[derive(Debug, Clone)]
@@ -39,6 +41,9 @@ pub(crate) struct Plan {
     pub(crate) has_state: bool,
     pub(crate) padding: usize,
     pub(crate) pace: Option<Pace>,
+    /// Bytes that a joiner keeps of what comes meanwhile.
+    pub(crate) spool: usize,
+    pub(crate) window: usize,
 }
 
 impl Plan {
@@ -60,6 +65,8 @@ impl Plan {
             has_state: false,
             padding: 0,
             pace: None,
+            spool: StateTuning::default().spool,
+            window: WINDOW,
         }
     }
 }
@@ -74,6 +81,7 @@ pub(crate) struct Process {
     rng: Rng,
     pub(crate) casts: bool,
     cast_at: Instant,
+    takes_at: Instant,
     /// What its last turn did: after something, it has another.
     did: usize,
 }
@@ -139,7 +147,7 @@ impl World {
             state: self
                 .plan
                 .has_state
-                .then(|| StateTuning { pace: self.plan.pace, ..StateTuning::default() }),
+                .then_some(StateTuning { pace: self.plan.pace, spool: self.plan.spool }),
             rejoins: true,
         };
         let mode = if self.plan.rotating { TotalMode::Rotating } else { TotalMode::Token };
@@ -154,14 +162,15 @@ impl World {
             limits: RunLimits { blocks: able.max_run_blocks, bytes: able.max_run_bytes },
             receive_buffer: able.receive_buffer,
             coalesces: able.coalesces,
-            max_window: WINDOW,
+            max_window: self.plan.window,
             pair_window: 8,
-            tuning: Tuning { window: WINDOW, ..Tuning::loopback() },
+            tuning: Tuning { window: self.plan.window, ..Tuning::loopback() },
             order: TotalOptions { mode, ..TotalOptions::default() },
             start: Seq(self.plan.seed % 3 * 0x3fff_ffff),
             seed: self.plan.seed ^ self.boots,
         };
-        let pool = PoolConfig { stride: self.plan.block, strides: WINDOW * self.plan.most * 2, slabs: 16 };
+        let pool =
+            PoolConfig { stride: self.plan.block, strides: self.plan.window * self.plan.most * 2, slabs: 16 };
         let cycle = Cycle::new(medium, self.clock.clone(), pool, Idle::Spin).expect("a pool");
         let mut app = App::new(self.plan.seed ^ self.boots, self.plan.longest, self.plan.refusals);
         app.padding = self.plan.padding;
@@ -175,6 +184,7 @@ impl World {
             rng,
             casts: true,
             cast_at: Instant::default(),
+            takes_at: Instant::default(),
             did: 1,
         });
         self.processes.len() - 1
@@ -402,6 +412,9 @@ impl Process {
             work += (0..self.rng.u8(1..6)).take_while(|_| self.cast(plan)).count();
         }
         let app = &mut self.app;
+        if self.takes_at <= now {
+            (app.takes_more, self.takes_at) = (app.takes, now.plus_ns(TAKES_EVERY_NS));
+        }
         work + self
             .cycle
             .turn(&mut self.group, &mut |caster: &mut Caster<'_>, event: Event<'_>| app.handle(caster, event))

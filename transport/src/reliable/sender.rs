@@ -68,8 +68,10 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// Casts that the pace alone refused.
     paced: u64,
-    /// Why nothing is cast any more: I say goodbye, or the view is about to change.
-    refuses: Option<Refused>,
+    /// I leave: nothing is cast any more.
+    is_closed: bool,
+    /// The view is about to change: nothing is written any more.
+    is_frozen: bool,
     held: flush::Held<O::Class>,
 }
 
@@ -110,7 +112,8 @@ impl<O: Outbound> Sender<O> {
             senders: 1,
             now: Instant::default(),
             paced: 0,
-            refuses: None,
+            is_closed: false,
+            is_frozen: false,
             held: Default::default(),
             me: config.me,
             kept: Seq(u64::MAX),
@@ -211,7 +214,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Whether a block is to be sealed for its frames of order, and there is room for one.
     pub(super) fn wants_block(&self) -> bool {
-        self.out.wants_block() && self.log.is_writable() && self.refuses != Some(Refused::ViewChanging)
+        self.out.wants_block() && self.log.is_writable() && !self.is_frozen
     }
 
     /// Blocks of the window: as many may not be delivered by all.
@@ -291,7 +294,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
-        self.refuses = Some(Refused::Left);
+        self.is_closed = true;
         self.log.shut();
     }
 

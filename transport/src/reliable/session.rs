@@ -207,10 +207,15 @@ impl<L: Layer> Session<L> {
         self.streams.iter().flatten().map(Stream::kept).sum()
     }
 
+    /// Nothing can be cast from now on.
+    pub fn close(&mut self) {
+        self.sender.close();
+    }
+
     /// Says goodbye once everything that I cast has been delivered by all: then I gate nobody any more. Nothing can be cast
     /// from now on.
     pub fn leave(&mut self, now: Instant) {
-        self.sender.close();
+        self.close();
         self.departures.leave();
         self.arm(Timer::Heartbeat, Some(now));
     }

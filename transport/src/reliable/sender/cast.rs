@@ -34,7 +34,7 @@ impl<O: Outbound> Sender<O> {
     #[inline(never)]
     pub(super) fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
         let carried = self.carried(class)?;
-        if self.refuses == Some(Refused::ViewChanging) {
+        if self.is_frozen && !self.is_closed {
             return self.hold(class, message);
         }
         let frame = frame_len(Part::Whole, message.len());
@@ -65,11 +65,17 @@ impl<O: Outbound> Sender<O> {
         self.flow.stable().since(self.announced.stable) >= self.max_unannounced
     }
 
+    fn may_write(&self) -> Result<(), Refused> {
+        match (self.is_closed, self.is_frozen) {
+            (true, _) => Err(Refused::Left),
+            (_, true) => Err(Refused::ViewChanging),
+            _ => Ok(()),
+        }
+    }
+
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
     fn open_next(&mut self, class: O::Class) -> Result<(), Refused> {
-        if let Some(refused) = self.refuses {
-            return Err(refused);
-        }
+        self.may_write()?;
         let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
         if self.log.open().since(self.log.oldest()) >= limit {
             return Err(self.full());
@@ -129,9 +135,7 @@ impl<O: Outbound> Sender<O> {
         if message.len() > limit {
             return Err(Refused::TooLarge { len: message.len(), limit });
         }
-        if let Some(refused) = self.refuses {
-            return Err(refused);
-        }
+        self.may_write()?;
         // Two more than full blocks would need: the open one may have little room left, news may take some.
         let needed = message.len() / carried + 2;
         let taken = self.log.open().since(self.log.oldest());
