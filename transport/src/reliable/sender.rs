@@ -4,6 +4,7 @@
 
 mod cast;
 mod flush;
+mod gate;
 mod pressure;
 mod refusals;
 
@@ -12,6 +13,7 @@ pub use pressure::HeldBack;
 pub(super) use refusals::Blame;
 pub use refusals::Refusal;
 
+use self::gate::Gate;
 use super::config::{RunLimits, SessionConfig};
 use super::congestion::Congestion;
 use super::firm::Firm;
@@ -68,10 +70,7 @@ pub struct Sender<O: Outbound = Fifo> {
     now: Instant,
     /// Casts that the pace alone refused.
     paced: u64,
-    /// I leave: nothing is cast any more.
-    is_closed: bool,
-    /// The view is about to change: nothing is written any more.
-    is_frozen: bool,
+    gate: Gate,
     held: flush::Held<O::Class>,
 }
 
@@ -112,8 +111,7 @@ impl<O: Outbound> Sender<O> {
             senders: 1,
             now: Instant::default(),
             paced: 0,
-            is_closed: false,
-            is_frozen: false,
+            gate: Gate::Open,
             held: Default::default(),
             me: config.me,
             kept: Seq(u64::MAX),
@@ -214,7 +212,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Whether a block is to be sealed for its frames of order, and there is room for one.
     pub(super) fn wants_block(&self) -> bool {
-        self.out.wants_block() && self.log.is_writable() && !self.is_frozen
+        self.out.wants_block() && self.log.is_writable() && self.gate.is_writable()
     }
 
     /// Blocks of the window: as many may not be delivered by all.
@@ -294,7 +292,7 @@ impl<O: Outbound> Sender<O> {
 
     /// Nothing is cast from now on.
     pub(super) fn close(&mut self) {
-        self.is_closed = true;
+        self.gate = self.gate.left();
         self.log.shut();
     }
 

@@ -1,6 +1,7 @@
 //! How messages come into blocks: what does not fit in the open one, or in any.
 
 use super::Sender;
+use super::gate::Gate;
 use crate::id::Seq;
 use crate::mutated;
 use crate::reliable::flow::Refused;
@@ -34,7 +35,7 @@ impl<O: Outbound> Sender<O> {
     #[inline(never)]
     pub(super) fn cast_beyond(&mut self, class: O::Class, message: &[u8]) -> Result<(), Refused> {
         let carried = self.carried(class)?;
-        if self.is_frozen && !self.is_closed {
+        if self.gate == Gate::Frozen {
             return self.hold(class, message);
         }
         let frame = frame_len(Part::Whole, message.len());
@@ -65,17 +66,11 @@ impl<O: Outbound> Sender<O> {
         self.flow.stable().since(self.announced.stable) >= self.max_unannounced
     }
 
-    fn may_write(&self) -> Result<(), Refused> {
-        match (self.is_closed, self.is_frozen) {
-            (true, _) => Err(Refused::Left),
-            (_, true) => Err(Refused::ViewChanging),
-            _ => Ok(()),
-        }
-    }
-
     /// Prepares an empty open block: its slot must be free, and it keeps room for news of stability and for what its order needs.
     fn open_next(&mut self, class: O::Class) -> Result<(), Refused> {
-        self.may_write()?;
+        if self.gate != Gate::Open {
+            return Err(self.gate.refusal());
+        }
         let limit = if mutated!(OverfillWindow) { self.window + 2 } else { self.window - self.reserved };
         if self.log.open().since(self.log.oldest()) >= limit {
             return Err(self.full());
@@ -135,7 +130,9 @@ impl<O: Outbound> Sender<O> {
         if message.len() > limit {
             return Err(Refused::TooLarge { len: message.len(), limit });
         }
-        self.may_write()?;
+        if self.gate != Gate::Open {
+            return Err(self.gate.refusal());
+        }
         // Two more than full blocks would need: the open one may have little room left, news may take some.
         let needed = message.len() / carried + 2;
         let taken = self.log.open().since(self.log.oldest());

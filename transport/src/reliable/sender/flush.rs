@@ -84,7 +84,7 @@ impl<O: Outbound> Sender<O> {
     pub(in crate::reliable) fn freeze(&mut self) {
         debug_assert!(!self.has_open());
         if !mutated!(CastDuringFlush) {
-            self.is_frozen = true;
+            self.gate = self.gate.frozen();
         }
     }
 
