@@ -2,8 +2,8 @@
 
 use crate::cluster::{PATIENCE, config};
 use sistrum::{
-    AskError, Dest, Group, JoinOptions, LeafMap, Node, Outcome, Rank, Root, RouteError, RouteId, Router,
-    RouterEvent, Service, ServiceEvent, StateTuning, Status, Want,
+    AskError, Dest, Event, Group, JoinOptions, LeafMap, Node, Outcome, Rank, Root, RouteError, RouteId,
+    Router, RouterEvent, Service, ServiceEvent, StateTuning, Status, Want,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -347,4 +347,31 @@ fn who_leaves_waits_for_no_leaf_that_is_down_nor_for_the_root() {
     told.iter().for_each(|route| assert_eq!(world.told[route], Err(why.clone())));
     assert_eq!(world.router.ask(b"key", Dest::All, Want::All, b"two"), Err(AskError::Left));
     assert_eq!(world.router.look(), Err(AskError::Left));
+}
+
+/// It has seen something, and others will say so.
+#[test]
+fn who_leaves_the_root_with_something_to_say_just_goes() {
+    let mut world = World::new("leave-root");
+    world.add_root(1);
+    world.add_leaf("leaf-a", 1);
+    world.add(&["leaf-a"]);
+    world.until_up(&["leaf-a"]);
+    world.leaves.clear();
+    let Rooted { node, group, root } = &mut world.roots[0];
+    let (mut is_unseen, started) = (false, Instant::now());
+    while !is_unseen {
+        let polled = node.poll(|cx, mut event| {
+            is_unseen |= matches!(event, Event::Unseen(_));
+            root.handle(cx, &mut event).map(drop)
+        });
+        polled.expect("loopback does not break");
+        assert!(started.elapsed() < PATIENCE, "it is in sight");
+    }
+    node.leave(group);
+    while !node.has_left(group) {
+        while root.poll(node).expect("nothing breaks").is_some() {}
+        node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+        assert!(started.elapsed() < PATIENCE, "it has not left");
+    }
 }
