@@ -114,7 +114,9 @@ impl Host {
         for (session, _) in table.entries().filter(|(_, entry)| !self.ready.contains(&entry.host)) {
             self.orphans.entry(session).or_insert(now);
         }
-        self.looks_at = Some(now.plus_ns(self.looks_every_ns()));
+        // Not put off: views may follow each other faster than that.
+        let looks_at = now.plus_ns(self.looks_every_ns());
+        self.looks_at.get_or_insert(looks_at);
     }
 
     /// Nothing gets through, or does again: whoever was not heard meanwhile has time to speak.

@@ -200,7 +200,11 @@ fn who_keeps_no_state_where_others_do_serves_nobody_and_strikes_nobody() {
 
 /// Has cast what waits, and hands it back.
 fn settle(calls: &mut Calls, clients: &mut Clients) {
-    while let Some(bytes) = clients.poll_cast(Instant(0), calls).map(<[u8]>::to_vec) {
+    settle_at(Instant(0), calls, clients);
+}
+
+fn settle_at(now: Instant, calls: &mut Calls, clients: &mut Clients) {
+    while let Some(bytes) = clients.poll_cast(now, calls).map(<[u8]>::to_vec) {
         clients.cast();
         calls.handle(Rank(0), &bytes).unwrap();
         drain(calls, clients);
@@ -385,6 +389,35 @@ fn who_is_heard_while_its_strike_waits_is_not_struck() {
     let ping = Letter { boot: BootId(9), session: 1, turn: 1, part: Part::Ping }.encode();
     clients.handle_letter(late, calls, member(7).endpoint, &ping);
     assert_eq!(clients.poll_cast(late, calls), None);
+}
+
+/// Views follow each other faster than anybody looks who is silent.
+#[test]
+fn who_is_silent_or_has_no_host_is_struck_though_the_view_changes_all_the_time() {
+    let tuning = ClientTuning::default();
+    let mut group = one_of(2, 0, tuning);
+    assert_eq!(parts(say(&mut group, 7, (0, 1), Part::Attach)), [Part::Attached]);
+    let other = Cast { client: member(8), session: 0, deed: Deed::Attach { turn: 1 } };
+    group.0.handle(Rank(1), &Calls::plain(&other.encode())).unwrap();
+    drain(&mut group.0, &mut group.1);
+    // The other host is gone with the first of them, and somebody comes and goes who knows of no client.
+    let every_ns = 500_000_000;
+    let left = (1..=14).map(|round| {
+        let (now, comes) = (Instant(u64::from(round) * every_ns), round % 2 == 0);
+        let id = ViewId { group: GroupId(1), instance: GroupInstance(1), number: ViewNumber(1 + round) };
+        let members = [1, 3][..1 + usize::from(comes)].iter().copied().map(member).collect();
+        let stateless = comes.then_some(Rank(1)).into_iter().collect();
+        let view = View::new(id, members, Rank(0)).with_stateless(stateless);
+        group.0.see(&view);
+        group.1.see(now, &mut group.0, &view);
+        group.1.handle_timeout(now);
+        settle_at(now, &mut group.0, &mut group.1);
+        group.1.clients().count()
+    });
+    let left: Vec<usize> = left.collect();
+    let in_time = |ns: u64| (ns / every_ns) as usize;
+    assert_eq!(left[in_time(tuning.silence_ns) - 2], 2, "{left:?}");
+    assert_eq!(left.last(), Some(&0), "{left:?}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ impl Service {
         }
     }
 
-    /// Casts what the clients have to say to all members; what cannot be cast at all ends what it belongs to.
+    /// Casts what the clients have to say to all members, as long as I have not left; what cannot be cast at all ends what it belongs to.
     fn cast_waiting(&mut self, node: &mut Node) -> Option<Refused> {
         loop {
             let bytes = self.clients.poll_cast(self.now, self.calls.pure_mut())?;
@@ -215,7 +215,11 @@ impl Service {
                     self.clients.refused(self.calls.pure_mut(), &refused.to_string());
                 }
                 Err(
-                    Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
+                    Refused::Full { .. }
+                    | Refused::Paced { .. }
+                    | Refused::ViewChanging
+                    | Refused::NoView
+                    | Refused::Left,
                 ) => return None,
                 Err(refused) => return Some(refused),
             }

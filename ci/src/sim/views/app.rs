@@ -165,7 +165,11 @@ impl App {
                 true
             }
             Err(
-                Refused::Full { .. } | Refused::ViewChanging | Refused::NoView | Refused::TooLarge { .. },
+                Refused::Full { .. }
+                | Refused::ViewChanging
+                | Refused::NoView
+                | Refused::Left
+                | Refused::TooLarge { .. },
             ) => false,
             Err(other) => panic!("{len} bytes: {other}"),
         }

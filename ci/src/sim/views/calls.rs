@@ -88,7 +88,7 @@ impl Desk {
                     self.calls.sent();
                     sent += 1;
                 }
-                Err(Refused::Full { .. } | Refused::ViewChanging | Refused::NoView) => break,
+                Err(Refused::Full { .. } | Refused::ViewChanging | Refused::NoView | Refused::Left) => break,
                 Err(other) => panic!("to {to}: {other}"),
             }
         }

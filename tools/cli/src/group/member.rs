@@ -88,8 +88,10 @@ impl Member {
             let Some(next) = &self.next else { return Ok(()) };
             match self.seat.cast(order, next) {
                 Ok(()) => self.next = None,
-                // It is tried again.
-                Err(Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging) => return Ok(()),
+                // It is tried again, in vain where I leave because I could not take the state over.
+                Err(Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::Left) => {
+                    return Ok(());
+                }
                 Err(refused) => return Err(refused.into()),
             }
             self.is_over |= matches!(self.voice, Voice::Once(..));

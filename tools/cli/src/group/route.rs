@@ -84,7 +84,7 @@ impl Asker {
 
     /// Says goodbye, so that nobody has to find out.
     fn leave(self) -> Result<(), Refusal> {
-        let Self { mut node, router, .. } = self;
+        let Self { mut node, mut router, .. } = self;
         router.leave(&mut node);
         see_off(&mut node, |node| router.has_left(node)).map_err(Refusal::new)
     }

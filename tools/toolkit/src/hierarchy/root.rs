@@ -252,7 +252,7 @@ impl Root {
         }
     }
 
-    /// Casts what I see otherwise than the map has it.
+    /// Casts what I see otherwise than the map has it; behind a goodbye, others do.
     fn say(&mut self, node: &mut Node) -> std::result::Result<(), Refused> {
         for (name, leaf) in self.map.leaves() {
             let Some(watched) = self.watched.get(name).filter(|watched| watched.group.is_some()) else {
@@ -267,7 +267,11 @@ impl Root {
             match self.service.calls().cast(node, Order::Total, &message) {
                 Ok(()) => _ = self.said.insert(name.to_owned()),
                 Err(
-                    Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::NoView,
+                    Refused::Full { .. }
+                    | Refused::Paced { .. }
+                    | Refused::ViewChanging
+                    | Refused::NoView
+                    | Refused::Left,
                 ) => break,
                 Err(refused) => return Err(refused),
             }

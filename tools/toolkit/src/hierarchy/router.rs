@@ -85,6 +85,7 @@ pub struct Router {
     open: HashMap<(Group, AskId), Open>,
     events: VecDeque<RouterEvent>,
     now: Instant,
+    is_leaving: bool,
 }
 
 /// What the root was asked.
@@ -138,6 +139,7 @@ impl Router {
             open: HashMap::new(),
             events: VecDeque::new(),
             now: Instant::default(),
+            is_leaving: false,
         }
     }
 
@@ -157,7 +159,7 @@ impl Router {
     /// Asks the leaf of `key`: it goes by one of the next [polls](Self::poll), and waits where no leaf is up.
     ///
     /// # Errors
-    /// [`AskError::Full`] where too much is open.
+    /// [`AskError::Full`] where too much is open, [`AskError::Left`] behind a goodbye.
     pub fn ask(
         &mut self,
         key: &[u8],
@@ -197,6 +199,9 @@ impl Router {
     }
 
     fn wait(&mut self, what: Waiting) -> std::result::Result<RouteId, AskError> {
+        if self.is_leaving {
+            return Err(AskError::Left);
+        }
         if self.open() >= MAX_OPEN {
             return Err(AskError::Full { window: MAX_OPEN as u64 });
         }
@@ -228,9 +233,16 @@ impl Router {
         self.open() < before
     }
 
-    /// Says goodbye to the root and to all leaves that were asked; what is open ends. Poll the node until [`has_left`](Self::has_left).
-    pub fn leave(&self, node: &mut Node) {
+    /// Says goodbye to the root and to all leaves that were asked; what is open ends, and what was asked of nobody so far is
+    /// [refused](RouterEvent::Refused). Poll the node until [`has_left`](Self::has_left).
+    pub fn leave(&mut self, node: &mut Node) {
+        self.is_leaving = true;
         self.groups().for_each(|group| node.leave(group));
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        self.events.extend(waiting.map(|(route, what)| match what {
+            Waiting::Leaf(_) => RouterEvent::Refused(route, AskError::Left.into()),
+            Waiting::Root(_) | Waiting::Map(_) => RouterEvent::Told(route, Err(AskError::Left.to_string())),
+        }));
     }
 
     /// Whether that was heard, or nobody answers.
@@ -303,9 +315,12 @@ impl Router {
     /// Asks what waits, and returns what there is to be told: to be called behind each poll of the node, until it is `None`.
     pub fn poll(&mut self, node: &mut Node) -> Option<RouterEvent> {
         self.now = node.now();
-        self.refresh(node);
-        self.reroute(node);
-        self.ask_waiting(node);
+        // Behind a goodbye each client ends what it has open by itself.
+        if !self.is_leaving {
+            self.refresh(node);
+            self.reroute(node);
+            self.ask_waiting(node);
+        }
         node.wake_at(&self.root, self.next_look());
         self.events.pop_front()
     }
@@ -314,7 +329,7 @@ impl Router {
     fn next_look(&self) -> Option<Instant> {
         let is_asked = self.asked.values().any(|asked| matches!(asked, Asked::Map(_)));
         let due = self.map_at.map_or(self.ask_at, |at| at.plus_ns(FRESH_NS / 2).max(self.ask_at));
-        (self.open() > 0 && !is_asked).then_some(due)
+        (self.open() > 0 && !is_asked && !self.is_leaving).then_some(due)
     }
 
     fn is_fresh(&self) -> bool {
@@ -461,7 +476,7 @@ pub enum TellError {
     /// It cannot be a leaf group.
     #[error(transparent)]
     Leaf(#[from] LeafError),
-    /// Too much is open.
+    /// Too much is open, or I have said goodbye.
     #[error(transparent)]
     Ask(#[from] AskError),
 }

@@ -2,10 +2,11 @@
 
 use crate::cluster::{PATIENCE, config};
 use sistrum::{
-    AskError, AskId, CallEvent, ClientEvent, ClientTuning, Config, Dest, Domain, Error, Event, Group,
-    GroupInstance, Idle, JoinOptions, Node, Order, Outcome, Rank, Service, ServiceEvent, State, StateTuning,
-    Status, ViewId, ViewMember, ViewNumber, Want,
+    AskError, AskId, BootId, CallEvent, ClientEvent, ClientTuning, Config, Dest, Domain, Endpoint, Error,
+    Event, Group, GroupInstance, Idle, JoinOptions, Node, Order, Outcome, Rank, Refused, Service,
+    ServiceEvent, State, StateTuning, Status, ViewId, ViewMember, ViewNumber, Want,
 };
+use sistrum_membership::ClientEnd;
 use sistrum_membership::agreement::{Letter, Message};
 use sistrum_transport::wire::{CHUNK_OVERHEAD, Chunk, ControlWriter, HEADER_LEN, Header, Kind, checksum};
 use std::collections::{BTreeMap, BTreeSet};
@@ -489,4 +490,34 @@ fn who_keeps_no_state_serves_clients_where_nobody_does() {
     assert_eq!((*outcome, replies.len()), (Outcome::Enough, 2), "{replies:?}");
     assert_eq!(clerks[0].clients(), clerks[1].clients());
     assert_eq!(clerks[1].book.0, [b"two"]);
+}
+
+#[test]
+fn who_leaves_says_nothing_more_for_its_clients_and_nothing_breaks() {
+    let mut node = Node::open(config()).expect("a node");
+    let options = JoinOptions::members(vec![node.endpoint()]).unicast();
+    let group = node.join("list", options).expect("a list");
+    let mut service = Service::new(&node, group);
+    let client = ViewMember { endpoint: Endpoint(([127, 0, 0, 1], 9).into()), boot: BootId(9) };
+    let (mut wants, started) = (false, Instant::now());
+    while !wants {
+        let polled = node.poll(|cx, mut event| {
+            service.handle(cx, &mut event)?;
+            // It wants to be a client, which is to be cast.
+            if let Event::View(view) = event {
+                let mut end = ClientEnd::new(client, ClientTuning::default(), 1);
+                end.see(cx.now(), view.members());
+                let (_, letter) = end.poll_letter().expect("it attaches");
+                service.handle(cx, &mut Event::Letter { from: client.endpoint, bytes: &letter })?;
+                wants = true;
+            }
+            Ok(())
+        });
+        polled.expect("loopback does not break");
+        assert!(started.elapsed() < PATIENCE, "no view");
+    }
+    node.leave(&group);
+    assert_eq!(node.cast(&group, Order::Total, b"?"), Err(Refused::Left));
+    assert!(matches!(service.poll(&mut node), Ok(None)));
+    assert_eq!(service.clients().count(), 0);
 }

@@ -2,8 +2,8 @@
 
 use crate::cluster::{PATIENCE, config};
 use sistrum::{
-    Dest, Group, JoinOptions, LeafMap, Node, Outcome, Rank, Root, RouteError, RouteId, Router, RouterEvent,
-    Service, ServiceEvent, StateTuning, Status, Want,
+    AskError, Dest, Event, Group, JoinOptions, LeafMap, Node, Outcome, Rank, Root, RouteError, RouteId,
+    Router, RouterEvent, Service, ServiceEvent, StateTuning, Status, Want,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -172,6 +172,12 @@ impl World {
         }
     }
 
+    /// The router says goodbye.
+    fn leave(&mut self) {
+        let Self { router, node, .. } = self;
+        router.leave(node);
+    }
+
     #[track_caller]
     fn tell(&mut self, tell: impl FnOnce(&mut Router) -> RouteId) -> Result<(), String> {
         let route = tell(&mut self.router);
@@ -297,4 +303,75 @@ fn what_cannot_be_a_leaf_ends_its_own_requests_only() {
     world.until("map", |world| world.told.contains_key(&look));
     assert_eq!((world.router.map().leaves().count(), world.router.open()), (2, 0));
     assert!(world.refused.is_empty());
+}
+
+/// It becomes nobody's client by what waited: nobody would say goodbye there.
+#[test]
+fn who_leaves_refuses_what_waits_and_joins_no_leaf_for_it() {
+    let mut world = World::new("leave");
+    world.add_root(1);
+    ["leaf-a", "leaf-b"].iter().for_each(|name| world.add_leaf(name, 1));
+    world.add(&["leaf-a", "leaf-b"]);
+    world.until_up(&["leaf-a", "leaf-b"]);
+    let map = world.roots[0].root.map().clone();
+    let key_of =
+        |name: &str| (0..100).find(|key: &u8| map.locate(&[*key]).is_some_and(|(leaf, _)| leaf == name));
+    let [a, b] = ["leaf-a", "leaf-b"].map(|name| key_of(name).expect("it has its share"));
+    let [first, second] = [a, b].map(|key| {
+        let route = world.router.ask(&[key], Dest::All, Want::All, &[key]).expect("there is room");
+        (key == a).then(|| world.until("answer", |world| world.done.contains_key(&route)));
+        route
+    });
+    world.leave();
+    world.until("goodbye", |world| world.router.has_left(&world.node));
+    assert_eq!(world.refused, BTreeMap::from([(second, RouteError::Ask(AskError::Left))]));
+    assert!(world.done.keys().eq([&first]) && world.leaves[1].executed.is_empty());
+}
+
+#[test]
+fn who_leaves_waits_for_no_leaf_that_is_down_nor_for_the_root() {
+    let mut world = World::new("leave-down");
+    world.add_root(1);
+    world.add(&["leaf-a"]);
+    // What is asked of it waits, with a map that is fresh.
+    let waits = world.router.ask(b"key", Dest::All, Want::All, b"one").expect("there is room");
+    let look = world.router.look().expect("there is room");
+    world.until("map", |world| world.told.contains_key(&look));
+    let told = [world.router.add("leaf-b", Vec::new()).expect("a name"), world.router.look().expect("room")];
+    world.leave();
+    assert_eq!(world.router.open(), 0);
+    world.until("goodbye", |world| world.router.has_left(&world.node));
+    world.turn();
+    assert_eq!(world.refused, BTreeMap::from([(waits, RouteError::Ask(AskError::Left))]));
+    let why = AskError::Left.to_string();
+    told.iter().for_each(|route| assert_eq!(world.told[route], Err(why.clone())));
+    assert_eq!(world.router.ask(b"key", Dest::All, Want::All, b"two"), Err(AskError::Left));
+    assert_eq!(world.router.look(), Err(AskError::Left));
+}
+
+/// It has seen something, and others will say so.
+#[test]
+fn who_leaves_the_root_with_something_to_say_just_goes() {
+    let mut world = World::new("leave-root");
+    world.add_root(1);
+    world.add_leaf("leaf-a", 1);
+    world.add(&["leaf-a"]);
+    world.until_up(&["leaf-a"]);
+    world.leaves.clear();
+    let Rooted { node, group, root } = &mut world.roots[0];
+    let (mut is_unseen, started) = (false, Instant::now());
+    while !is_unseen {
+        let polled = node.poll(|cx, mut event| {
+            is_unseen |= matches!(event, Event::Unseen(_));
+            root.handle(cx, &mut event).map(drop)
+        });
+        polled.expect("loopback does not break");
+        assert!(started.elapsed() < PATIENCE, "it is in sight");
+    }
+    node.leave(group);
+    while !node.has_left(group) {
+        while root.poll(node).expect("nothing breaks").is_some() {}
+        node.poll(|cx, mut event| root.handle(cx, &mut event).map(drop)).expect("loopback does not break");
+        assert!(started.elapsed() < PATIENCE, "it has not left");
+    }
 }
