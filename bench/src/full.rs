@@ -41,10 +41,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     series.extend(rtt::run(&many_sockets, &pins)?);
     series.extend(throughput::run(&plan, &pins)?);
     series.extend(throughput::run(&many_sockets, &pins)?);
+    let waited = pins.waited();
     series.extend(idle::run(&fewer, &pins)?);
+    // Pairs that idle share the cores on purpose.
+    pins.waited();
     let others = series.len();
     series.extend(order::run(&plan, &pins)?);
     report::print_table(&series);
+    Pins::judge(waited.into_iter().chain(pins.waited()).reduce(f64::max));
     let mut text = preamble(options, &plan, started.elapsed())?;
     text += &aims::section(&series);
     text += "\n## Figures\n\n";

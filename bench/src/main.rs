@@ -49,7 +49,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Rtt(options) => measure(&options, rtt::run).map(drop),
         Command::Throughput(options) => measure(&options, throughput::run).map(drop),
-        Command::Idle(options) => measure(&options, idle::run).map(drop),
+        // Its ends wait on purpose, and several pairs share the cores.
+        Command::Idle(options) => measure(&options, |plan, pins| {
+            let series = idle::run(plan, pins);
+            pins.waited();
+            series
+        })
+        .map(drop),
         Command::Order(options) => {
             let series = measure(&options, order::run)?;
             aims::print_orders(&series);
@@ -78,6 +84,7 @@ fn measure(
     pins.announce();
     let series = bench(&plan, &pins)?;
     report::print_table(&series);
+    Pins::judge(pins.waited());
     if let Some(path) = &options.json {
         report::write_json(path, &series)?;
     }

@@ -43,13 +43,23 @@ fn measure(size: usize, sockets: usize, plan: &Plan, pins: &Pins) -> Result<Vec<
     }
     for rep in 1..=plan.reps {
         eprintln!("rtt {size} B, {sockets} sockets: repetition {rep} of {}", plan.reps);
-        floor.push(&ping_pong(Topology::SharedGroup, size, plan.span, pins)?);
+        let mut trips = vec![ping_pong(Topology::SharedGroup, size, plan.span, pins)?];
         for column in &mut own {
-            let (trips, medium) = ours::ping_pong(&setup(column.asked, column.offload), plan.span, pins)?;
-            column.push(&trips);
+            let (ours, medium) = ours::ping_pong(&setup(column.asked, column.offload), plan.span, pins)?;
+            trips.push(ours);
             column.medium = medium;
         }
-        harder.push(&ping_pong(Topology::TwoGroups, size, plan.span, pins)?);
+        trips.push(ping_pong(Topology::TwoGroups, size, plan.span, pins)?);
+        if trips.iter().any(|trips| trips.histogram.is_empty()) {
+            eprintln!("repetition {rep}: of one variant nothing came back: no figure");
+            continue;
+        }
+        let columns = std::iter::once(&mut floor).chain(&mut own).chain(std::iter::once(&mut harder));
+        columns.zip(&trips).for_each(|(column, trips)| column.push(trips));
+    }
+    if floor.p50.is_empty() {
+        eprintln!("rtt {size} B, {sockets} sockets: nothing came back in any repetition");
+        return Ok(Vec::new());
     }
     for column in &mut own {
         let [p50, p99] = [ratio(&column.p50, &harder.p50), ratio(&column.p99, &harder.p99)];

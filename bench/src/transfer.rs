@@ -5,6 +5,7 @@
 //! The floor of the rate is a plain stream of messages of a block each between two such nodes, in the same run.
 
 use crate::Failure;
+use crate::report::probe_writable;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use sistrum::{Config, Event, Group, Idle, JoinOptions, Node, Order, Pace, Refused, StateTuning};
@@ -47,7 +48,8 @@ struct Row {
 
 /// Measures all, and prints a table.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let Options { rate, reps, .. } = options;
+    let Options { rate, reps, json, .. } = options;
+    json.as_deref().map_or(Ok(()), probe_writable)?;
     println!(
         "{reps} transfers each; {rate} messages of 64 bytes a second meanwhile; all members in one thread"
     );
@@ -63,7 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&rows)?)?;
+        let written = std::fs::write(path, serde_json::to_string_pretty(&rows)?);
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }

@@ -73,8 +73,16 @@ fn measure(
         eprintln!("call, {members} answer, {name} wanted: repetition {rep} of {}", plan.reps);
         let setup = |window| Setup { members, want, size, window, medium: plan.medium(), span: plan.span };
         for window in [1, WINDOW] {
-            columns[0].push(window, &floor::run(&setup(window), pins)?);
-            columns[1].push(window, &ours::run(&setup(window), pins)?);
+            let counted = [floor::run(&setup(window), pins)?, ours::run(&setup(window), pins)?];
+            let is_empty = |calls: &Calls| calls.trips.histogram.is_empty();
+            if let Some(at) = counted.iter().position(is_empty) {
+                eprintln!(
+                    "repetition {rep}, {window} open at once: no call of {} has ended: no figure",
+                    WHOSE[at]
+                );
+                continue;
+            }
+            columns.iter_mut().zip(&counted).for_each(|(column, calls)| column.push(window, calls));
         }
     }
     let [floor, ours] = &columns;
@@ -84,7 +92,9 @@ fn measure(
             ("call_p99", Unit::Nanoseconds, &column.p99, &floor.p99),
             ("calls", Unit::CallsPerSecond, &column.rate, &floor.rate),
         ];
-        let is_told = |(bench, ..): &(&str, Unit, _, _)| want != Want::None || *bench == "calls";
+        let is_told = |(bench, _, values, _): &(&str, Unit, &Vec<f64>, _)| {
+            (want != Want::None || *bench == "calls") && !values.is_empty()
+        };
         let row = |(bench, unit, values, floor): (_, _, &Vec<f64>, &Vec<f64>)| Series {
             bench,
             variant: format!("{who}, {members} answer, {name} wanted"),
@@ -130,5 +140,7 @@ const WINDOW: usize = 64;
 const MEMBERS: [usize; 3] = [1, 3, 7];
 const WANTS: [(Want, &str); 4] =
     [(Want::None, "none"), (Want::N(1), "one"), (Want::Majority, "majority"), (Want::All, "all")];
+/// Of whom a column is.
+const WHOSE: [&str; 2] = ["the floor", "ours"];
 /// Bytes of a message.
 const DEFAULT_SIZE: usize = 64;

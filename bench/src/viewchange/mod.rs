@@ -8,6 +8,7 @@ mod simulated;
 pub(crate) mod steady;
 
 use crate::Failure;
+use crate::report::probe_writable;
 use serde::Serialize;
 use sistrum::{Config, Event, Group, Idle, JoinOptions, Node, Order, Refused};
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ struct Row {
 
 /// Measures all, and prints a table.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    options.json.as_deref().map_or(Ok(()), probe_writable)?;
     println!("microseconds, median and worst of {} changes; all members in one thread", options.reps);
     println!(
         "members load  cause    detection          agreement          casts stop         deliveries stop    turn   frames bytes"
@@ -95,7 +97,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     simulated::run(&options.simulated)?;
     if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&rows)?)?;
+        let written = std::fs::write(path, serde_json::to_string_pretty(&rows)?);
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }

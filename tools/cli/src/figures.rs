@@ -25,6 +25,17 @@ pub(crate) fn count(count: u64) -> String {
     }
 }
 
+/// Bytes: all digits while they are few, then three and a unit.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let value = bytes as f64;
+    match value {
+        value if value < 1e5 => format!("{bytes} B"),
+        value if value < 1e6 => format!("{} kB", three(value / 1e3)),
+        value if value < 1e9 => format!("{} MB", three(value / 1e6)),
+        value => format!("{} GB", three(value / 1e9)),
+    }
+}
+
 fn three(value: f64) -> String {
     let digits = match value {
         value if value < 9.995 => 2,
@@ -44,6 +55,7 @@ mod tests {
     fn numbers_have_three_digits_and_a_unit() {
         let times = [0, 999, 1_500, 12_340_000, 3_000_000_000, 240_000_000_000, 7_200_000_000_000];
         assert_eq!(times.map(time), ["0 ns", "999 ns", "1.5 us", "12.3 ms", "3 s", "4 min", "2 h"]);
+        assert_eq!([0, 99_999, 1_180_000].map(bytes), ["0 B", "99999 B", "1.18 MB"]);
         assert_eq!([0, 99_999, 123_456, 36_000_000].map(count), ["0", "99999", "123k", "36M"]);
     }
 }

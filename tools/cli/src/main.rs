@@ -86,5 +86,10 @@ fn main() -> ExitCode {
 
 /// Prints to standard output. That nobody reads it (a closed pipe) does not change how it went.
 fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    print_bytes(text.as_bytes());
+}
+
+/// The same of bytes that may be no text.
+fn print_bytes(line: &[u8]) {
+    let _ = std::io::stdout().write_all(&[line, b"\n"].concat());
 }

@@ -36,11 +36,14 @@ impl Member {
         let (sender, lines) = channel();
         let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let errors = sender.clone();
+        let text = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
         std::thread::spawn(move || {
-            BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+            let lines = BufReader::new(out).split(b'\n').map_while(Result::ok);
+            lines.map(text).try_for_each(|line| sender.send(line))
         });
         std::thread::spawn(move || {
-            BufReader::new(err).lines().map_while(Result::ok).try_for_each(|line| errors.send(line))
+            let lines = BufReader::new(err).split(b'\n').map_while(Result::ok);
+            lines.map(text).try_for_each(|line| errors.send(line))
         });
         Self { input: child.stdin.take(), child, lines, seen: Vec::new() }
     }
@@ -100,11 +103,12 @@ fn lines_go_to_all_and_views_are_told() {
     let mut reader = Member::start(&["read", &name]);
     reader.until("it reads three", |line| line.contains(" of 3: "));
     observer.until("three are seen", |line| line.contains(" of 3: "));
-    let list = ["list", &name, "nobody's"];
+    let nobodys = format!("nobody's {name}");
+    let list = ["list", &name, &nobodys];
     let listed =
         Command::new(env!("CARGO_BIN_EXE_sistrum")).arg("group").args(list).output().expect("it runs");
     let text = String::from_utf8_lossy(&listed.stdout);
-    assert!(text.contains(" of 3: ") && text.ends_with("nobody's: nobody answers\n"), "{text}");
+    assert!(text.contains(" of 3: ") && text.ends_with(&format!("{nobodys}: nobody answers\n")), "{text}");
     assert_eq!(listed.status.code(), Some(1));
     members[0].say("hello");
     for member in &mut members {
@@ -115,10 +119,13 @@ fn lines_go_to_all_and_views_are_told() {
     // One is killed, one comes to say one thing, and one leaves at the end of its input.
     drop(members.remove(0));
     for member in &mut members {
-        member.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
+        member.until("two are left", |line| {
+            line.contains(" of 2: ") && line.ends_with(" is gone: it was silent")
+        });
     }
     observer.until("two are seen", |line| line.contains(" of 2: "));
-    reader.until("it reads two", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
+    reader
+        .until("it reads two", |line| line.contains(" of 2: ") && line.ends_with(" is gone: it was silent"));
     Member::start(&["cast", &name, "once", "--suspect-after", "300"]).ends();
     members[0].until("what was said once", |line| line.ends_with(": once"));
     let last = members.pop().expect("two are left");
@@ -151,7 +158,8 @@ fn who_joins_takes_over_what_was_said_before() {
     let third = start();
     // The first one dies: the others have it all.
     drop(first);
-    second.until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone"));
+    second
+        .until("two are left", |line| line.contains(" of 2: ") && line.ends_with(" is gone: it was silent"));
     [start(), third, second].into_iter().for_each(Member::ends);
     let mut refused = Member::start(&["join", &name, "--state", "--order", "fifo"]);
     refused.until("the reason", |line| line.contains("--state wants --order total"));
@@ -251,7 +259,10 @@ fn a_group_is_asked_and_answers_by_hand() {
     last.until("it is found dead", |line| line.starts_with("127.0.0.1:") && line.ends_with(" is gone"));
     last.ends_with(1);
     // Nobody is asked where nobody is.
-    Member::start(&["call", "nobody's", "who?", "--timeout", "300"]).ends_with(3);
+    let nobodys = format!("nobody's {}", std::process::id());
+    let mut nobody = Member::start(&["call", &nobodys, "who?", "--timeout", "300"]);
+    nobody.until("nobody is there", |line| line == format!("nobody answers for {nobodys}"));
+    nobody.ends_with(3);
     clerk.ends();
     silent.ends();
 }
@@ -305,8 +316,9 @@ fn a_group_is_asked_from_outside() {
     let end = late.finds("it is over", |line| line.ends_with("enough have replied"));
     late.finds("one has replied", |line| line.ends_with(": I"));
     late.ends_with(i32::from(end.starts_with("not")));
-    let mut never = Member::start(&["ask", "nobody's", "who?", "--timeout", "300"]);
-    never.until("nobody is there", |line| line == "it is not over");
+    let nobodys = format!("unasked {}", std::process::id());
+    let mut never = Member::start(&["ask", &nobodys, "who?", "--timeout", "300"]);
+    never.until("nobody is there", |line| line == format!("nobody answers for {nobodys}"));
     never.ends_with(3);
     assert!(speaker(&reply).starts_with("127.0.0.1:"));
     clerk.ends();
@@ -381,6 +393,76 @@ fn a_call_may_be_ended_or_echoed() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_left_out_and_bytes_go_as_they_are() {
+    let name = format!("lines {}", std::process::id());
+    let join = ["join", &name, "--suspect-after", PATIENT];
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
+        let piped = command.arg("group").args(arguments).stdin(Stdio::piped());
+        piped.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sistrum starts")
+    };
+    let (mut one, mut other) = (start(&join), Member::start(&[&join[..], &["--raw"]].concat()));
+    let mut input = one.stdin.take().expect("piped");
+    input.write_all(b"first\n").expect("it listens");
+    input.write_all(&[b'x'; 4_000_000]).expect("it listens");
+    input.write_all(b"\nnot \xff utf-8\r\nlast\n").expect("it listens");
+    other.until("what comes behind it", |line| line.ends_with(": last"));
+    drop(input);
+    let output = one.wait_with_output().expect("it ends");
+    let (text, why) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+    let bytes = b": not \xff utf-8\r\n";
+    assert!(text.windows(bytes.len()).any(|window| window == bytes), "{}", String::from_utf8_lossy(&text));
+    assert!(why.contains("sistrum: line 2: not cast: a message of 4000000 bytes exceeds the limit"), "{why}");
+    assert_eq!(output.status.code(), Some(1), "{why}");
+    // It has said goodbye all the same.
+    other.until("one is left", |line| line.contains(" of 1: ") && line.ends_with(" left"));
+    other.ends();
+}
+
+#[test]
+fn who_keeps_no_state_and_would_answer_is_warned() {
+    let name = format!("stateless {}", std::process::id());
+    let patient = ["--suspect-after", PATIENT, "--expected", "1"];
+    let mut first = Member::start(&[&["join", &name, "--state", "--answer", "I"], &patient[..]].concat());
+    first.until("it is alone", |line| line.ends_with(", I came"));
+    let mut second = Member::start(&[&["join", &name, "--answer", "too"], &patient[..]].concat());
+    second.until("it is warned", |line| line.contains("the others keep a state and I do not"));
+    let view = second.until("it is in", |line| line.contains(" of 2: "));
+    assert!(view.ends_with(", I came") && view.matches(" came").count() == 1, "{view}");
+    first.until("it came", |line| line.contains(" of 2: ") && line.ends_with(" came"));
+    second.ends();
+    first.ends();
+}
+
+#[test]
+fn a_group_that_cannot_go_on_says_who_is_missing_and_is_not_counted() {
+    let name = format!("wedged {}", std::process::id());
+    let join = ["join", &name, "--suspect-after", "300", "--expected", "3"];
+    let mut members: Vec<Member> = (0..3).map(|_| Member::start(&join)).collect();
+    for member in &mut members {
+        member.until("three are together", |line| line.contains(" of 3: "));
+    }
+    Member::start(&["wait", &name, "--members", "3"]).ends();
+    let mut last = members.pop().expect("three");
+    let signal = |signal: &str, member: &Member| {
+        let sent = Command::new("kill").args([signal, &member.child.id().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+    };
+    // Both at once: no view without one of them comes about.
+    members.iter().for_each(|member| signal("-STOP", member));
+    last.say("unheard");
+    let why = last.until("it is wedged", |line| line.starts_with("cannot go on: "));
+    assert!(why.contains("does not hear 127.0.0.1:"), "{why}");
+    assert!(why.ends_with("; 2 of 3 are needed, and 1 are here"), "{why}");
+    Member::start(&["wait", &name, "--members", "1", "--within", "1500"]).ends_with(1);
+    // What it said is with nobody else: it waits aloud.
+    signal("-INT", &last);
+    last.until("it waits", |line| line.starts_with("not all have what was said"));
+    signal("-INT", &last);
+    last.ends_with(130);
+}
+
+#[test]
 fn bad_input_is_one_line() {
     for (arguments, why) in [
         (&["join", "x", "--seeds", "nowhere"][..], "sistrum: seeds: nowhere has no port"),
@@ -396,6 +478,14 @@ fn bad_input_is_one_line() {
         (&["call", "x", "who?", "--to", "me"], "sistrum: invalid value 'me' for '--to <RANK|ADDR:PORT>'"),
         (&["join", "x", "--answer", "I", "--answer-never"], "sistrum: the argument '--answer <TEXT>' cannot"),
         (&["join", "x", "--raw", "--answer", "I"], "sistrum: the argument '--"),
+        (&["join", ""], "sistrum: group: a name of 0 bytes: it has between 1 and 100"),
+        (&["list", &"n".repeat(300)], "sistrum: group: a name of 300 bytes: it has between 1 and 100"),
+        (
+            &["join", "x", "--suspect-after", "99999999999999999"],
+            "sistrum: invalid value '99999999999999999' for '--suspect-after <MS>': 99999999999999999 ms is not",
+        ),
+        (&["read", "x", "--seeds", "127.0.0.1:9"], "sistrum: --seeds: whoever is in no view is sent nothing"),
+        (&["root", "x", "--state"], "sistrum: --state: a root keeps a state of its own"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sistrum"));
         let output =

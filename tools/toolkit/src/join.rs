@@ -120,6 +120,9 @@ impl Peer {
     }
 }
 
+/// Bytes of the name of a group, or of a cluster: as of a leaf of a hierarchy.
+const MAX_NAME: usize = 100;
+
 /// Whether it is written as `host:port`.
 pub(crate) fn has_port(seed: &str) -> bool {
     seed.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
@@ -361,19 +364,39 @@ impl JoinOptions {
         }
     }
 
-    /// The name that the group has on the wire.
-    pub(crate) fn full_name(&self, name: &str) -> String {
+    /// Whether a group of this name, and its cluster, can be joined.
+    pub(crate) fn check_names(&self, name: &str) -> Result<()> {
+        let refuse = |key, why| Err(Error::Config { key, why });
+        let cluster = self.cluster_name();
+        if !(1..=MAX_NAME).contains(&name.len()) {
+            return refuse(
+                "group",
+                format!("a name of {} bytes: it has between 1 and {MAX_NAME}", name.len()),
+            );
+        }
+        if cluster.len() > MAX_NAME {
+            return refuse(
+                "cluster",
+                format!("a name of {} bytes: it has at most {MAX_NAME}", cluster.len()),
+            );
+        }
+        Ok(())
+    }
+
+    fn cluster_name(&self) -> &str {
         match &self.who {
             Who::Peer(Peer { cluster, .. })
             | Who::Observer(Peer { cluster, .. })
             | Who::Client(Peer { cluster, .. }, _)
-            | Who::Reader(Reads { cluster, .. })
-                if !cluster.is_empty() =>
-            {
-                format!("{cluster}/{name}")
-            }
-            _ => name.to_owned(),
+            | Who::Reader(Reads { cluster, .. }) => cluster,
+            Who::Members(_) => "",
         }
+    }
+
+    /// The name that the group has on the wire.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        let cluster = self.cluster_name();
+        if cluster.is_empty() { name.to_owned() } else { format!("{cluster}/{name}") }
     }
 
     /// How casts from `local` in the group of this name reach the others; by unicast, members that come and go are not known yet.

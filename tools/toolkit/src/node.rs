@@ -120,6 +120,7 @@ impl Node {
     /// # Errors
     /// When the list or the address cannot be, or there are [`groups`](Config::groups) already; the message names it.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<Group> {
+        options.check_names(name)?;
         let full_name = options.full_name(name);
         if self.groups.contains(GroupId::of(&full_name)) {
             return Err(Error::Config {

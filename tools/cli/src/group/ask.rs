@@ -10,9 +10,8 @@ use sistrum::{
 
 use super::options::{Inquiry, Place};
 use super::outcome::{Outcome, Report};
-use super::seat::line;
+use super::seat::say;
 use super::see_off;
-use crate::print;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
@@ -25,12 +24,12 @@ pub(super) fn run(name: &str, place: &Place, inquiry: &Inquiry) -> Result<ExitCo
     let group = node.join(name, place.apply(JoinOptions::client())).map_err(Refusal::new)?;
     eprintln!("I am {}, and look for {name}", node.endpoint());
     let (signals, asked, ended) = (Signals::listen()?, Vec::new(), BTreeMap::new());
-    let mut asker = Asker { node, group, inquiry, signals, asked, ended };
+    let mut asker = Asker { node, group, inquiry, signals, has_found: false, asked, ended };
     let refused = asker.ask().err();
     let mut code = ExitCode::SUCCESS;
     for at in (0..inquiry.messages.len()).rev() {
         let ended = asker.asked.get(at).and_then(|ask| asker.ended.get(ask));
-        let outcome = ended.map_or(Outcome::NotOver, |(outcome, _)| *outcome);
+        let outcome = ended.map_or(asker.unended(), |(outcome, _)| *outcome);
         if outcome != Outcome::Enough {
             code = outcome.code();
         }
@@ -38,8 +37,8 @@ pub(super) fn run(name: &str, place: &Place, inquiry: &Inquiry) -> Result<ExitCo
     let shown = if refused.is_some() { asker.asked.len() } else { inquiry.messages.len() };
     for at in 0..shown {
         let ended = asker.asked.get(at).and_then(|ask| asker.ended.remove(ask));
-        let (outcome, replies) = ended.unwrap_or((Outcome::NotOver, Vec::new()));
-        Report::new(outcome, &replies).show(inquiry.json);
+        let (outcome, replies) = ended.unwrap_or((asker.unended(), Vec::new()));
+        Report::new(name, outcome, &replies).show(inquiry.json);
     }
     let left = asker.leave().map_err(Refusal::new);
     refused.map_or(left, Err)?;
@@ -51,6 +50,8 @@ struct Asker<'a> {
     group: Group,
     inquiry: &'a Inquiry,
     signals: Signals,
+    /// Somebody of the group has answered.
+    has_found: bool,
     /// What was asked so far, in its order.
     asked: Vec<AskId>,
     ended: BTreeMap<AskId, Ended>,
@@ -81,9 +82,10 @@ impl Asker<'_> {
     }
 
     fn poll(&mut self) -> Result<(), Error> {
-        let Self { node, ended, inquiry, .. } = self;
+        let Self { node, ended, inquiry, has_found, .. } = self;
         node.poll_for(Duration::from_millis(20), |_, event| {
             let Event::Client(event) = event else { return Ok(()) };
+            *has_found |= !matches!(event, ClientEvent::Detached(_) | ClientEvent::Done { .. });
             match event {
                 ClientEvent::Attached(host) => eprintln!("I ask by {}", host.endpoint),
                 ClientEvent::Detached(host) => {
@@ -94,7 +96,7 @@ impl Asker<'_> {
                 ClientEvent::Done { ask, outcome, replies } => {
                     for (who, status) in replies {
                         if let (Status::Replied(reply), false) = (status, inquiry.json) {
-                            print(&line(*who, reply));
+                            say(&who.endpoint.to_string(), reply);
                         }
                     }
                     ended.insert(*ask, (Outcome::from(*outcome), replies.clone()));
@@ -104,6 +106,11 @@ impl Asker<'_> {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// How a question stands that is not over.
+    fn unended(&self) -> Outcome {
+        if self.has_found { Outcome::NotOver } else { Outcome::Nobody }
     }
 
     /// Says goodbye, so that nobody has to find out.

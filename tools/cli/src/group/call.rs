@@ -8,18 +8,21 @@ use sistrum::{CallId, Error, Refused, Status, ViewMember};
 use super::LEAVES_WITHIN;
 use super::options::{Common, Question, To};
 use super::outcome::{Outcome, Report};
-use super::seat::{Hears, Seat, line};
-use crate::print;
+use super::seat::{Hears, Seat, say};
 use crate::refusal::Refusal;
 
 /// Joins, asks, and leaves; the exit status tells the outcome.
 pub(super) fn run(common: &Common, question: &Question) -> Result<ExitCode, Refusal> {
     let mut caller =
         Caller { seat: Seat::open(common, Hears::Replies)?, question, call: None, printed: Vec::new() };
-    let (outcome, replies) = caller.ask()?;
-    caller.print(&replies);
-    Report::new(outcome, &replies).show(question.json);
-    caller.leave().map_err(Refusal::new)?;
+    let asked = caller.ask();
+    if let Ok((outcome, replies)) = &asked {
+        caller.print(replies);
+        Report::new(&common.name, *outcome, replies).show(question.json);
+    }
+    let left = caller.leave().map_err(Refusal::new);
+    let (outcome, _) = asked?;
+    left?;
     Ok(outcome.code())
 }
 
@@ -38,7 +41,8 @@ impl Caller<'_> {
         loop {
             let is_late = self.question.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
             if is_late || self.seat.signals.take().is_some() {
-                return Ok((Outcome::NotOver, self.so_far()));
+                let is_found = self.seat.told.is_some();
+                return Ok((if is_found { Outcome::NotOver } else { Outcome::Nobody }, self.so_far()));
             }
             if self.call.is_none() && !self.begin()? {
                 return Ok((Outcome::NotEnough, Vec::new()));
@@ -103,7 +107,7 @@ impl Caller<'_> {
                 && !self.question.json
                 && !self.printed.contains(who)
             {
-                print(&line(*who, reply));
+                say(&who.endpoint.to_string(), reply);
                 self.printed.push(*who);
             }
         }

@@ -27,6 +27,9 @@ pub(super) fn run(names: &[String], place: &Place, within: Option<Duration>) -> 
         at.map_or("?", |at| names[at].as_str())
     };
     let mut signals = Signals::listen()?;
+    if within.is_none() {
+        eprintln!("I look for {}", names.join(", "));
+    }
     let (began, mut last, mut sight) = (Instant::now(), Instant::now(), Sight::default());
     while signals.take().is_none() {
         let is_whole = groups.iter().all(|group| sight.has(group.id())) && last.elapsed() >= ANOTHER;

@@ -1,11 +1,12 @@
 //! One member: it casts what it is told to, and says what it is handed.
 
-use std::io::BufRead as _;
+use std::io::{self, BufRead as _};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sistrum::{Error, Order, Refused};
 
+use super::LEAVES_WITHIN;
 use super::options::Common;
 use super::seat::{Hears, Seat};
 use crate::refusal::Refusal;
@@ -21,14 +22,20 @@ pub(super) enum Voice {
 
 /// Lines that are read ahead.
 const AHEAD: usize = 1_024;
+/// Who has waited for so long to leave says so.
+const WAITS_ALOUD: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Member {
     seat: Seat,
     voice: Voice,
-    lines: Receiver<String>,
+    lines: Receiver<io::Result<Vec<u8>>>,
     /// What is to be cast next, and was refused so far.
-    next: Option<String>,
+    next: Option<Vec<u8>>,
+    /// Lines that were taken from the input.
+    taken: u64,
+    /// Something could not be cast or read, and will never be.
+    has_failed: bool,
     is_over: bool,
 }
 
@@ -44,17 +51,29 @@ impl Member {
         }
         let seat = Seat::open(common, hears)?;
         let (lines, next) = match &voice {
-            Voice::Once(_, message) => (sync_channel(1).1, Some(message.clone())),
+            Voice::Once(_, message) => (sync_channel(1).1, Some(message.clone().into_bytes())),
             Voice::Lines(_) => (lines(), None),
             Voice::Silent => (sync_channel(1).1, None),
         };
-        Ok(Self { seat, voice, lines, next, is_over: false })
+        Ok(Self { seat, voice, lines, next, taken: 0, has_failed: false, is_over: false })
     }
 
-    /// Until it has said all, or is stopped; then it leaves.
-    pub(super) fn live(mut self) -> Result<(), Error> {
+    /// Until it has said all, or is stopped; then it leaves, whatever has ended it. Tells whether all could be said.
+    pub(super) fn live(mut self) -> Result<bool, Error> {
+        let lived = self.go_on();
+        let left = self.seat.leave(*lived.as_ref().unwrap_or(&LEAVES_WITHIN));
+        lived.and(left)?;
+        Ok(!self.has_failed)
+    }
+
+    /// Until it is over; how long it may take to leave.
+    fn go_on(&mut self) -> Result<Duration, Error> {
+        let (mut over_since, mut is_told) = (None, false);
         loop {
             if self.seat.signals.take().is_some() {
+                if self.is_over {
+                    return Ok(LEAVES_WITHIN);
+                }
                 self.is_over = true;
             }
             self.speak()?;
@@ -62,13 +81,19 @@ impl Member {
             let Seat { node, group, .. } = &self.seat;
             let is_said = self.next.is_none() && node.settled(group);
             if self.is_over && (is_said || node.view(group).is_none()) {
-                break;
+                return Ok(Duration::MAX);
+            }
+            if self.is_over
+                && !is_told
+                && over_since.get_or_insert_with(Instant::now).elapsed() >= WAITS_ALOUD
+            {
+                eprintln!("not all have what was said: I leave when they do; Ctrl-C ends that");
+                is_told = true;
             }
         }
-        self.seat.leave(Duration::MAX)
     }
 
-    /// Casts what is next, as far as that is taken.
+    /// Casts what is next, as far as that is taken. What never will be is told of, and left out.
     fn speak(&mut self) -> Result<(), Error> {
         let order = match self.voice {
             Voice::Silent => return Ok(()),
@@ -76,21 +101,23 @@ impl Member {
         };
         while self.seat.node.reached(&self.seat.group).is_some() {
             if self.next.is_none() && !self.is_over {
-                self.next = match self.lines.try_recv() {
-                    Ok(line) => Some(line),
-                    Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Disconnected) => {
-                        self.is_over = true;
-                        None
-                    }
-                };
+                self.next = self.take_line();
             }
             let Some(next) = &self.next else { return Ok(()) };
             match self.seat.cast(order, next) {
                 Ok(()) => self.next = None,
                 // It is tried again, in vain where I leave because I could not take the state over.
-                Err(Refused::Full { .. } | Refused::Paced { .. } | Refused::ViewChanging | Refused::Left) => {
-                    return Ok(());
+                Err(
+                    Refused::Full { .. }
+                    | Refused::Paced { .. }
+                    | Refused::ViewChanging
+                    | Refused::NoView
+                    | Refused::Left,
+                ) => return Ok(()),
+                Err(refused @ (Refused::TooLarge { .. } | Refused::Unordered { .. })) => {
+                    let line = if self.taken > 0 { format!("line {}: ", self.taken) } else { String::new() };
+                    eprintln!("sistrum: {line}not cast: {refused}");
+                    (self.next, self.has_failed) = (None, true);
                 }
                 Err(refused) => return Err(refused.into()),
             }
@@ -98,13 +125,33 @@ impl Member {
         }
         Ok(())
     }
+
+    /// The next line of the input, if it has come.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        match self.lines.try_recv() {
+            Ok(Ok(line)) => {
+                self.taken += 1;
+                return Some(line);
+            }
+            Ok(Err(why)) => {
+                eprintln!("sistrum: standard input: {why}");
+                (self.has_failed, self.is_over) = (true, true);
+            }
+            Err(TryRecvError::Disconnected) => self.is_over = true,
+            Err(TryRecvError::Empty) => {}
+        }
+        None
+    }
 }
 
-/// What comes by standard input, read beside the engine.
-fn lines() -> Receiver<String> {
+/// What comes by standard input, read beside the engine: lines of bytes, whatever these are.
+fn lines() -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
-        std::io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        io::stdin().lock().split(b'\n').try_for_each(|line| {
+            let is_last = line.is_err();
+            sender.send(line).ok().filter(|()| !is_last)
+        })
     });
     receiver
 }

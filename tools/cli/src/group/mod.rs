@@ -70,7 +70,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Refusal> {
         }
     };
     match Member::open(common, voice, hears)?.live() {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
         Err(why) => {
             eprintln!("sistrum: {}", Refusal::new(why));
             Ok(ExitCode::FAILURE)

@@ -12,7 +12,8 @@ use super::seat::{Answer, Hears};
 /// What `sistrum group` was asked to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Joins a group: casts each line of standard input, prints what others cast, and leaves at its end.
+    /// Joins a group: casts each line of standard input, prints what others cast, and leaves at its end. A line that can never be cast is told of
+    /// and left out; then it exits with 1.
     Join {
         #[command(flatten)]
         common: Common,
@@ -88,7 +89,8 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "within")]
         watch: bool,
     },
-    /// Prints a group's views and what is cast in it until it is stopped, as a reader: it is no member, and holds nobody up.
+    /// Prints a group's views and what is cast in it until it is stopped, as a reader: it is no member, and holds nobody up. Where members have
+    /// found each other by --seeds nothing is sent to it: `watch` joins there.
     Read {
         /// The group's name.
         name: String,
@@ -142,7 +144,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Waits until something is so of a group, seen from outside. Exits with 1 when it is not so in time.
+    /// Waits until something is so of a group, seen from outside. Exits with 1 when it is not so in time. That a group is not there is known after
+    /// 2 s of silence, so --gone and --ended take as long there.
     Wait {
         /// The group's name.
         name: String,
@@ -297,11 +300,11 @@ impl Reads {
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct What {
-    /// So many members at least.
+    /// So many members at least, of one life of the group that can go on. Members that have died count until the others go on without them.
     #[arg(long, value_name = "N")]
     pub(super) members: Option<usize>,
 
-    /// Somebody at this place is a member.
+    /// Somebody at this place is a member, of a life that can go on.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) r#in: Option<SocketAddr>,
 
@@ -359,12 +362,13 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) expected: usize,
 
-    /// Keeps a state, of lines KEY=VALUE the last value of each key, and takes over that of the group. All members say so.
+    /// Keeps a state, of lines KEY=VALUE the last value of each key, and takes over that of the group. In a group that keeps one, whoever does not
+    /// say so is handed what is cast, and no call and no client comes to it.
     #[arg(long)]
     pub(super) state: bool,
 
     /// Who is silent for so long is suspected, and the others go on without it.
-    #[arg(long, value_name = "MS", default_value = "500", value_parser = milliseconds)]
+    #[arg(long, value_name = "MS", default_value = "500", value_parser = silence)]
     pub(super) suspect_after: Duration,
 }
 
@@ -381,6 +385,17 @@ fn leaf(text: &str) -> Result<Change, String> {
     let (name, seeds) = text.split_once('=').unwrap_or((text, ""));
     let seeds = seeds.split(',').filter(|seed| !seed.is_empty()).map(str::to_owned).collect();
     Ok(Change::Add(name.to_owned(), seeds))
+}
+
+/// What can be suspected of, in milliseconds.
+fn silence(text: &str) -> Result<Duration, String> {
+    let silence = milliseconds(text)?;
+    let bounds = Duration::from_millis(5)..=Duration::from_secs(3_600);
+    if bounds.contains(&silence) {
+        Ok(silence)
+    } else {
+        Err(format!("{text} ms is not between 5 ms and an hour, 3600000 ms"))
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

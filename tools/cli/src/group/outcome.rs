@@ -15,6 +15,8 @@ pub(super) enum Outcome {
     /// Nobody is left who could reply, or one has ended the call.
     NotEnough,
     NotOver,
+    /// No group of that name was found in time.
+    Nobody,
     /// I was struck off as a client, or the leaf is gone: it may have been done or not.
     Unknown,
 }
@@ -35,14 +37,17 @@ impl Outcome {
         match self {
             Self::Enough => ExitCode::SUCCESS,
             Self::NotEnough => ExitCode::FAILURE,
-            Self::NotOver | Self::Unknown => ExitCode::from(3),
+            Self::NotOver | Self::Nobody | Self::Unknown => ExitCode::from(3),
         }
     }
 }
 
 /// What is printed at the end, as JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct Report<'a> {
+    /// Who was asked.
+    #[serde(skip)]
+    name: &'a str,
     outcome: Outcome,
     destinations: Vec<Destination>,
 }
@@ -67,9 +72,9 @@ enum Shown {
     Unsent { bytes: usize },
 }
 
-impl Report {
-    pub(super) fn new(outcome: Outcome, replies: &[(ViewMember, Status)]) -> Self {
-        Self { outcome, destinations: replies.iter().map(Destination::of).collect() }
+impl<'a> Report<'a> {
+    pub(super) fn new(name: &'a str, outcome: Outcome, replies: &[(ViewMember, Status)]) -> Self {
+        Self { name, outcome, destinations: replies.iter().map(Destination::of).collect() }
     }
 
     /// Says it to people, or to other programs.
@@ -98,6 +103,7 @@ impl Report {
             Outcome::Enough => eprintln!("enough have replied"),
             Outcome::NotEnough => eprintln!("not enough have replied"),
             Outcome::NotOver => eprintln!("it is not over"),
+            Outcome::Nobody => eprintln!("nobody answers for {}", self.name),
             Outcome::Unknown => eprintln!("it may have been done or not"),
         }
     }

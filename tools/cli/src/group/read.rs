@@ -12,10 +12,16 @@ use crate::signals::Signals;
 
 /// Prints what is cast, and what becomes of the group, until it is stopped.
 pub(super) fn run(name: &str, place: &Place, is_eager: bool) -> Result<ExitCode, Refusal> {
+    if !place.seeds.is_empty() {
+        return Err(Refusal::new(
+            "--seeds: whoever is in no view is sent nothing by unicast; join the group, by `sistrum group watch`",
+        ));
+    }
     let mut node = Node::open(Config::loopback("read")).map_err(Refusal::new)?;
     let reader = JoinOptions::reader().of_peers();
     let options = place.apply(if is_eager { reader.eager() } else { reader });
     node.join(name, options).map_err(Refusal::new)?;
+    eprintln!("I look for {name}");
     let (mut signals, mut told): (_, Option<View>) = (Signals::listen()?, None);
     while signals.take().is_none() {
         let heard = node.poll_for(Duration::from_millis(20), |_, event| {

@@ -13,6 +13,9 @@ use crate::signals::Signals;
 
 /// Serves until it is stopped, and says what becomes of the leaves.
 pub(super) fn run(common: &Common) -> Result<ExitCode, Refusal> {
+    if common.state {
+        return Err(Refusal::new("--state: a root keeps a state of its own, and no other"));
+    }
     let config = Config { port: common.port, ..Config::loopback("root") };
     let mut node = Node::open(config).map_err(Refusal::new)?;
     let options = JoinOptions::peer().expected_members(common.expected).suspect_after(common.suspect_after);
@@ -22,14 +25,16 @@ pub(super) fn run(common: &Common) -> Result<ExitCode, Refusal> {
     let mut root = Root::new(&node, group, leaves);
     eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
     let (mut signals, mut told) = (Signals::listen()?, None);
-    while signals.take().is_none() {
-        turn(&mut node, &mut root, &mut told)?;
+    let mut lived = Ok(());
+    while lived.is_ok() && signals.take().is_none() {
+        lived = turn(&mut node, &mut root, &mut told);
     }
     node.leave(&group);
     let began = Instant::now();
     while !node.has_left(&group) && began.elapsed() < LEAVES_WITHIN && signals.take().is_none() {
-        turn(&mut node, &mut root, &mut told)?;
+        lived = lived.and(turn(&mut node, &mut root, &mut told));
     }
+    lived?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use sistrum::{Config, Dest, JoinOptions, Node, RouteId, Router, RouterEvent, Sta
 
 use super::options::{Change, Inquiry, Place};
 use super::outcome::{Outcome, Report};
-use super::seat::line;
+use super::seat::say;
 use super::see_off;
 use crate::print;
 use crate::refusal::Refusal;
@@ -59,7 +59,9 @@ impl Asker {
                 _ => {}
             }
         }
-        Ok((None, Outcome::NotOver, Vec::new()))
+        // The first map that says anything has another epoch.
+        let is_found = self.router.map().epoch() > 0;
+        Ok((None, if is_found { Outcome::NotOver } else { Outcome::Nobody }, Vec::new()))
     }
 
     /// Has the root make these changes, and tell its map.
@@ -80,6 +82,34 @@ impl Asker {
         }
         let look = self.router.look().map_err(Refusal::new)?;
         Ok(if self.told(look)?.is_some() { Outcome::Enough } else { Outcome::NotOver })
+    }
+
+    /// Asks everything of the leaf of this key; how the first ended that did not go well.
+    fn ask_all(&mut self, root: &str, key: &str, inquiry: &Inquiry) -> Result<Outcome, Refusal> {
+        let Inquiry { messages, want, any, json, .. } = inquiry;
+        let dest = if *any { Dest::Any } else { Dest::All };
+        for message in messages {
+            let asked = self.router.ask(key.as_bytes(), dest, *want, message.as_bytes());
+            asked.map_err(Refusal::new)?;
+        }
+        let mut worst = Outcome::Enough;
+        for _ in messages {
+            let (leaf, outcome, replies) = self.ended()?;
+            for (who, status) in &replies {
+                if let (Status::Replied(reply), false) = (status, json) {
+                    say(&who.endpoint.to_string(), reply);
+                }
+            }
+            if let Some(leaf) = &leaf {
+                eprintln!("asked {leaf}");
+            }
+            let asked = leaf.unwrap_or_else(|| format!("{root}, or it has no leaf group"));
+            Report::new(&asked, outcome, &replies).show(*json);
+            if worst == Outcome::Enough {
+                worst = outcome;
+            }
+        }
+        Ok(worst)
     }
 
     /// Says goodbye, so that nobody has to find out.
@@ -111,48 +141,34 @@ pub(super) fn leaves(
     changes: &[Change],
 ) -> Result<ExitCode, Refusal> {
     let mut asker = Asker::open(root, place, within)?;
-    let outcome = asker.change(changes)?;
-    if outcome == Outcome::Enough {
+    let changed = asker.change(changes);
+    if let Ok(Outcome::Enough) = changed {
+        if asker.router.map().leaves().next().is_none() {
+            eprintln!("{root} has no leaf groups: --add LEAF adds one");
+        }
         for (name, leaf) in asker.router.map().leaves() {
             let state = if leaf.is_up { "up" } else { "down" };
             let seeds: String = leaf.seeds.iter().map(|seed| format!(" {seed}")).collect();
             print(&format!("{name}: {state}{seeds}"));
         }
     }
-    if outcome == Outcome::NotOver {
+    if let Ok(Outcome::NotOver) = changed {
         eprintln!("{root} does not answer");
     }
-    asker.leave()?;
+    let left = asker.leave();
+    let outcome = changed?;
+    left?;
     Ok(outcome.code())
 }
 
 /// Asks the leaf of a key, and prints each reply. Exits as `ask` does.
 pub(super) fn ask(root: &str, place: &Place, key: &str, inquiry: &Inquiry) -> Result<ExitCode, Refusal> {
-    let Inquiry { messages, want, any, timeout, json } = inquiry;
-    let mut asker = Asker::open(root, place, timeout.unwrap_or(FOR_EVER))?;
-    let dest = if *any { Dest::Any } else { Dest::All };
-    for message in messages {
-        let asked = asker.router.ask(key.as_bytes(), dest, *want, message.as_bytes());
-        asked.map_err(Refusal::new)?;
-    }
-    let mut worst = Outcome::Enough;
-    for _ in messages {
-        let (leaf, outcome, replies) = asker.ended()?;
-        for (who, status) in &replies {
-            if let (Status::Replied(reply), false) = (status, json) {
-                print(&line(*who, reply));
-            }
-        }
-        if let Some(leaf) = leaf {
-            eprintln!("asked {leaf}");
-        }
-        Report::new(outcome, &replies).show(*json);
-        if worst == Outcome::Enough {
-            worst = outcome;
-        }
-    }
-    asker.leave()?;
-    Ok(worst.code())
+    let mut asker = Asker::open(root, place, inquiry.timeout.unwrap_or(FOR_EVER))?;
+    let asked = asker.ask_all(root, key, inquiry);
+    let left = asker.leave();
+    let outcome = asked?;
+    left?;
+    Ok(outcome.code())
 }
 
 /// Who waits for so long waits until it is stopped.

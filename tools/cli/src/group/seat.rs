@@ -9,7 +9,7 @@ use sistrum::{
 
 use super::options::Common;
 use super::table::Table;
-use crate::print;
+use crate::print_bytes;
 use crate::refusal::Refusal;
 use crate::signals::Signals;
 
@@ -86,6 +86,9 @@ impl Seat {
                 return Ok(());
             }
             if let Event::View(view) = &event {
+                if state.is_none() && hears.answers() && is_newly_stateless(told.as_ref(), view) {
+                    eprintln!("the others keep a state and I do not: no call comes to me; join with --state to answer");
+                }
                 *told = Some((*view).clone());
             }
             if matches!(hears, Hears::Raw) || !service.handle(cx, &mut event)? {
@@ -105,12 +108,12 @@ impl Seat {
     }
 
     /// Casts a line as it is, so that whoever knows of no calls can read it; but for one that begins as calls do.
-    pub(super) fn cast(&mut self, order: Order, line: &str) -> Result<(), Refused> {
-        let is_like_a_call = line.bytes().next().is_some_and(|first| first.is_ascii_control());
+    pub(super) fn cast(&mut self, order: Order, line: &[u8]) -> Result<(), Refused> {
+        let is_like_a_call = line.first().is_some_and(u8::is_ascii_control);
         if is_like_a_call && !matches!(self.hears, Hears::Raw) {
-            return self.service.calls().cast(&mut self.node, order, line.as_bytes());
+            return self.service.calls().cast(&mut self.node, order, line);
         }
-        self.node.cast(&self.group, order, line.as_bytes())
+        self.node.cast(&self.group, order, line)
     }
 
     /// Leaves, and waits for that, unless it is stopped once more.
@@ -124,6 +127,19 @@ impl Seat {
     }
 }
 
+impl Hears {
+    /// Whether calls are to get more than a null reply.
+    fn answers(&self) -> bool {
+        matches!(self, Self::All(how) if !matches!(how, Answer::Null))
+    }
+}
+
+/// Whether I serve nobody from this view on, since others keep a state.
+fn is_newly_stateless(before: Option<&View>, view: &View) -> bool {
+    let is_so = |view: &View| view.stateless().contains(&view.me());
+    is_so(view) && !before.is_some_and(is_so)
+}
+
 impl Kept {
     /// Takes what is written down of the state; whether there is nothing else to do.
     fn take_over(&mut self, event: &mut Event<'_>) -> Result<bool, Error> {
@@ -131,7 +147,8 @@ impl Kept {
         self.has_come |= is_its;
         if matches!(event, Event::View(_)) && std::mem::take(&mut self.has_come) {
             let lines: Vec<String> = self.table.lines().collect();
-            eprintln!("took over {} values: {}", lines.len(), lines.join(", "));
+            let shown = if lines.is_empty() { String::new() } else { format!(": {}", lines.join(", ")) };
+            eprintln!("took over {} values{shown}", lines.len());
         }
         Ok(is_its)
     }
@@ -159,7 +176,7 @@ fn take(
         }
         (ServiceEvent::Call(CallEvent::Plain { from, bytes }), Hears::All(_)) => {
             state.iter_mut().for_each(|kept| kept.table.add(&bytes));
-            print(&line(from, &bytes));
+            say(&from.endpoint.to_string(), &bytes);
         }
         (ServiceEvent::Call(CallEvent::Request(request)), Hears::All(how)) => answer(service, request, how),
         (ServiceEvent::Call(CallEvent::Request(request)), _) => service.calls().null_reply(request),
@@ -203,12 +220,12 @@ fn answer_client(service: &mut Service, request: ClientRequest, how: &Answer) {
 
 /// Prints what somebody asks.
 fn show(who: ViewMember, asked: &[u8]) {
-    print(&format!("{} asks: {}", who.endpoint, String::from_utf8_lossy(asked)));
+    say(&format!("{} asks", who.endpoint), asked);
 }
 
-/// What one has said.
-pub(super) fn line(from: ViewMember, bytes: &[u8]) -> String {
-    format!("{}: {}", from.endpoint, String::from_utf8_lossy(bytes))
+/// Prints what one has said: its bytes as they are.
+pub(super) fn say(who: &str, bytes: &[u8]) {
+    print_bytes(&[who.as_bytes(), b": ", bytes].concat());
 }
 
 /// Prints what is handed over, and says what is told of the group.
@@ -221,12 +238,11 @@ pub(super) fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
         Event::View(view) => eprintln!("{}", shown(view)),
         Event::Deliver(_) | Event::Sync { .. } if matches!(hears, Hears::Replies) => {}
         Event::Deliver(message) => {
-            print(&format!("{}: {}", place(message.from()), String::from_utf8_lossy(message.bytes())));
+            say(&place(message.from()), message.bytes());
         }
-        Event::Sync { from, bytes, .. } => print(&line(*from, bytes)),
+        Event::Sync { from, bytes, .. } => say(&from.endpoint.to_string(), bytes),
         Event::Wedged(heard) => {
-            let heard: Vec<String> = heard.iter().copied().map(place).collect();
-            eprintln!("cannot go on, hears only: {}", heard.join(", "));
+            eprintln!("cannot go on: {}", view.map_or(String::new(), |view| lacking(view, heard)))
         }
         Event::Resumed => eprintln!("goes on again"),
         Event::TransferFailed(why) => eprintln!("the state was not taken over: {why}"),
@@ -236,12 +252,38 @@ pub(super) fn tell(view: Option<&View>, event: &Event<'_>, hears: &Hears) {
     }
 }
 
-/// A view as one line: its members by age, who came, who is gone and why.
+/// Who of a view is not heard, and how many would do.
+fn lacking(view: &View, heard: &[Rank]) -> String {
+    let name = |rank: &Rank| {
+        view.member(*rank).map_or_else(|| rank.to_string(), |member| member.endpoint.to_string())
+    };
+    let all = (0..).map(Rank).take(view.members().len());
+    let missing: Vec<String> =
+        all.clone().filter(|rank| !heard.contains(rank)).map(|rank| name(&rank)).collect();
+    let missing = missing.join(" ");
+    let voters: Vec<Rank> = all.filter(|rank| view.is_ready(*rank)).collect();
+    let (half, has) = (voters.len() / 2, voters.iter().filter(|rank| heard.contains(rank)).count());
+    let oldest = voters.first().filter(|_| voters.len().is_multiple_of(2));
+    if has > half || has == half && oldest.is_some_and(|oldest| heard.contains(oldest)) {
+        return format!("does not hear {missing}, which hold what is lacking");
+    }
+    let or_half = oldest.map_or(String::new(), |oldest| format!(", or {half} with {}", name(oldest)));
+    format!(
+        "does not hear {missing}; {} of {} are needed{or_half}, and {has} are here",
+        half + 1,
+        voters.len()
+    )
+}
+
+/// A view as one line: its members by age, who came, who is gone and why. Of my first one nothing is told of others: it says who is there.
 fn shown(view: &View) -> String {
     let members: Vec<String> = view.members().iter().map(|member| member.endpoint.to_string()).collect();
+    if view.came().contains(&view.me()) {
+        return format!("{} of {}: {}, I came", view.id().number, members.len(), members.join(" "));
+    }
     let came = view.came().iter().map(|rank| format!(", {} came", members[usize::from(rank.0)]));
     let gone = view.gone().iter().map(|(member, why)| {
-        let how = if *why == Reason::Left { "left" } else { "is gone" };
+        let how = if *why == Reason::Left { "left" } else { "is gone: it was silent" };
         format!(", {} {how}", member.endpoint)
     });
     let readied =

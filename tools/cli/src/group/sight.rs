@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sistrum::{Event, GroupId, GroupInstance, ViewMember};
+use sistrum::{Event, GroupId, GroupInstance, Sighting, ViewMember};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
-    lives: BTreeMap<(GroupId, GroupInstance), Vec<ViewMember>>,
+    lives: BTreeMap<(GroupId, GroupInstance), Sighting>,
 }
 
 impl Sight {
@@ -16,7 +16,7 @@ impl Sight {
         match event {
             Event::Seen(sighting) => {
                 let life = (sighting.view.group, sighting.view.instance);
-                self.lives.insert(life, sighting.members.clone());
+                self.lives.insert(life, (*sighting).clone());
             }
             Event::Unseen(view) => _ = self.lives.remove(&(view.group, view.instance)),
             _ => return false,
@@ -31,6 +31,12 @@ impl Sight {
 
     /// All who are in a life of any group that was looked at.
     pub(super) fn members(&self) -> Vec<ViewMember> {
-        self.lives.values().flatten().copied().collect()
+        self.lives.values().flat_map(|life| &life.members).copied().collect()
+    }
+
+    /// Who is in the largest life that can go on.
+    pub(super) fn able(&self) -> &[ViewMember] {
+        let able = self.lives.values().filter(|life| !life.is_wedged);
+        able.map(|life| life.members.as_slice()).max_by_key(|members| members.len()).unwrap_or_default()
     }
 }

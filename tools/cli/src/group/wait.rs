@@ -29,7 +29,7 @@ pub(super) fn run(name: &str, place: &Place, what: &What, within: Duration) -> R
             Ok(())
         });
         heard.map_err(Refusal::new)?;
-        if let Some(so) = has_changed.then(|| wait.see(&sight.members())).flatten() {
+        if let Some(so) = has_changed.then(|| wait.look(&sight)).flatten() {
             print(&format!("{name}: {so}"));
             return Ok(ExitCode::SUCCESS);
         }
@@ -45,6 +45,14 @@ struct Wait {
 }
 
 impl Wait {
+    /// Whoever is to come is looked for where a group can go on; whoever is to be gone, everywhere.
+    fn look(&mut self, sight: &Sight) -> Option<String> {
+        match self.what {
+            What { gone: Some(_), .. } | What { ended: true, .. } => self.see(&sight.members()),
+            What { .. } => self.see(sight.able()),
+        }
+    }
+
     /// These are in the group; tells what has come about, if that was waited for.
     fn see(&mut self, members: &[ViewMember]) -> Option<String> {
         let fired = self.watches.see_members(members);

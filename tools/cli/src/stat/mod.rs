@@ -32,7 +32,8 @@ pub(crate) struct Options {
     watch: Option<Duration>,
 }
 
-/// Prints it, once or until it is stopped. 1 where there is nothing to print, or not everything can be.
+/// Prints it, once or until it is stopped. 1 where there is nothing to print, or not all of the node that was asked for; other files that cannot be
+/// read are only told of.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Refusal> {
     loop {
         let code = show(options);
@@ -61,7 +62,8 @@ fn show(options: &Options) -> ExitCode {
         }
         .trim_end(),
     );
-    if found.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let lacks_some = options.choice.node.is_some() && !found.unreadable.is_empty();
+    if lacks_some { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// A time of more than nothing.

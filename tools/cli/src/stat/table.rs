@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use sistrum::Instant;
 use sistrum::counters::{Life, Reading, Scope, Snapshot, Unit, Value};
 
-use crate::figures::{count, time};
+use crate::figures::{bytes, count, time};
 use crate::nodes::Seen;
 
 /// Columns of a page.
@@ -112,7 +112,7 @@ fn shown_value(value: &Value) -> Option<String> {
     let name = value.name.replace('_', " ");
     let number = |number| match value.unit {
         Unit::Nanoseconds => time(number),
-        Unit::Bytes => format!("{} B", count(number)),
+        Unit::Bytes => bytes(number),
         Unit::Plain => count(number),
     };
     match &value.reading {

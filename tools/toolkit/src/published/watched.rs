@@ -1,7 +1,7 @@
 //! One group between two copies: how long its blocks take, and what became of its view.
 
 use crate::joined::Joined;
-use crate::{GroupInstance, Instant, Reason, Seq, View, ViewNumber};
+use crate::{GroupInstance, Instant, Rank, Reason, Seq, View, ViewNumber};
 use sistrum_membership as membership;
 use sistrum_transport::engine::counters::Histogram;
 
@@ -101,11 +101,11 @@ impl Watched {
         (self.view, self.followed) = (view, None);
         let Some(view) = group.view() else { return true };
         self.views += 1;
-        let is_same = view.came().is_empty() && view.gone().is_empty();
-        if !is_same {
+        let is_changed = !view.is_same();
+        if is_changed {
             (self.cause, self.changed_at) = (cause(view), Some(now));
         }
-        !is_same
+        is_changed
     }
 
     pub(super) fn name(&self) -> &str {
@@ -137,14 +137,16 @@ impl Watched {
     }
 }
 
-/// Who came and who went, and why: a few of them by name.
+/// Who came and who went, and why, and who has the state now: a few of them by name.
 fn cause(view: &View) -> String {
     let gone = view.gone().iter().map(|(member, why)| {
         let how = if *why == Reason::Left { "left" } else { "was suspected" };
         format!("{} {how}", member.endpoint)
     });
-    let came = view.came().iter().filter_map(|rank| Some(format!("{} came", view.member(*rank)?.endpoint)));
-    let mut all: Vec<String> = gone.chain(came).collect();
+    let named = |rank: &Rank, how| Some(format!("{} {how}", view.member(*rank)?.endpoint));
+    let came = view.came().iter().filter_map(|rank| named(rank, "came"));
+    let readied = view.readied().iter().filter_map(|rank| named(rank, "has the state"));
+    let mut all: Vec<String> = gone.chain(came).chain(readied).collect();
     let others = all.len().saturating_sub(MAX_NAMED);
     all.truncate(MAX_NAMED);
     if others > 0 {
@@ -159,7 +161,7 @@ const MAX_NAMED: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BootId, Endpoint, GroupId, Rank, ViewId, ViewMember};
+    use crate::{BootId, Endpoint, GroupId, ViewId, ViewMember};
     use sistrum_ordering::Change;
 
     #[test]
@@ -170,6 +172,9 @@ mod tests {
         let change = Change { came: vec![Rank(1)], gone, ..Change::default() };
         let view = View::changed(id, vec![member(1), member(2)], Rank(0), change);
         assert_eq!(cause(&view), "127.0.0.1:9 was suspected, 127.0.0.1:8 left, 127.0.0.1:2 came");
+        let readied = Change { readied: vec![Rank(1)], ..Change::default() };
+        let view = View::changed(id, vec![member(1), member(2)], Rank(0), readied);
+        assert_eq!(cause(&view), "127.0.0.1:2 has the state");
         let many = View::new(id, (1..8).map(member).collect(), Rank(0));
         assert!(cause(&many).ends_with("127.0.0.1:4 came, and 3 more"), "{}", cause(&many));
     }

@@ -51,6 +51,21 @@ fn a_list_that_cannot_be_is_refused_at_once() {
 }
 
 #[test]
+fn a_name_that_is_none_is_refused() {
+    let mut node = open(&config());
+    let alone = JoinOptions::members(vec![node.endpoint()]);
+    for options in [alone, JoinOptions::peer(), JoinOptions::observer(), JoinOptions::reader().of_peers()] {
+        let empty = refusal(node.join("", options.clone()));
+        assert_eq!(empty, "group: a name of 0 bytes: it has between 1 and 100");
+        let long = refusal(node.join(&"n".repeat(101), options));
+        assert_eq!(long, "group: a name of 101 bytes: it has between 1 and 100");
+    }
+    let long = refusal(node.join("a", JoinOptions::peer().cluster("c".repeat(101))));
+    assert_eq!(long, "cluster: a name of 101 bytes: it has at most 100");
+    node.join(&"n".repeat(100), JoinOptions::observer().cluster("c".repeat(100))).expect("the longest names");
+}
+
+#[test]
 fn a_group_address_that_is_none_is_refused() {
     let mut node = open(&config());
     let alone = JoinOptions::members(vec![node.endpoint()]);

@@ -305,7 +305,7 @@ impl<'a> Stage<'a> {
                 if messages == was {
                     return Ok(());
                 }
-                self.show.note(|| format!("{name} at {messages}"));
+                self.show.note_of(name, || format!("{name} at {messages}"));
             }
             Say::Ended(had) => {
                 evidence.messages = had.messages;
