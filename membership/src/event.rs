@@ -4,6 +4,7 @@ use crate::flush::FlushId;
 use crate::group::Sender;
 use crate::handshake::Conflict;
 use crate::holdup::Holdup;
+use crate::looking::Sighting;
 use crate::pairs::Outgoing;
 use crate::transfer::{Snapshot, StateBlock, TransferError};
 use sistrum_ordering::{Endpoint, Promise, Rank, Seq, View, ViewMember, ViewNumber};
@@ -46,6 +47,9 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
+    /// I look for the group to join it, and this is how it is: it cannot go on, and takes nobody in. I wait for it. Told again where that has
+    /// changed.
+    Stuck(&'a Sighting),
     /// Casts were refused because of this member for as long as [`held_back_ns`](sistrum_transport::reliable::Tuning::held_back_ns) says;
     /// told again each time that it has lasted twice as long.
     HeldBack(Holdup),

@@ -2,6 +2,9 @@
 //!
 //! What is told in the time of one question is taken together: of each life of the group the latest view, which is wedged where all say so
 //! who have come to it.
+//!
+//! Where it is asked at places, and where nobody has answered by multicast, those are asked too who were seen last: a group is out of sight when
+//! nobody of it answers, not when the one at a place is gone.
 
 use crate::agreement::{Message, Roster};
 use crate::post::Post;
@@ -16,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 const MAX_UNANSWERED: u32 = 10;
 /// Lives of one group that are told apart; there is one, where nothing is wrong.
 const MAX_LIVES: usize = 16;
+/// Of those who were seen so many are asked at once, in turn: of most groups all, as a multicast asks all.
+const MAX_ASKED: usize = 16;
 
 /// Where a group is looked for.
 #[derive(Debug, Clone)]
@@ -67,6 +72,10 @@ pub(crate) struct Looking {
     answers: BTreeMap<GroupInstance, Sighting>,
     /// What was told, and how many questions were not answered since.
     known: BTreeMap<GroupInstance, (Sighting, u32)>,
+    /// Who was in the last one that went out of sight, while none is in it.
+    lost: Vec<Endpoint>,
+    /// Where to go on among those who were seen.
+    turn: usize,
     news: VecDeque<News>,
 }
 
@@ -81,6 +90,8 @@ impl Looking {
             every_ns,
             answers: BTreeMap::new(),
             known: BTreeMap::new(),
+            lost: Vec::new(),
+            turn: 0,
             news: VecDeque::new(),
         }
     }
@@ -91,6 +102,14 @@ impl Looking {
             self.ask_by(now);
         }
         self.every_ns = every_ns;
+    }
+
+    /// Forgets all, and asks nobody any more. Returns what is to be closed.
+    pub(crate) fn stop(&mut self) -> Option<Channel> {
+        let channel = self.config.channel.take();
+        let config = ObserverConfig { seeds: Vec::new(), ..self.config.clone() };
+        *self = Self::new(config, self.every_ns);
+        channel
     }
 
     /// Asks again, and takes what has come, by this time at the latest.
@@ -143,7 +162,10 @@ impl Looking {
                         self.news.push_back(News::Seen(seen));
                     }
                 }
-                _ if *unanswered == MAX_UNANSWERED => self.news.push_back(News::Unseen(known.view)),
+                _ if *unanswered == MAX_UNANSWERED => {
+                    self.lost = known.members.iter().map(|member| member.endpoint).collect();
+                    self.news.push_back(News::Unseen(known.view));
+                }
                 _ => {}
             }
         }
@@ -154,16 +176,39 @@ impl Looking {
                 self.known.insert(instance, (seen, 0));
             }
         }
+        if !self.known.is_empty() {
+            self.lost.clear();
+        }
     }
 
     fn ask(&mut self) {
         let names = (self.id, GroupInstance::default(), ViewNumber(0), Rank(0));
-        let seeds = self.config.seeds.iter().filter(|seed| **seed != self.config.local);
+        let seen = self.places_seen();
+        let places = self.config.seeds.iter().filter(|seed| **seed != self.config.local).chain(&seen);
         let channel = self.config.channel.map(Target::Channel).into_iter();
-        for to in channel.chain(seeds.map(|seed| Target::One(*seed))) {
+        for to in channel.chain(places.map(|place| Target::One(*place))) {
             self.post.send(to, names, &Message::Lookup);
         }
     }
+
+    /// Where else to ask: at those who were seen, next to the seeds.
+    fn places_seen(&mut self) -> Vec<Endpoint> {
+        let is_by_places = self.config.channel.is_none();
+        let known = self.known.values().filter(|(_, unanswered)| is_by_places || *unanswered > 0);
+        let members = known.flat_map(|(known, _)| known.members.iter().map(|member| member.endpoint));
+        let is_else = |place: &Endpoint| *place != self.config.local && !self.config.seeds.contains(place);
+        let mut places: Vec<Endpoint> = members.chain(self.lost.iter().copied()).filter(is_else).collect();
+        places.sort_unstable();
+        places.dedup();
+        if places.len() > MAX_ASKED {
+            let first = self.turn % places.len();
+            places.rotate_left(first);
+            places.truncate(MAX_ASKED);
+            self.turn = self.turn.wrapping_add(MAX_ASKED);
+        }
+        places
+    }
+
     /// Asks, where it is time to.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.asks_at <= now {
@@ -267,6 +312,48 @@ mod tests {
             looking.conclude();
             assert_eq!(looking.known[&life].0.is_wedged, is_wedged);
         }
+    }
+
+    /// Who is asked alone by the next question.
+    fn asked(looking: &mut Looking) -> Vec<u16> {
+        looking.conclude();
+        looking.ask();
+        let targets = std::iter::from_fn(|| looking.take_block());
+        targets.filter_map(|to| if let Target::One(to) = to { Some(to.0.port()) } else { None }).collect()
+    }
+
+    #[test]
+    fn at_places_those_who_were_seen_are_asked_too_until_somebody_answers() {
+        let mut looking = looking();
+        looking.config.channel = None;
+        looking.config.seeds = roster(1, &[1, 9]).members.iter().map(|known| known.member.endpoint).collect();
+        assert_eq!(asked(&mut looking), [1], "not myself");
+        looking.take(GroupInstance(7), &roster(3, &[3, 1, 2]), false);
+        assert_eq!(asked(&mut looking), [1, 2, 3]);
+        for _ in 0..2 * MAX_UNANSWERED {
+            assert_eq!(asked(&mut looking), [1, 2, 3], "out of sight they are looked for still");
+        }
+        assert!(looking.known.is_empty());
+        looking.take(GroupInstance(8), &roster(1, &[1, 4]), false);
+        assert_eq!(asked(&mut looking), [1, 4]);
+        let many: Vec<u16> = (100..130).collect();
+        looking.take(GroupInstance(8), &roster(2, &many), false);
+        let all: Vec<u16> = (0..4).flat_map(|_| asked(&mut looking)).collect();
+        assert_eq!(all.len(), 4 * (1 + MAX_ASKED));
+        assert!(many.iter().all(|one| all.contains(one)), "each has its turn");
+    }
+
+    #[test]
+    fn by_multicast_one_alone_is_asked_only_where_nobody_has_answered() {
+        let mut looking = looking();
+        let life = GroupInstance(7);
+        for _ in 0..3 {
+            looking.take(life, &roster(3, &[1, 2]), false);
+            assert_eq!(asked(&mut looking), []);
+        }
+        assert_eq!(asked(&mut looking), [1, 2]);
+        looking.take(life, &roster(3, &[1, 2]), false);
+        assert_eq!(asked(&mut looking), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::event::Caster;
 use crate::looking::{Looking, News, ObserverConfig, Sighting};
 use sistrum_ordering::{Endpoint, GroupId, ViewId, ViewNumber};
 use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Payload, Protocol, Transmit};
 use sistrum_transport::time::Instant;
 use sistrum_transport::wire::{Header, Kind};
@@ -26,13 +27,26 @@ pub enum ObserverEvent<'a> {
 #[derive(Debug)]
 pub struct Observer {
     looking: Looking,
+    has_left: bool,
 }
 
 impl Observer {
     /// Begins to look.
     #[must_use]
     pub fn new(config: ObserverConfig) -> Self {
-        Self { looking: Looking::new(config, ASK_EVERY_NS) }
+        Self { looking: Looking::new(config, ASK_EVERY_NS), has_left: false }
+    }
+
+    /// Looks no more: nothing is said, asked or told from now on. Returns the channel that it has no use for.
+    pub fn leave(&mut self) -> Option<Channel> {
+        self.has_left = true;
+        self.looking.stop()
+    }
+
+    /// Whether it looks no more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// The group's id.
@@ -49,7 +63,7 @@ impl Observer {
     /// Takes a block of the group.
     pub fn handle_block(&mut self, from: Endpoint, header: &Header, block: RxBlock, pool: &mut RxPool) {
         let message = match header.kind {
-            Kind::Agreement => self.looking.receive(from, header, pool.bytes(&block)),
+            Kind::Agreement if !self.has_left => self.looking.receive(from, header, pool.bytes(&block)),
             _ => None,
         };
         pool.release(block);
@@ -71,7 +85,9 @@ impl Protocol for Observer {
     }
 
     fn handle_timeout(&mut self, now: Instant, _: &mut RxPool) {
-        self.looking.handle_timeout(now);
+        if !self.has_left {
+            self.looking.handle_timeout(now);
+        }
     }
 
     fn poll_event<H>(&mut self, _: &mut RxPool, handler: &mut H) -> usize
@@ -107,7 +123,7 @@ impl Protocol for Observer {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.looking.poll_timeout())
+        (!self.has_left).then(|| self.looking.poll_timeout())
     }
 
     fn awaits_control(&self) -> bool {

@@ -258,6 +258,7 @@ impl Member {
             }
             Event::Wedged(_) => self.log.say(Said::Wedged),
             Event::Resumed => self.log.say(Said::Resumed),
+            Event::Stuck(_) => Ok(()),
             Event::Excluded(number) => {
                 (self.view, self.is_out) = (None, true);
                 self.state.iter_mut().for_each(State::forget);

@@ -171,6 +171,7 @@ impl App {
             Event::Sync { .. }
             | Event::Wedged(_)
             | Event::Resumed
+            | Event::Stuck(_)
             | Event::Excluded(_)
             | Event::Snapshot(_)
             | Event::State(_)

@@ -55,6 +55,7 @@ impl Kept {
             | Event::Excluded(_)
             | Event::State(_)
             | Event::TransferFailed(_)
+            | Event::Stuck(_)
             | Event::HeldBack(_)
             | Event::Released(..)
             | Event::Letter { .. } => return None,

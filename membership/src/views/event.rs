@@ -2,6 +2,7 @@
 
 use super::Views;
 use crate::event::{Caster, Event};
+use crate::looking::Sighting;
 use crate::running::Running;
 use crate::step::{Step, reached};
 use crate::transfer::{Begin, TransferError, Transfers};
@@ -17,6 +18,7 @@ pub(super) enum Notice {
     Resumed,
     Excluded(ViewNumber),
     TransferFailed(TransferError),
+    Stuck(Sighting),
 }
 
 impl Views {
@@ -56,6 +58,7 @@ impl Views {
             Notice::Resumed => Event::Resumed,
             Notice::Excluded(number) => Event::Excluded(*number),
             Notice::TransferFailed(why) => Event::TransferFailed(why),
+            Notice::Stuck(group) => Event::Stuck(group),
         };
         handler(&mut Caster::default(), event)?;
         self.notices.pop_front();

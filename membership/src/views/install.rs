@@ -8,6 +8,7 @@ use super::{Ask, Hands, Views};
 use crate::agreement::{Agreement, Installed, Introduction, Message, Op, Outcome, Roster};
 use crate::config::Peers;
 use crate::detector::Detector;
+use crate::looking::Sighting;
 use crate::running::Running;
 use crate::step::{Step, reached};
 use sistrum_ordering::{Change, Endpoint, GroupInstance, Rank, View, ViewId, ViewMember, ViewNumber};
@@ -86,6 +87,36 @@ impl Views {
                 }
             }
             _ => seeking.saw_member(hands.now, from),
+        }
+    }
+
+    /// Whoever would join a group that cannot go on is told so.
+    pub(super) fn show_stuck(&mut self, hands: &Hands<'_>, from: Endpoint, message: &Message) {
+        if let Message::Request { op: Op::Join(theirs), .. } = message
+            && theirs.member.endpoint == from
+            && self.seat.as_ref().is_some_and(|seat| seat.agreement.is_wedged())
+        {
+            self.show(hands, from);
+        }
+    }
+
+    /// A member says who is in the group that I look for.
+    pub(super) fn hear_found(
+        &mut self,
+        hands: &Hands<'_>,
+        (from, header): (Endpoint, &Header),
+        (instance, roster): (GroupInstance, Roster),
+        is_wedged: bool,
+    ) {
+        let Some(seeking) = &mut self.seeking else { return };
+        if instance != header.instance || !roster.is_sound() || roster.rank_of(from).is_none() {
+            return;
+        }
+        seeking.saw_group(hands.now);
+        let view = ViewId { group: hands.id, instance, number: roster.number };
+        let members = roster.members.iter().map(|known| known.member).collect();
+        if let Some(news) = seeking.saw_stuck(hands.now, Sighting { view, members, is_wedged }) {
+            self.notices.push_back(Notice::Stuck(news));
         }
     }
 

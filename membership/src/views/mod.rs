@@ -380,7 +380,9 @@ impl Views {
                 return;
             }
             Message::Letter(letter) => return self.take_letter(hands, from, header, letter),
-            Message::Found { .. } => return,
+            Message::Found { instance, roster, wedged } => {
+                return self.hear_found(hands, (from, header), (instance, roster), wedged);
+            }
             _ => {}
         }
         if let Message::Request { op: Op::Join(theirs), .. } = &message
@@ -414,6 +416,7 @@ impl Views {
             self.part(hands, None);
             return self.handle_while_seeking(hands, from, header, message);
         }
+        self.show_stuck(hands, from, &message);
         let is_mine =
             hands.running.as_ref().is_some_and(|running| running.view.id().instance == header.instance);
         let is_join = matches!(message, Message::Request { op: Op::Join(_), .. });

@@ -9,6 +9,7 @@
 
 use crate::agreement::{Introduction, Message, Op};
 use crate::config::Peers;
+use crate::looking::Sighting;
 use sistrum_ordering::{Endpoint, GroupInstance, ViewNumber};
 use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::Target;
@@ -42,6 +43,8 @@ pub(crate) struct Seeking {
     wait_ns: u64,
     candidates: Vec<Candidate>,
     group_seen_at: Option<Instant>,
+    /// What was told of a group that cannot go on, and when.
+    stuck: Option<(Sighting, Instant)>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl Seeking {
             wait_ns: FIRST_WAIT_NS,
             candidates: Vec::new(),
             group_seen_at: None,
+            stuck: None,
         }
     }
 
@@ -76,6 +80,25 @@ impl Seeking {
     /// Something came of a group that runs.
     pub(crate) fn saw_group(&mut self, now: Instant) {
         self.group_seen_at = Some(now);
+    }
+
+    /// The group is seen to be like this. Returns it where it cannot go on and that is to be told: what was told before is not told again, nor
+    /// another view while that is fresh, unless it is the later one.
+    pub(crate) fn saw_stuck(&mut self, now: Instant, seen: Sighting) -> Option<Sighting> {
+        let is_news = match &self.stuck {
+            None => seen.is_wedged,
+            Some((told, _)) if *told == seen => false,
+            Some((told, at)) => {
+                let (seen, told) = (seen.view, told.view);
+                let is_later = seen.instance == told.instance && seen.number >= told.number;
+                is_later || now.since_ns(*at) >= FRESH_NS
+            }
+        };
+        if !is_news {
+            return None;
+        }
+        self.stuck = Some((seen.clone(), now));
+        Some(seen)
     }
 
     /// A member of a group that runs is there: it can be asked.
@@ -171,7 +194,7 @@ impl Seeking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sistrum_ordering::{BootId, ViewMember};
+    use sistrum_ordering::{BootId, GroupId, ViewId, ViewMember};
 
     const MS: u64 = 1_000_000;
 
@@ -213,6 +236,23 @@ mod tests {
         assert!(least.makes(at(1_108), &peers).is_some());
         least.saw_group(at(1_110));
         assert_eq!(least.makes(at(1_120), &peers), None, "there is one");
+    }
+
+    #[test]
+    fn of_a_group_that_cannot_go_on_is_told_what_is_new() {
+        let mut seeking = began(1);
+        let seen = |life, number, is_wedged| {
+            let view =
+                ViewId { group: GroupId(1), instance: GroupInstance(life), number: ViewNumber(number) };
+            Sighting { view, members: vec![introduction(2, 1).member], is_wedged }
+        };
+        let mut told = |ms, seen: Sighting| seeking.saw_stuck(at(ms), seen.clone()) == Some(seen);
+        assert!(!told(1, seen(7, 3, false)), "it goes on");
+        assert!(told(2, seen(7, 3, true)) && !told(3, seen(7, 3, true)));
+        assert!(told(4, seen(7, 4, true)), "the later view");
+        assert!(!told(5, seen(7, 3, true)) && !told(6, seen(8, 1, true)), "one after the other");
+        assert!(told(7, seen(7, 4, false)) && told(8, seen(7, 4, true)));
+        assert!(!told(1_007, seen(8, 1, true)) && told(1_008, seen(8, 1, true)));
     }
 
     #[test]

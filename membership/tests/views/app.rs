@@ -1,7 +1,7 @@
 //! The application of one process: it casts, and writes down all that it is handed.
 
 use fastrand::Rng;
-use sistrum_membership::{Caster, Event, StateBlock};
+use sistrum_membership::{Caster, Event, Sighting, StateBlock};
 use sistrum_ordering::{Order, Promise, Rank, View, ViewMember, ViewNumber};
 use sistrum_transport::reliable::Refused;
 use std::collections::BTreeMap;
@@ -86,6 +86,8 @@ pub(crate) struct App {
     /// Messages that it had been handed at each sync cast.
     pub(crate) handed_at_sync: Vec<usize>,
     pub(crate) wedged: u32,
+    /// What was told of the group while it could not be joined.
+    pub(crate) stuck: Vec<Sighting>,
     pub(crate) resumed: u32,
     pub(crate) excluded: Vec<ViewNumber>,
     pub(crate) conflicts: u32,
@@ -116,6 +118,7 @@ impl App {
             state: State::default(),
             handed_at_sync: Vec::new(),
             wedged: 0,
+            stuck: Vec::new(),
             resumed: 0,
             excluded: Vec::new(),
             conflicts: 0,
@@ -194,6 +197,7 @@ impl App {
                 self.wedged += 1;
             }
             Event::Resumed => self.resumed += 1,
+            Event::Stuck(group) => self.stuck.push(group.clone()),
             Event::Excluded(number) => {
                 self.excluded.push(number);
                 self.me = None;

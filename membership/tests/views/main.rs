@@ -145,6 +145,27 @@ fn wedged_is_not_dead() {
 }
 
 #[test]
+fn who_would_join_a_group_that_cannot_go_on_is_told_so_and_makes_no_other() {
+    for seed in 0..10 {
+        let mut world = formed(Plan { expected: 3, unicast: seed % 2 == 0, ..Plan::quiet(seed) }, 3);
+        world.pass(10 * MS);
+        world.split(|place| place % 3);
+        world.pass(300 * MS);
+        let late = world.start(3);
+        world.split(|place| place % 3);
+        world.pass(2_000 * MS);
+        let told = &world.processes[late].app.stuck;
+        assert_eq!(told.len(), 1, "{seed}: {told:?}");
+        assert!(told[0].is_wedged && told[0].members.len() == 3, "{seed}: {told:?}");
+        assert!(world.processes[late].app.stays.is_empty(), "{seed}");
+        world.heal();
+        world.until("all are together", 3_000 * MS, World::is_whole);
+        world.pass(10 * MS);
+        world.judge();
+    }
+}
+
+#[test]
 fn casts_are_held_over_a_change_or_refused() {
     // As much as a window of so few blocks may hold.
     let [plain, held] = [0, 8_000].map(|held_casts| {

@@ -463,11 +463,31 @@ fn a_group_that_cannot_go_on_says_who_is_missing_and_is_not_counted() {
 }
 
 #[test]
+fn who_joins_is_told_what_it_waits_for() {
+    let name = format!("stuck {}", std::process::id());
+    let join = ["join", &name, "--expected", "3", "--suspect-after", "300"];
+    let mut members: Vec<Member> = (0..3).map(|_| Member::start(&join)).collect();
+    members.iter_mut().for_each(|member| _ = member.until("three", |line| line.contains(" of 3: ")));
+    members.truncate(1);
+    members[0].until("it is wedged", |line| line.starts_with("cannot go on"));
+    let mut late = Member::start(&join);
+    let told = late.until("it is told so", |line| line.starts_with(&format!("{name} at 127.0.0.1:")));
+    assert!(
+        told.ends_with(": cannot go on, since most of its members are gone: restart it, or wait for them"),
+        "{told}"
+    );
+    assert_eq!(told.matches("127.0.0.1:").count(), 3, "{told}");
+    let mut lost = Member::start(&["call", &name, "who?", "--seeds", "no.such.host.invalid:7000"]);
+    lost.until("the name is told", |line| line.starts_with("no.such.host.invalid:7000 is no place"));
+}
+
+#[test]
 fn bad_input_is_one_line() {
     for (arguments, why) in [
         (&["join", "x", "--seeds", "nowhere"][..], "sistrum: seeds: nowhere has no port"),
         (&["wait", "x", "--ended", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
         (&["list", "x", "--seeds", "nowhere"], "sistrum: seeds: nowhere has no port"),
+        (&["join", "x", "--seeds", "127.0.0.1:0"], "sistrum: seeds: 127.0.0.1:0 has no port"),
         (&["join", "x", "--expected", "99"], "sistrum: expected_members: 99"),
         (&["watch", "x", "--suspect-after", "soon"], "sistrum: "),
         (

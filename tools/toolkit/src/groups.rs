@@ -64,6 +64,9 @@ pub enum Event<'a> {
     Wedged(&'a [Rank]),
     /// It goes on again.
     Resumed,
+    /// I look for the group to join it, and these are its members: they cannot go on, since most are gone, and take nobody in. I wait. Told again
+    /// where that has changed; where it goes on, and I am not in it yet, [`is_wedged`](Sighting::is_wedged) is false.
+    Stuck(&'a Sighting),
     /// My casts are refused because of this member, and were for as long as [`Config::tuning`](crate::Config::tuning)`.held_back_ns` says, a
     /// second by default: told again each time that it has lasted twice as long.
     HeldBack(Holdup),
@@ -211,23 +214,30 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn add(&mut self, group: Joined, lag: Option<Lag>) -> Group {
-        let handle = Group { index: self.groups.len() as u16, id: group.id() };
-        self.groups.push(group);
-        self.alarms.push(None);
-        self.backlogs.push(lag.map(|lag| Box::new(Backlog::new(lag))));
+        let handle = Group { index: self.next_index(), id: group.id() };
+        let (at, backlog) = (handle.index as usize, lag.map(|lag| Box::new(Backlog::new(lag))));
+        if at == self.groups.len() {
+            self.groups.push(group);
+            self.alarms.push(None);
+            self.backlogs.push(backlog);
+        } else {
+            (self.groups[at], self.alarms[at], self.backlogs[at]) = (group, None, backlog);
+        }
         handle
     }
 
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.groups.len()
+        self.groups.iter().filter(|group| !group.is_closed()).count()
     }
 
+    /// That of the next group: one that is closed leaves its own to it.
     pub(crate) fn next_index(&self) -> u16 {
-        self.groups.len() as u16
+        self.groups.iter().position(Joined::is_closed).unwrap_or(self.groups.len()) as u16
     }
 
     pub(crate) fn contains(&self, id: GroupId) -> bool {
-        self.groups.iter().any(|group| group.id() == id)
+        self.groups.iter().any(|group| group.id() == id && !group.is_closed())
     }
 
     #[inline]

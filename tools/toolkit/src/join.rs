@@ -114,7 +114,7 @@ impl Peer {
             return refuse("by unicast nobody is found without any".to_owned());
         }
         if let Some(seed) = self.seeds.iter().find(|seed| !has_port(seed)) {
-            return refuse(format!("{seed} has no port: write host:port"));
+            return refuse(format!("{seed} has no port: write host:port, with a port between 1 and 65535"));
         }
         Ok(())
     }
@@ -123,9 +123,9 @@ impl Peer {
 /// Bytes of the name of a group, or of a cluster: as of a leaf of a hierarchy.
 const MAX_NAME: usize = 100;
 
-/// Whether it is written as `host:port`.
+/// Whether it is written as `host:port`, where somebody can be: nobody is at port 0.
 pub(crate) fn has_port(seed: &str) -> bool {
-    seed.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    seed.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use sistrum_membership as membership;
 use sistrum_membership::{ObserverEvent, ViewReaderEvent};
 use sistrum_ordering::Reading;
 use sistrum_transport::log::{RxBlock, RxPool};
+use sistrum_transport::medium::Channel;
 use sistrum_transport::protocol::{Protocol, Route, Transmit};
 use sistrum_transport::reliable::{Reader, ReaderEvent};
 use sistrum_transport::wire::Header;
@@ -96,7 +97,7 @@ impl Joined {
             Self::Member(group) => group.owns(id),
             Self::Reader(own, _) => *own == id,
             Self::ViewReader(reader) => reader.owns(id),
-            Self::Observer(observer) => observer.id() == id,
+            Self::Observer(observer) => observer.id() == id && !observer.has_left(),
             Self::Client(client) => client.id() == id,
         }
     }
@@ -161,6 +162,16 @@ impl Joined {
             Self::Client(client) => client.leave(now),
             Self::Reader(..) | Self::ViewReader(_) | Self::Observer(_) => {}
         }
+    }
+
+    /// As an observer, looks no more: from then on another group may take its place. Returns the channel that is to be closed.
+    pub(crate) fn close(&mut self) -> Option<Channel> {
+        if let Self::Observer(observer) = self { observer.leave() } else { None }
+    }
+
+    /// Whether another group may take its place.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self, Self::Observer(observer) if observer.has_left())
     }
 
     pub(crate) fn suspect(&mut self, rank: Rank) {
@@ -429,6 +440,7 @@ fn of_member(event: membership::Event<'_>) -> Event<'_> {
         membership::Event::Sync { from, next, bytes } => Event::Sync { from, next, bytes },
         membership::Event::Wedged(heard) => Event::Wedged(heard),
         membership::Event::Resumed => Event::Resumed,
+        membership::Event::Stuck(group) => Event::Stuck(group),
         membership::Event::Snapshot(snapshot) => Event::Snapshot(snapshot),
         membership::Event::State(block) => Event::State(block),
         membership::Event::TransferFailed(why) => Event::TransferFailed(why),

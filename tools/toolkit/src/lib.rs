@@ -58,6 +58,7 @@ pub use hierarchy::{
 pub use join::JoinOptions;
 pub use joined::{Departure, Pressure};
 pub use node::{Counters, Node};
+pub use seeds::UnknownSeed;
 pub use service::{Service, ServiceEvent};
 pub use sistrum_membership::detector::{DetectorTuning, Suspicion};
 pub use sistrum_membership::lag::{

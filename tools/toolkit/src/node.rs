@@ -157,7 +157,7 @@ impl Node {
             Who::Reader(reads) => (self.join_as_reader(name, fan_out, &reads)?, Vec::new()),
         };
         let group = self.groups.add(joined, lag);
-        self.published.joined(name);
+        self.published.joined(group.index, name);
         if Seeds::has_names(&seeds) {
             self.seeds.push(Seeds::new(group, seeds, local));
         }
@@ -420,12 +420,14 @@ impl Node {
     }
 
     /// Leaves the group, once all have delivered what I cast or are sure to: from then on I hold nobody back. In a static list, that is a
-    /// goodbye. Nothing more can be cast. Poll on until [`has_left`](Self::has_left).
+    /// goodbye. Nothing more can be cast. Poll on until [`has_left`](Self::has_left). An observer looks no more, at once: what was opened for it is
+    /// closed, and the group may be joined again.
     pub fn leave(&mut self, group: &Group) {
         let now = self.cycle.now();
         if let Some(joined) = self.groups.get_mut(group) {
             joined.leave(now);
         }
+        self.close(group);
     }
 
     /// As a reader of peers, reads up to the view that contains a member at `member`: that view is the last event, and

@@ -16,16 +16,35 @@ pub(crate) struct Seeds {
     names: Vec<String>,
     local: Endpoint,
     /// The resolver, while it is at it: it may take seconds, and holds up nobody.
-    at_work: Option<JoinHandle<Vec<Endpoint>>>,
+    at_work: Option<JoinHandle<Resolved>>,
     look_at: Instant,
     again_at: Instant,
+    unknown: Vec<UnknownSeed>,
+}
+
+/// What names mean now, and those that mean nothing.
+type Resolved = (Vec<Endpoint>, Vec<UnknownSeed>);
+
+/// A seed that names no place: it is tried again every second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownSeed {
+    /// As it was given.
+    pub seed: String,
+    /// What the resolver says.
+    pub why: String,
 }
 
 impl Seeds {
     /// Of this group, as seen from `local`.
     pub(crate) fn new(group: Group, names: Vec<String>, local: Endpoint) -> Self {
         let (look_at, again_at) = (Instant::default(), Instant::default());
-        Self { group, names, local, at_work: None, look_at, again_at }
+        Self { group, names, local, at_work: None, look_at, again_at, unknown: Vec::new() }
+    }
+
+    /// Those that meant nothing when they were looked up last.
+    pub(crate) fn unknown(&self) -> &[UnknownSeed] {
+        &self.unknown
     }
 
     /// The addresses among them.
@@ -47,7 +66,9 @@ impl Seeds {
         self.look_at = now.plus_ns(LOOK_NS);
         if self.at_work.as_ref().is_some_and(JoinHandle::is_finished) {
             self.again_at = now.plus_ns(AGAIN_NS);
-            return self.at_work.take()?.join().ok();
+            let (found, unknown) = self.at_work.take()?.join().ok()?;
+            self.unknown = unknown;
+            return Some(found);
         }
         if self.at_work.is_none() && now >= self.again_at {
             let (names, local) = (self.names.clone(), self.local);
@@ -60,11 +81,21 @@ impl Seeds {
     }
 }
 
-/// All addresses of these names, of the family of `local`; a name that means nothing yet is left out.
-fn resolve(names: &[String], local: Endpoint) -> Vec<Endpoint> {
-    let found = names.iter().filter_map(|name| name.to_socket_addrs().ok()).flatten();
-    let own = found.map(Endpoint).filter(|found| found.family() == local.family());
-    own.map(|found| found.seen_from(local)).collect()
+/// All addresses of these names, of the family of `local`, and the names without any.
+fn resolve(names: &[String], local: Endpoint) -> Resolved {
+    let (mut all, mut unknown) = (Vec::new(), Vec::new());
+    for name in names {
+        let found = name.to_socket_addrs().map_err(|why| why.to_string()).and_then(|found| {
+            let own = found.map(Endpoint).filter(|found| found.family() == local.family());
+            let own: Vec<_> = own.map(|found| found.seen_from(local)).collect();
+            if own.is_empty() { Err(format!("it has no {} address", local.family())) } else { Ok(own) }
+        });
+        match found {
+            Ok(found) => all.extend(found),
+            Err(why) => unknown.push(UnknownSeed { seed: name.clone(), why }),
+        }
+    }
+    (all, unknown)
 }
 
 #[cfg(test)]
@@ -92,6 +123,9 @@ mod tests {
             let found = found.expect("an answer");
             assert!(found.contains(&Endpoint(([127, 0, 0, 1], 7001).into())), "{found:?}");
             assert!(found.contains(&Endpoint(([127, 0, 0, 2], 7002).into())), "{found:?}");
+            let [unknown] = seeds.unknown() else { panic!("{:?}", seeds.unknown()) };
+            assert_eq!(unknown.seed, "no.such.name.invalid:1");
+            assert!(!unknown.why.is_empty());
         }
     }
 }

@@ -125,6 +125,11 @@ impl<M: Medium, C: Clock> Cycle<M, C> {
         &mut self.medium
     }
 
+    /// The group of this index is over: nothing of it waits to be sent.
+    pub fn forget(&mut self, group: u16) {
+        self.pending.take_if(|pending| pending.group == group);
+    }
+
     /// The receive buffers.
     pub fn pool(&self) -> &RxPool {
         &self.pool

@@ -152,6 +152,13 @@ impl Medium for Chosen {
         Ok(channel)
     }
 
+    fn close_channel(&mut self, channel: Channel) {
+        // The ring keeps open what it knows, by its number.
+        if self.by_ring.as_mut().is_none_or(Receiver::renew) {
+            self.udp.close_channel(channel);
+        }
+    }
+
     fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
         self.udp.relist(channel, others);
     }
@@ -210,6 +217,10 @@ impl Medium for Any {
 
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError> {
         whichever!(self, medium => medium.open_channel(fan_out))
+    }
+
+    fn close_channel(&mut self, channel: Channel) {
+        whichever!(self, medium => medium.close_channel(channel));
     }
 
     fn relist(&mut self, channel: Channel, others: &[Endpoint]) {

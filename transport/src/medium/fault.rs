@@ -109,6 +109,10 @@ impl<M: Medium> Medium for Fault<M> {
         self.inner.open_channel(fan_out)
     }
 
+    fn close_channel(&mut self, channel: Channel) {
+        self.inner.close_channel(channel);
+    }
+
     fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
         self.inner.relist(channel, others);
     }

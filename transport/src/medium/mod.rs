@@ -39,6 +39,10 @@ pub trait Medium {
     /// When the address cannot be used; the message names it.
     fn open_channel(&mut self, fan_out: FanOut) -> Result<Channel, MediumError>;
 
+    /// Nothing more is sent to this channel or received from it, and what it took of the system is given back; a channel that was opened several
+    /// times stays open for the others. It may be named anew for another. A medium whose channels take nothing leaves them as they are.
+    fn close_channel(&mut self, _channel: Channel) {}
+
     /// A channel by unicast reaches `others` from now on, as a view that was installed says. One by multicast reaches whoever
     /// listens: nothing changes.
     fn relist(&mut self, channel: Channel, others: &[Endpoint]);

@@ -82,6 +82,8 @@ pub struct Udp {
     pub(super) intake: Intake,
     outlet: Outlet,
     waiter: Waiter,
+    /// What the sockets that were closed have dropped.
+    overflow: u64,
 }
 
 /// Where a channel's datagrams go.
@@ -91,6 +93,8 @@ enum Route {
     Group(Group),
     /// To each of the others.
     Each { destinations: Vec<Destination> },
+    /// Nowhere any more; the next one takes its place.
+    Closed,
 }
 
 impl Udp {
@@ -133,6 +137,7 @@ impl Udp {
             intake: Intake::default(),
             outlet: Outlet::new(segments > 1),
             waiter,
+            overflow: 0,
             config,
         })
     }
@@ -143,9 +148,19 @@ impl Udp {
         }
         let others = members.iter().filter(|&&member| member != self.local);
         let destinations = others.map(|&member| Destination::new(member)).collect();
-        self.routes.push(Route::Each { destinations });
         self.data_by_control = true;
-        Ok(channel(self.routes.len() - 1))
+        Ok(self.add(Route::Each { destinations }))
+    }
+
+    /// The channel of a route that is opened.
+    fn add(&mut self, route: Route) -> Channel {
+        let closed = self.routes.iter().position(|route| matches!(route, Route::Closed));
+        let at = closed.unwrap_or(self.routes.len());
+        match closed {
+            Some(at) => self.routes[at] = route,
+            None => self.routes.push(route),
+        }
+        channel(at)
     }
 
     /// A socket has one family, and so have all that it reaches.
@@ -179,6 +194,18 @@ impl Medium for Udp {
         match fan_out {
             FanOut::Multicast { group, sources } => self.open_group(group, &sources),
             FanOut::Unicast(members) => self.open_list(&members),
+        }
+    }
+
+    fn close_channel(&mut self, Channel(at): Channel) {
+        match &mut self.routes[usize::from(at)] {
+            Route::Group(group) if group.users > 1 => group.users -= 1,
+            route => {
+                if let Route::Group(group) = std::mem::replace(route, Route::Closed) {
+                    self.close_inlet(group.inlet);
+                }
+                self.outlet.forget_unfinished();
+            }
         }
     }
 
@@ -229,6 +256,7 @@ impl Medium for Udp {
                 Route::Each { destinations } => {
                     self.outlet.send(from, &to, destinations, (run, segment), |_| ())
                 }
+                Route::Closed => Ok(Sent::Done),
             },
         }
     }
@@ -239,8 +267,8 @@ impl Medium for Udp {
 
     /// Asks the kernel for the drops of every socket, a system call each.
     fn counters(&self) -> MediumCounters {
-        let overflow = self.data.iter().chain([&self.control]).map(Inlet::overflow).sum();
-        MediumCounters { overflow, ..self.counted() }
+        let overflow = self.data.iter().chain([&self.control]).map(Inlet::overflow).sum::<u64>();
+        MediumCounters { overflow: self.overflow + overflow, ..self.counted() }
     }
 
     fn counted(&self) -> MediumCounters {

@@ -151,6 +151,12 @@ impl Medium for Uring {
         self.udp.open_channel(fan_out)
     }
 
+    fn close_channel(&mut self, channel: Channel) {
+        if self.receiver.renew() {
+            self.udp.close_channel(channel);
+        }
+    }
+
     fn relist(&mut self, channel: Channel, others: &[Endpoint]) {
         self.udp.relist(channel, others);
     }
@@ -197,6 +203,13 @@ impl Receiver {
             landings: Vec::with_capacity(MAX_LOOKS.max(MAX_BURST)),
             run_blocks: 1,
         }
+    }
+
+    /// Begins anew with another ring, which knows no socket yet: some are about to be closed. False where there is none: then they stay open.
+    pub(super) fn renew(&mut self) -> bool {
+        let Ok(ring) = ring() else { return false };
+        *self = Self { switches: self.switches, ..Self::new(ring, self.looks) };
+        true
     }
 
     pub(super) fn switches(&self) -> u64 {

@@ -176,6 +176,11 @@ impl Waiter {
         self.sockets.push(libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     }
 
+    /// Waits for `socket` no more, which is about to be closed.
+    pub fn remove(&mut self, socket: &Socket) {
+        self.sockets.retain(|known| known.fd != socket.as_raw_fd());
+    }
+
     /// Waits until one of the sockets has data, a signal arrives, or `limit` has passed.
     pub fn wait(&mut self, limit: Duration) {
         let limit = libc::timespec {

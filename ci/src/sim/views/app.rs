@@ -280,6 +280,7 @@ impl App {
             Event::HeldBack(_) | Event::Released(..) | Event::Letter { .. } => {
                 unreachable!("nobody asked, nor wrote: {event:?}")
             }
+            Event::Stuck(_) => return None,
             Event::Conflict(_, why) => What::Conflict(why.to_string()),
             Event::Flushed(id) => {
                 self.flushes = self.flushes.saturating_sub(1);

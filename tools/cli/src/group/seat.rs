@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sistrum::{
     CallEvent, ClientRequest, Config, Domain, Error, Event, Group, JoinOptions, Node, Order, Rank, Reason,
-    Refused, Request, Service, ServiceEvent, StateTuning, Status, View, ViewMember,
+    Refused, Request, Service, ServiceEvent, Sighting, StateTuning, Status, UnknownSeed, View, ViewMember,
 };
 
 use super::options::Common;
@@ -47,6 +47,9 @@ pub(super) struct Seat {
     pub(super) signals: Signals,
     pub(super) hears: Hears,
     state: Option<Kept>,
+    name: String,
+    /// What was said of the places where it looks.
+    unknown: Vec<UnknownSeed>,
 }
 
 /// The state, where it is kept.
@@ -72,12 +75,13 @@ impl Seat {
         eprintln!("I am {}, and look for {}", node.endpoint(), common.name);
         let kept = || Kept { domain: Domain::new("lines"), table: Table::default(), has_come: false };
         let (service, state) = (Service::new(&node, group), common.state.then(kept));
-        Ok(Self { node, group, service, told: None, signals: Signals::listen()?, hears, state })
+        let (signals, name, unknown) = (Signals::listen()?, common.name.clone(), Vec::new());
+        Ok(Self { node, group, service, told: None, signals, hears, state, name, unknown })
     }
 
     /// Takes what has come. A call of mine may be over.
     pub(super) fn poll(&mut self) -> Result<Option<Ended>, Error> {
-        let Self { node, service, told, hears, state, .. } = self;
+        let Self { node, service, told, hears, state, name, .. } = self;
         let mut ended = None;
         node.poll_for(Duration::from_millis(20), |cx, mut event| {
             if let Some(kept) = state
@@ -85,11 +89,17 @@ impl Seat {
             {
                 return Ok(());
             }
-            if let Event::View(view) = &event {
-                if state.is_none() && hears.answers() && is_newly_stateless(told.as_ref(), view) {
-                    eprintln!("the others keep a state and I do not: no call comes to me; join with --state to answer");
+            match &event {
+                Event::View(view) => {
+                    if state.is_none() && hears.answers() && is_newly_stateless(told.as_ref(), view) {
+                        eprintln!(
+                            "the others keep a state and I do not: no call comes to me; join with --state to answer"
+                        );
+                    }
+                    *told = Some((*view).clone());
                 }
-                *told = Some((*view).clone());
+                Event::Stuck(group) => eprintln!("{}", stuck(name, group)),
+                _ => {}
             }
             if matches!(hears, Hears::Raw) || !service.handle(cx, &mut event)? {
                 state.iter_mut().for_each(|kept| kept.note(&event));
@@ -104,7 +114,24 @@ impl Seat {
         while let Some(event) = service.poll(node)? {
             ended = take(service, state, hears, event).or(ended);
         }
+        self.tell_unknown();
         Ok(ended)
+    }
+
+    /// Says which places cannot be looked at, where those are others than before.
+    fn tell_unknown(&mut self) {
+        let unknown = self.node.unknown_seeds(&self.group);
+        let places = |seeds: &[UnknownSeed]| seeds.iter().map(|seed| seed.seed.clone()).collect::<Vec<_>>();
+        if places(unknown) == places(&self.unknown) {
+            return;
+        }
+        for UnknownSeed { seed, why, .. } in unknown {
+            eprintln!("{seed} is no place that I know: {why}; I go on to try");
+        }
+        if unknown.is_empty() {
+            eprintln!("all places are known now");
+        }
+        self.unknown = unknown.to_vec();
     }
 
     /// Casts a line as it is, so that whoever knows of no calls can read it; but for one that begins as calls do.
@@ -226,6 +253,17 @@ fn show(who: ViewMember, asked: &[u8]) {
 /// Prints what one has said: its bytes as they are.
 pub(super) fn say(who: &str, bytes: &[u8]) {
     print_bytes(&[who.as_bytes(), b": ", bytes].concat());
+}
+
+/// A group that is looked for in vain, or goes on again.
+fn stuck(name: &str, group: &Sighting) -> String {
+    let members: Vec<String> = group.members.iter().map(|member| member.endpoint.to_string()).collect();
+    let how = if group.is_wedged {
+        "cannot go on, since most of its members are gone: restart it, or wait for them"
+    } else {
+        "goes on again"
+    };
+    format!("{name} at {}: {how}", members.join(", "))
 }
 
 /// Prints what is handed over, and says what is told of the group.

@@ -5,7 +5,7 @@ use crate::join::has_port;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Names of leaf groups that one root knows in its life, those that were removed among them: its members and who asks go on to look at these.
+/// Leaf groups of one root: its members look at all of them.
 const MAX_LEAVES: usize = 256;
 /// Bytes of the name of one.
 const MAX_NAME: usize = 100;
@@ -33,21 +33,15 @@ pub struct LeafMap {
     /// Which life of the root it is of: another one begins with a map that has none.
     life: u64,
     epoch: u64,
-    leaves: BTreeMap<String, Entry>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Entry {
-    leaf: Leaf,
-    is_removed: bool,
+    leaves: BTreeMap<String, Leaf>,
 }
 
 /// Why a leaf group cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeafError {
-    /// There are, or were, as many as there can be.
-    #[error("{MAX_LEAVES} leaf groups have been added, and there cannot be more, removed ones included")]
+    /// There are as many as there can be.
+    #[error("there are {MAX_LEAVES} leaf groups, and there cannot be more: remove one")]
     TooMany,
     /// The map would be too long to be told.
     #[error("the names and seeds of all leaf groups would take more than {MAX_MAP} bytes")]
@@ -59,10 +53,12 @@ pub enum LeafError {
     #[error("a leaf group has at most {MAX_SEEDS} seeds, of at most {MAX_SEED} bytes")]
     Seeds,
     /// This seed names no port.
-    #[error("{0} has no port: write host:port")]
+    #[error("{0} has no port: write host:port, with a port between 1 and 65535")]
     Port(String),
     /// It was found by its name and is to be found at seeds now, or the other way.
-    #[error("a leaf group that is found by its name cannot be moved to seeds, nor the other way")]
+    #[error(
+        "a leaf group that is found by its name cannot be moved to seeds, nor the other way: remove it first"
+    )]
     Moved,
 }
 
@@ -80,14 +76,13 @@ impl LeafMap {
 
     /// All leaf groups, by name.
     pub fn leaves(&self) -> impl Iterator<Item = (&str, &Leaf)> {
-        let there = self.leaves.iter().filter(|(_, entry)| !entry.is_removed);
-        there.map(|(name, entry)| (name.as_str(), &entry.leaf))
+        self.leaves.iter().map(|(name, leaf)| (name.as_str(), leaf))
     }
 
     /// The leaf group of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Leaf> {
-        self.leaves.get(name).filter(|entry| !entry.is_removed).map(|entry| &entry.leaf)
+        self.leaves.get(name)
     }
 
     /// The leaf that `key` belongs to; `None` where none is up.
@@ -118,41 +113,37 @@ impl LeafMap {
     pub(super) fn add(&mut self, life: u64, name: &str, seeds: Vec<String>) -> Result<(), LeafError> {
         Self::check(name, &seeds)?;
         let known = self.leaves.get(name);
-        if known.is_some_and(|known| known.leaf.seeds.is_empty() != seeds.is_empty()) {
+        if known.is_some_and(|known| known.seeds.is_empty() != seeds.is_empty()) {
             return Err(LeafError::Moved);
         }
         if self.leaves.len() >= MAX_LEAVES && known.is_none() {
             return Err(LeafError::TooMany);
         }
-        let is_up = known.is_some_and(|known| known.leaf.is_up);
-        let entry = Entry { leaf: Leaf { seeds, is_up }, is_removed: false };
-        let len = |name: &str, entry: &Entry| entry_len(name, &entry.leaf);
-        let others = self.leaves.iter().filter(|(known, _)| *known != name);
-        if HEAD + len(name, &entry) + others.map(|(name, entry)| len(name, entry)).sum::<usize>() > MAX_MAP {
+        let leaf = Leaf { seeds, is_up: known.is_some_and(|known| known.is_up) };
+        let others = self.leaves().filter(|(known, _)| *known != name);
+        if HEAD + leaf_len(name, &leaf) + others.map(|(name, leaf)| leaf_len(name, leaf)).sum::<usize>()
+            > MAX_MAP
+        {
             return Err(LeafError::TooLong);
         }
         if self.epoch == 0 {
             self.life = life;
         }
-        self.leaves.insert(name.to_owned(), entry);
+        self.leaves.insert(name.to_owned(), leaf);
         self.epoch += 1;
         Ok(())
     }
 
     /// Forgets a leaf group; false where there is none of that name.
     pub(super) fn remove(&mut self, name: &str) -> bool {
-        let Some(entry) = self.leaves.get_mut(name).filter(|entry| !entry.is_removed) else { return false };
-        (entry.is_removed, entry.leaf.is_up) = (true, false);
-        self.epoch += 1;
-        true
+        let was_there = self.leaves.remove(name).is_some();
+        self.epoch += u64::from(was_there);
+        was_there
     }
 
     /// Whether one is up has changed, or is the same; true where it has.
     pub(super) fn set_up(&mut self, name: &str, is_up: bool) -> bool {
-        let there = self.leaves.get_mut(name).filter(|entry| !entry.is_removed);
-        let Some(leaf) = there.map(|entry| &mut entry.leaf).filter(|leaf| leaf.is_up != is_up) else {
-            return false;
-        };
+        let Some(leaf) = self.leaves.get_mut(name).filter(|leaf| leaf.is_up != is_up) else { return false };
         leaf.is_up = is_up;
         self.epoch += 1;
         true
@@ -185,8 +176,7 @@ impl LeafMap {
                 leaf.seeds.push(seed.to_owned());
                 rest = behind;
             }
-            let entry = Entry { leaf, is_removed: state == REMOVED };
-            if state > REMOVED || map.leaves.insert(name.to_owned(), entry).is_some() {
+            if state > UP || map.leaves.insert(name.to_owned(), leaf).is_some() {
                 return None;
             }
             bytes = rest;
@@ -201,12 +191,8 @@ impl State for LeafMap {
         out.extend_from_slice(&self.life.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&(self.leaves.len() as u16).to_le_bytes());
-        for (name, Entry { leaf, is_removed }) in &self.leaves {
-            out.push(match (is_removed, leaf.is_up) {
-                (true, _) => REMOVED,
-                (false, true) => UP,
-                (false, false) => DOWN,
-            });
+        for (name, leaf) in &self.leaves {
+            out.push(if leaf.is_up { UP } else { DOWN });
             write_text(name, out);
             out.push(leaf.seeds.len() as u8);
             leaf.seeds.iter().for_each(|seed| write_text(seed, out));
@@ -221,12 +207,11 @@ impl State for LeafMap {
 
 const DOWN: u8 = 0;
 const UP: u8 = 1;
-const REMOVED: u8 = 2;
 
 /// Bytes of a map without leaves, and of one of them.
 const HEAD: usize = 8 + 8 + 2;
 
-fn entry_len(name: &str, leaf: &Leaf) -> usize {
+fn leaf_len(name: &str, leaf: &Leaf) -> usize {
     3 + name.len() + leaf.seeds.iter().map(|seed| 1 + seed.len()).sum::<usize>()
 }
 
@@ -320,11 +305,16 @@ mod tests {
         (0..MAX_LEAVES - NAMES.len())
             .for_each(|at| map.add(1, &name(at), Vec::new()).expect("there is room"));
         assert_eq!(map.add(1, "one more", Vec::new()), Err(LeafError::TooMany));
-        // Who was removed is looked at still, and may come back.
+        // Who was removed counts no more, and may come back, found in another way.
         assert!(map.remove(&name(0)) && map.get(&name(0)).is_none());
         assert!(!map.remove(&name(0)) && !map.set_up(&name(0), true));
-        assert_eq!(map.add(1, "one more", Vec::new()), Err(LeafError::TooMany));
-        assert_eq!(map.add(1, &name(0), Vec::new()), Ok(()));
+        assert_eq!(map.add(1, "one more", Vec::new()), Ok(()));
+        assert_eq!(map.add(1, &name(0), Vec::new()), Err(LeafError::TooMany));
+        for at in 0..2 * MAX_LEAVES {
+            assert!(map.remove("one more"), "{at}");
+            let seeds = (at % 2 == 0).then(|| "127.0.0.1:9".to_owned());
+            assert_eq!(map.add(1, "one more", seeds.into_iter().collect()), Ok(()));
+        }
     }
 
     #[test]
@@ -337,7 +327,7 @@ mod tests {
         let len = map.encode().len();
         assert!(
             len <= MAX_MAP
-                && len == HEAD + map.leaves().map(|(name, leaf)| entry_len(name, leaf)).sum::<usize>()
+                && len == HEAD + map.leaves().map(|(name, leaf)| leaf_len(name, leaf)).sum::<usize>()
         );
         let reply = crate::ClientTuning::default().bytes;
         assert!(MAX_MAP <= reply, "a map fits in a reply of {reply} bytes");

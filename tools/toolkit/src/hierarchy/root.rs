@@ -224,15 +224,24 @@ impl Root {
         }
     }
 
-    /// Looks at all leaves that there are. One that was removed stays in sight, and nothing comes of it.
+    /// Looks at all leaves that there are, and no more at one that was removed.
     fn watch(&mut self, node: &mut Node) {
         let now = node.now();
+        self.watched.retain(|name, watched| {
+            let is_there = self.map.get(name).is_some();
+            if !is_there && let Some(group) = &watched.group {
+                node.leave(group);
+            }
+            is_there
+        });
         for (name, leaf) in self.map.leaves() {
             let known = self.watched.get_mut(name);
             if let Some(known) = known {
                 let is_due = Duration::from_nanos(now.since_ns(known.since)) >= TRY_AGAIN;
                 match &known.group {
                     Some(_) if known.seeds == leaf.seeds => continue,
+                    // It was removed and added between two looks, and is found in another way now.
+                    Some(group) if known.seeds.is_empty() != leaf.seeds.is_empty() => node.leave(group),
                     Some(group) => {
                         node.find_at(group, &leaf.seeds);
                         (known.seeds, known.since) = (leaf.seeds.clone(), now);

@@ -417,6 +417,11 @@ impl Router {
         let Some((leaf, Leaf { seeds, .. })) = found else { return Ok(None) };
         let leaf = leaf.to_owned();
         let group = match self.leaves.get_mut(&leaf) {
+            // It was removed, and added as another: its client goes on to look at the places.
+            Some((_, known)) if seeds.is_empty() && !known.is_empty() => {
+                let why = "it was found at seeds, and is by its name: ask by a new router".to_owned();
+                return Err(RouteError::Leaf { leaf, why });
+            }
             Some((group, known)) => {
                 if known != seeds {
                     node.find_at(group, seeds);

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::join::Reads;
 use crate::joined::Joined;
-use crate::seeds::Seeds;
+use crate::seeds::{Seeds, UnknownSeed};
 use crate::{ClientTuning, Error, Group, GroupId, Result, StateTuning, TotalMode};
 use sistrum_membership::{
     Client, Entry, GroupConfig, Observer, ObserverConfig, ReaderState, ViewReader, ViewReaderConfig,
@@ -130,6 +130,26 @@ impl Node {
         // On a network, checksums cover the payload too.
         let check_payload = self.config.tuning.check_payload || !self.config.interface.is_loopback();
         Tuning { window, check_payload, ..self.config.tuning }
+    }
+
+    /// Closes what an observer has no use for any more.
+    pub(super) fn close(&mut self, group: &Group) {
+        let Some(joined) = self.groups.get_mut(group) else { return };
+        let channel = joined.close();
+        if joined.is_closed() {
+            self.seeds.retain(|seeds| seeds.group != *group);
+            self.cycle.forget(group.index);
+            self.published.closed();
+        }
+        channel.into_iter().for_each(|channel| self.cycle.medium_mut().close_channel(channel));
+    }
+
+    /// The seeds of a group that are names of no place, as of their last look-up: beside the engine, every second as long as there is no view. Empty
+    /// before the first one.
+    #[must_use]
+    pub fn unknown_seeds(&self, group: &Group) -> &[UnknownSeed] {
+        let seeds = self.seeds.iter().find(|seeds| seeds.group == *group);
+        seeds.map(Seeds::unknown).unwrap_or_default()
     }
 
     pub(crate) fn is_steady(&self, group: &Group) -> bool {

@@ -46,9 +46,18 @@ impl Published {
         self.file.as_ref().map(Publisher::path)
     }
 
-    /// A group was joined, behind those before it.
-    pub(crate) fn joined(&mut self, name: &str) {
-        self.watched.push(Watched::new(name.to_owned()));
+    /// A group was joined: behind those before it, or at the place of one that was closed.
+    pub(crate) fn joined(&mut self, index: u16, name: &str) {
+        let (at, watched) = (usize::from(index), Watched::new(name.to_owned()));
+        match self.watched.get_mut(at) {
+            Some(closed) => *closed = watched,
+            None => self.watched.push(watched),
+        }
+        self.is_changed = true;
+    }
+
+    /// A group was closed.
+    pub(crate) fn closed(&mut self) {
         self.is_changed = true;
     }
 

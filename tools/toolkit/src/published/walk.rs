@@ -29,7 +29,8 @@ impl Walk for Everything<'_> {
     fn walk(&self, sink: &mut impl Sink) {
         self.walk_engine(sink);
         // What there is always room for comes first.
-        for (watched, joined) in self.watched.iter().zip(self.groups.iter()) {
+        let all = self.watched.iter().zip(self.groups.iter());
+        for (watched, joined) in all.filter(|(_, joined)| !joined.is_closed()) {
             self.walk_group(sink, watched, joined);
         }
         for (watched, joined) in self.watched.iter().zip(self.groups.iter()) {

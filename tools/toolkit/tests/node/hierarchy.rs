@@ -226,6 +226,32 @@ fn a_key_is_served_by_its_leaf_whoever_dies() {
 }
 
 #[test]
+fn nothing_is_left_of_a_leaf_that_was_removed() {
+    let mut world = World::new("removed");
+    world.add_root(1);
+    for at in 0..8 {
+        let name = format!("leaf-{at}");
+        world.add(&[&name]);
+        assert_eq!(world.tell(|router| router.remove(&name).expect("a name")), Ok(()));
+    }
+    let Rooted { node, .. } = &mut world.roots[0];
+    for at in 0..8 {
+        // Who looked still could not look again.
+        let options = JoinOptions::observer().cluster(&world.cluster);
+        let group = node.join(&format!("leaf-{at}"), options).expect("nobody looks");
+        node.leave(&group);
+    }
+    // One that is back is looked at anew, wherever it is.
+    world.add_leaf("leaf-3", 1);
+    let place = world.leaves[0].node.endpoint().to_string();
+    world.tell(|router| router.add("leaf-3", vec![place]).expect("a place")).expect("it is there");
+    world.until_up(&["leaf-3"]);
+    assert_eq!(world.tell(|router| router.remove("leaf-3").expect("a name")), Ok(()));
+    world.add(&["leaf-3"]);
+    world.until_up(&["leaf-3"]);
+}
+
+#[test]
 fn what_was_not_said_to_a_leaf_that_goes_down_is_asked_of_the_next() {
     let mut world = World::new("reroute");
     (0..2).for_each(|_| world.add_root(2));
@@ -294,7 +320,7 @@ fn what_cannot_be_a_leaf_ends_its_own_requests_only() {
     // The root itself is no leaf: the router is its client already.
     world.add(&["leaf-a", "root"]);
     let odd = world.router.add("leaf-b", vec!["nowhere".to_owned()]).expect_err("no port");
-    assert_eq!(odd.to_string(), "nowhere has no port: write host:port");
+    assert_eq!(odd.to_string(), "nowhere has no port: write host:port, with a port between 1 and 65535");
     let moved = world.tell(|router| router.add("leaf-a", vec!["127.0.0.1:9".to_owned()]).expect("a place"));
     assert!(moved.is_err_and(|why| why.contains("cannot be moved to seeds")));
     world.until_up(&["leaf-a"]);

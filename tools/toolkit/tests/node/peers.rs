@@ -149,6 +149,49 @@ fn clusters_and_other_blocks_do_not_mix() {
 }
 
 #[test]
+fn a_group_that_is_seen_by_a_place_is_there_when_the_member_at_that_place_is_gone() {
+    let name = format!("seen at a place {}", std::process::id());
+    let first = Node::open(config()).expect("a node");
+    let place = first.endpoint().to_string();
+    let at = |options: JoinOptions| options.seeds([place.clone()]);
+    let mut peers = vec![Peer::join_from(first, &name, at(options(3)))];
+    peers.extend((1..3).map(|_| Peer::join(&name, at(options(3)))));
+    until(&mut peers, "three are together", together(3));
+    let mut looking = Node::open(config()).expect("a node");
+    looking.join(&name, at(JoinOptions::observer())).expect("an observer");
+    let sees = |looking: &mut Node| {
+        let mut count = None;
+        let seen = looking.poll(|_, event| {
+            match event {
+                Event::Seen(sighting) => count = Some(sighting.members.len()),
+                Event::Unseen(view) => panic!("{view:?} is alive"),
+                _ => {}
+            }
+            Ok(())
+        });
+        seen.expect("a poll");
+        count
+    };
+    for wanted in [3, 2] {
+        let (mut count, end) = (None, Instant::now() + PATIENCE);
+        while count != Some(wanted) {
+            peers.iter_mut().for_each(Peer::poll);
+            count = sees(&mut looking).or(count);
+            assert!(Instant::now() < end, "{count:?} are seen of {wanted}");
+        }
+        if wanted == 3 {
+            peers.remove(0);
+        }
+    }
+    // Ten questions are not answered at the place.
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        peers.iter_mut().for_each(Peer::poll);
+        sees(&mut looking);
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_its_key() {
     let mut node = Node::open(config()).expect("a node");
     let mut refusal = |options: JoinOptions| match node.join("refused", options) {
@@ -160,6 +203,9 @@ fn what_cannot_be_is_refused_by_its_key() {
     assert!(refusal(JoinOptions::peer().max_members(0)).starts_with("max_members: 0"));
     assert!(refusal(JoinOptions::peer().unicast()).starts_with("seeds: "));
     assert!(refusal(JoinOptions::peer().seeds(["nowhere"])).starts_with("seeds: nowhere has no port"));
+    assert!(
+        refusal(JoinOptions::observer().seeds(["127.0.0.1:0"])).starts_with("seeds: 127.0.0.1:0 has no port")
+    );
     assert!(refusal(JoinOptions::peer().suspect_after(Duration::ZERO)).starts_with("suspect_after: "));
     let group = node.join("refused", JoinOptions::peer()).expect("a group");
     assert_eq!(node.cast(&group, Order::Fifo, b"x"), Err(Refused::NoView));

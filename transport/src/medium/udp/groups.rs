@@ -21,6 +21,8 @@ pub(super) struct Group {
     pub(super) inlet: usize,
     /// Whether what this process sends comes back to that inlet, where the filter drops it.
     pub(super) hears_itself: bool,
+    /// How often it was opened, and not closed.
+    pub(super) users: usize,
     /// Who is heard; empty for everybody.
     sources: Vec<IpAddr>,
 }
@@ -36,20 +38,37 @@ impl Udp {
         );
         if let Some(at) = again {
             self.widen(at, group, sources)?;
+            if let Route::Group(known) = &mut self.routes[at] {
+                known.users += 1;
+            }
             return Ok(channel(at));
         }
         probe::multicast(&self.interface, group)?;
         let (sender, inlet) = (self.sender(group)?, self.join(group, sources)?);
         self.waiter.add(inlet.socket());
         self.data.push(inlet);
-        self.routes.push(Route::Group(Group {
+        Ok(self.add(Route::Group(Group {
             sender,
             destinations: [Destination::connected(group)],
             inlet: self.data.len() - 1,
             hears_itself: sources.is_empty() || sources.contains(&self.interface.address),
+            users: 1,
             sources: sources.to_vec(),
-        }));
-        Ok(channel(self.routes.len() - 1))
+        })))
+    }
+
+    /// Closes the socket that hears a group which nobody wants any more. The later ones move up.
+    pub(super) fn close_inlet(&mut self, at: usize) {
+        let inlet = self.data.remove(at);
+        self.waiter.remove(inlet.socket());
+        self.overflow += inlet.overflow();
+        for route in &mut self.routes {
+            if let Route::Group(group) = route
+                && group.inlet > at
+            {
+                group.inlet -= 1;
+            }
+        }
     }
 
     /// Whether a group can be opened at this address and port, with these sources.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::log::PoolConfig;
 use crate::medium::conformance::{Cluster, conforms};
-use crate::medium::{Fault, FaultOptions};
+use crate::medium::uring::tests::has_uring;
+use crate::medium::{Fault, FaultOptions, Looks, MediumChoice, Uring, auto};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -312,6 +313,81 @@ fn a_group_opened_twice_is_one_channel() {
     assert_eq!(reader.open_channel(FanOut::multicast(group)).unwrap(), Channel(0));
     sender.send(Target::Channel(channel), b"once", 4).unwrap();
     assert_eq!(drain(&mut reader, &mut pool), 1);
+}
+
+/// Sockets of this host that are bound or connected to a group.
+fn sockets_of(group: Endpoint) -> usize {
+    let IpAddr::V4(address) = group.0.ip() else { panic!("{group} is of IPv4") };
+    let name = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.octets()), group.0.port());
+    let all = std::fs::read_to_string("/proc/net/udp").expect("the sockets of this host");
+    all.lines().filter(|line| line.contains(&name)).count()
+}
+
+/// Opens and closes channels of a medium that is new, and looks at what is left.
+fn closed_channels_give_back_their_sockets<M: Medium>(mut medium: M) {
+    let groups = [(); 3].map(|()| fresh_group());
+    let [first, second, third] =
+        groups.map(|group| medium.open_channel(FanOut::multicast(group)).expect("a channel"));
+    assert_eq!(medium.open_channel(FanOut::multicast(groups[1])).expect("a channel"), second);
+    let mut sender = Udp::open(UdpConfig::default()).expect("a sender");
+    let channels = groups.map(|group| sender.open_channel(FanOut::multicast(group)).expect("a channel"));
+    let mut pool = RxPool::new(PoolConfig { stride: 1408, strides: 4096, slabs: 8 }).expect("a pool");
+    let mut hears = |medium: &mut M| {
+        for (text, channel) in ["0", "1", "2"].iter().zip(channels) {
+            sender.send(Target::Channel(channel), text.as_bytes(), 1).expect("sent");
+        }
+        let (mut inbox, mut heard) = (Vec::new(), String::new());
+        while medium.receive(&mut pool, &mut inbox, Sockets::All, 64).expect("received") > 0 {
+            for arrival in inbox.drain(..) {
+                heard += std::str::from_utf8(pool.bytes(&arrival.block)).expect("a text");
+                pool.release(arrival.block);
+            }
+        }
+        let mut heard: Vec<char> = heard.chars().collect();
+        heard.sort_unstable();
+        heard.into_iter().collect::<String>()
+    };
+    assert_eq!(hears(&mut medium), "012");
+    medium.close_channel(second);
+    assert_eq!(hears(&mut medium), "012", "it was opened twice");
+    medium.close_channel(first);
+    assert_eq!(hears(&mut medium), "12");
+    medium.close_channel(second);
+    assert_eq!(hears(&mut medium), "2");
+    assert_eq!(medium.send(Target::Channel(first), b"x", 1).expect("nowhere"), Sent::Done);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Those of the sender are left.
+    while groups.map(sockets_of) != [2, 2, 4] {
+        assert!(Instant::now() < deadline, "open: {:?}", groups.map(sockets_of));
+        std::thread::yield_now();
+    }
+    assert_eq!(medium.open_channel(FanOut::multicast(groups[1])).expect("a channel"), first);
+    assert_eq!(hears(&mut medium), "12");
+    medium.close_channel(third);
+    assert_eq!(hears(&mut medium), "1");
+}
+
+#[test]
+fn closed_channels_of_udp_give_back_their_sockets() {
+    closed_channels_give_back_their_sockets(Udp::open(UdpConfig::default()).expect("a medium"));
+    let chosen = auto::open(MediumChoice::Udp, UdpConfig::default()).expect("a medium");
+    closed_channels_give_back_their_sockets(chosen.with_faults(FaultOptions::default(), 7));
+}
+
+#[test]
+fn closed_channels_of_a_ring_give_back_their_sockets() {
+    for looks in [Looks::OneShot, Looks::Watch, Looks::ByLoad, Looks::Multishot] {
+        if has_uring() {
+            match Uring::open_looking(UdpConfig::default(), looks) {
+                Ok(medium) => closed_channels_give_back_their_sockets(medium),
+                Err(refused) => println!("skipped: {looks:?}: {refused}"),
+            }
+        }
+    }
+    if has_uring() {
+        let chosen = auto::open(MediumChoice::Uring, UdpConfig::default()).expect("a medium");
+        closed_channels_give_back_their_sockets(chosen);
+    }
 }
 
 #[test]
