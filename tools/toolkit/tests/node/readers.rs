@@ -154,8 +154,9 @@ fn until(parties: &mut [Party], what: &str, casts: bool, is_so: impl Fn(&[Party]
 
 #[test]
 fn a_reader_of_peers_goes_with_them_from_view_to_view_when_one_dies() {
-    for reader in [JoinOptions::reader().of_peers(), JoinOptions::causal_reader().of_peers()] {
-        let name = format!("read {} {reader:?}", std::process::id());
+    let readers = [JoinOptions::reader().of_peers(), JoinOptions::causal_reader().of_peers()];
+    for (at, reader) in readers.into_iter().enumerate() {
+        let name = format!("read {at} {}", std::process::id());
         let peer = || {
             JoinOptions::peer().expected_members(3).suspect_after(Duration::from_millis(300)).max_members(4)
         };
