@@ -90,13 +90,7 @@ impl Calls {
                 Err(refused @ (Refused::TooLarge { .. } | Refused::NoMember(_))) => {
                     self.calls.refused(&refused.to_string());
                 }
-                Err(
-                    Refused::Full { .. }
-                    | Refused::Paced { .. }
-                    | Refused::ViewChanging
-                    | Refused::NoView
-                    | Refused::Left,
-                ) => break,
+                Err(refused) if refused.is_for_now() => break,
                 Err(refused) => return Some(refused),
             }
         }

@@ -214,13 +214,7 @@ impl Service {
                 Err(refused @ Refused::TooLarge { .. }) => {
                     self.clients.refused(self.calls.pure_mut(), &refused.to_string());
                 }
-                Err(
-                    Refused::Full { .. }
-                    | Refused::Paced { .. }
-                    | Refused::ViewChanging
-                    | Refused::NoView
-                    | Refused::Left,
-                ) => return None,
+                Err(refused) if refused.is_for_now() => return None,
                 Err(refused) => return Some(refused),
             }
         }

@@ -61,6 +61,17 @@ pub enum Refused {
     NoMember(Rank),
 }
 
+impl Refused {
+    /// Whether nothing is wrong with the message: it is tried again, in vain where I leave.
+    #[must_use]
+    pub const fn is_for_now(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::Paced { .. } | Self::ViewChanging | Self::NoView | Self::Left
+        )
+    }
+}
+
 /// What the other members have said of my stream, and what is under way to them.
 #[derive(Debug)]
 pub(super) struct Flow {

@@ -107,13 +107,7 @@ impl Member {
             match self.seat.cast(order, next) {
                 Ok(()) => self.next = None,
                 // It is tried again, in vain where I leave because I could not take the state over.
-                Err(
-                    Refused::Full { .. }
-                    | Refused::Paced { .. }
-                    | Refused::ViewChanging
-                    | Refused::NoView
-                    | Refused::Left,
-                ) => return Ok(()),
+                Err(refused) if refused.is_for_now() => return Ok(()),
                 Err(refused @ (Refused::TooLarge { .. } | Refused::Unordered { .. })) => {
                     let line = if self.taken > 0 { format!("line {}: ", self.taken) } else { String::new() };
                     eprintln!("sistrum: {line}not cast: {refused}");

@@ -275,13 +275,7 @@ impl Root {
             let message = Message::Sight { name: name.to_owned(), is_up }.encode();
             match self.service.calls().cast(node, Order::Total, &message) {
                 Ok(()) => _ = self.said.insert(name.to_owned()),
-                Err(
-                    Refused::Full { .. }
-                    | Refused::Paced { .. }
-                    | Refused::ViewChanging
-                    | Refused::NoView
-                    | Refused::Left,
-                ) => break,
+                Err(refused) if refused.is_for_now() => break,
                 Err(refused) => return Err(refused),
             }
         }
