@@ -227,10 +227,15 @@ pub(crate) fn read_json(path: &Path) -> Result<Vec<Row<'static>>, Failure> {
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// Writes the rows as a JSON array.
+/// Writes the rows of a table as a JSON array.
 pub(crate) fn write_json(path: &Path, series: &[Series]) -> Result<(), Failure> {
     let rows: Vec<Row<'_>> = series.iter().map(Series::row).collect();
-    let mut text = serde_json::to_string_pretty(&rows)?;
+    write_rows(path, &rows)
+}
+
+/// Writes any rows as a JSON array.
+pub(crate) fn write_rows(path: &Path, rows: &[impl Serialize]) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(rows)?;
     text.push('\n');
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -5,7 +5,7 @@
 //! The floor of the rate is a plain stream of messages of a block each between two such nodes, in the same run.
 
 use crate::Failure;
-use crate::report::probe_writable;
+use crate::report::{probe_writable, write_rows};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use sistrum::{Config, Event, Group, Idle, JoinOptions, Node, Order, Pace, Refused, StateTuning};
@@ -65,8 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.json {
-        let written = std::fs::write(path, serde_json::to_string_pretty(&rows)?);
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        write_rows(path, &rows)?;
     }
     Ok(())
 }

@@ -190,8 +190,8 @@ impl Group {
         self.running.as_ref().is_some_and(is_over) && self.views().is_none_or(Views::has_no_syncs)
     }
 
-    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be; nothing more can be cast. Where too few are left to be sure of
-    /// anything, I am [excluded](Event::Excluded) instead.
+    /// Leaves the group, once everything that I cast has been delivered by all, or is sure to be; nothing more can be cast. Where too few are
+    /// left to be sure of anything, I am [excluded](Event::Excluded) instead.
     pub fn leave(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             running.session.close();

@@ -8,7 +8,7 @@ mod simulated;
 pub(crate) mod steady;
 
 use crate::Failure;
-use crate::report::probe_writable;
+use crate::report::{probe_writable, write_rows};
 use serde::Serialize;
 use sistrum::{Config, Event, Group, Idle, JoinOptions, Node, Order, Refused};
 use std::path::PathBuf;
@@ -97,8 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     simulated::run(&options.simulated)?;
     if let Some(path) = &options.json {
-        let written = std::fs::write(path, serde_json::to_string_pretty(&rows)?);
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        write_rows(path, &rows)?;
     }
     Ok(())
 }

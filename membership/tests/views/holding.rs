@@ -101,20 +101,10 @@ fn sync_casts_flushes_and_goodbyes_come_behind_what_is_held() {
 #[test]
 fn every_mutation_is_caught() {
     use sistrum_transport::mutation::Mutation;
-    let check = |mutation| -> Option<fn(u64)> {
-        match mutation {
-            Mutation::HeldLastFirst | Mutation::HeldForgotten | Mutation::LeaveBeforeHeld => {
-                Some(leave_behind)
-            }
-            Mutation::SyncBeforeHeld => Some(cast_sync_behind),
-            Mutation::FlushBeforeHeld => Some(flush_behind),
-            _ => None,
-        }
-    };
-    let of_held: Vec<_> =
-        Mutation::VIEWS.iter().filter(|(mutation, ..)| check(*mutation).is_some()).collect();
-    assert_eq!(of_held.len(), 5);
-    crate::mutants::catch_all(of_held, 100, |mutation, seed| {
-        check(mutation).into_iter().for_each(|check| check(seed))
+    crate::catch_each(5, 100, |mutation| match mutation {
+        Mutation::HeldLastFirst | Mutation::HeldForgotten | Mutation::LeaveBeforeHeld => Some(leave_behind),
+        Mutation::SyncBeforeHeld => Some(cast_sync_behind),
+        Mutation::FlushBeforeHeld => Some(flush_behind),
+        _ => None,
     });
 }

@@ -16,6 +16,8 @@ mod world;
 use sistrum_ordering::{Order, Promise};
 use sistrum_transport::medium::SimOptions;
 use sistrum_transport::medium::sim::endpoint_of;
+#[cfg(feature = "mutants")]
+use sistrum_transport::mutation::Mutation;
 use sistrum_transport::time::Instant;
 use world::{MS, Plan, Process, World};
 
@@ -28,6 +30,21 @@ fn formed(plan: Plan, count: u16) -> World {
     let ns = world.until("all find each other", 3_000 * MS, World::is_whole);
     assert!(ns < 2_000 * MS, "{ns}");
     world
+}
+
+/// Panics where what it tests is broken, with this seed.
+#[cfg(feature = "mutants")]
+type Check = fn(u64);
+
+/// Each of the `count` mutations that `check` has a test for is seen by it within so many seeds.
+#[cfg(feature = "mutants")]
+fn catch_each(count: usize, seeds: u64, check: fn(Mutation) -> Option<Check>) {
+    let checked: Vec<_> =
+        Mutation::VIEWS.iter().filter(|(mutation, ..)| check(*mutation).is_some()).collect();
+    assert_eq!(checked.len(), count);
+    mutants::catch_all(checked, seeds, |mutation, seed| {
+        check(mutation).into_iter().for_each(|check| check(seed));
+    });
 }
 
 #[test]

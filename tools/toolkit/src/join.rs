@@ -120,8 +120,8 @@ impl Peer {
     }
 }
 
-/// Bytes of the name of a group, or of a cluster: as of a leaf of a hierarchy.
-const MAX_NAME: usize = 100;
+/// Bytes of the name of a group, or of a cluster.
+pub(crate) const MAX_NAME: usize = 100;
 
 /// Whether it is written as `host:port`, where somebody can be: nobody is at port 0.
 pub(crate) fn has_port(seed: &str) -> bool {
@@ -287,7 +287,8 @@ impl JoinOptions {
     }
 
     /// Keeps the group's state: takes it over before the first view is told ([`Event::State`](crate::Event::State)), and gives it to those
-    /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed messages only, and is asked by no call and no client.
+    /// who join later ([`Event::Snapshot`](crate::Event::Snapshot)). All members say the same; who does not is handed
+    /// messages only, and is asked by no call and no client.
     ///
     /// A reader is given the state as one member has it between two events, and then exactly what is behind that; it is
     /// [of peers](Self::of_peers). What is cast while the state comes is kept up to [`StateTuning::spool`] bytes. Where that is too little,

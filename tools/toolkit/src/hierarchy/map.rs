@@ -1,14 +1,12 @@
 //! Which leaf group serves which key.
 
 use crate::State;
-use crate::join::has_port;
+use crate::join::{MAX_NAME, has_port};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Leaf groups of one root: its members look at all of them.
 const MAX_LEAVES: usize = 256;
-/// Bytes of the name of one.
-const MAX_NAME: usize = 100;
 /// Places where somebody of one may be found, and bytes of each.
 const MAX_SEEDS: usize = 16;
 const MAX_SEED: usize = 100;
