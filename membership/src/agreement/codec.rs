@@ -330,7 +330,7 @@ enums!(Op {
 });
 enums!(Message {
     1 => Invite { next, ballot, suspects, wedged }
-    2 => Ok { next, ballot, closed, acked, suspects, ops, formed }
+    2 => Ok { next, ballot, closed, acked, suspects, ops }
     3 => Refuse { next, promised, suspected }
     4 => Propose { next, proposal }
     5 => Ack { next, ballot }
@@ -424,7 +424,6 @@ mod tests {
                 acked: rng.bool().then(|| proposal(rng)),
                 suspects: list(rng, rank),
                 ops: list(rng, op),
-                formed: rng.bool(),
             },
             2 => Message::Refuse { next, promised: Some(ballot(rng)), suspected: rng.bool() },
             3 => Message::Propose { next, proposal: proposal(rng) },

@@ -302,7 +302,7 @@ impl Agreement {
         }
         let (cut, holders) = self.cut_of(answers);
         let (removed, joined) = (self.removed(answers), self.joined(answers));
-        let formed = self.forms || answers.iter().flatten().any(|answer| answer.formed);
+        let formed = self.is_formed || self.forms;
         let value = Value { removed, joined, cut, syncs: self.syncs(), ready: self.ready(answers), formed };
         Proposal { ballot, value, holders }
     }
@@ -412,7 +412,7 @@ impl Agreement {
                     instance,
                     roster: roster.clone(),
                     gone: gone.clone(),
-                    formed: self.is_formed || value.formed,
+                    formed: value.formed,
                 };
                 self.send(Destination::One(joiner.member.endpoint), welcome);
             }

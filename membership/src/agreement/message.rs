@@ -40,8 +40,6 @@ pub enum Message {
         suspects: Vec<Rank>,
         /// What was asked of me.
         ops: Vec<Op>,
-        /// The view is that of a group: as many as are expected had come.
-        formed: bool,
     },
     /// I do not take part in your ballot.
     Refuse {

@@ -151,7 +151,7 @@ pub struct Agreement {
     /// Attempts up to this one have been seen.
     attempts_seen: Option<u32>,
     is_wedged: bool,
-    /// The group has had as many members as are expected at least.
+    /// The view is that of a group: as many as are expected had come before it. All who are in it agree on that.
     is_formed: bool,
     /// As many have come to this view: the next one is that of a group.
     forms: bool,
@@ -231,7 +231,7 @@ impl Agreement {
         }
     }
 
-    /// Whether it has had as many.
+    /// Whether the view is that of a group.
     #[must_use]
     pub fn is_formed(&self) -> bool {
         self.is_formed
@@ -351,15 +351,8 @@ impl Agreement {
             Message::Invite { ballot, suspects, wedged, .. } if ballot.rank == rank => {
                 self.on_invite(now, ballot, &suspects, wedged, streams);
             }
-            Message::Ok { ballot, closed, acked, suspects, ops, formed, .. } => {
-                self.on_ok(
-                    now,
-                    rank,
-                    ballot,
-                    participant::Answer { closed, acked, suspects, formed },
-                    ops,
-                    streams,
-                );
+            Message::Ok { ballot, closed, acked, suspects, ops, .. } => {
+                self.on_ok(now, rank, ballot, participant::Answer { closed, acked, suspects }, ops, streams);
             }
             Message::Refuse { promised, suspected, .. } => {
                 self.on_refuse(now, rank, promised, suspected, streams);

@@ -51,8 +51,6 @@ pub(super) struct Answer {
     pub(super) acked: Option<Proposal>,
     /// For whom it did not wait.
     pub(super) suspects: Vec<Rank>,
-    /// The view is that of a group.
-    pub(super) formed: bool,
 }
 
 impl Part {
@@ -184,7 +182,6 @@ impl Agreement {
             acked: answer.acked,
             suspects: self.suspects(),
             ops: self.pending.clone(),
-            formed: answer.formed,
         };
         self.send_to(ballot.rank, message);
         self.retry_soon(now);
@@ -204,7 +201,7 @@ impl Agreement {
             _ => self.part.acked.clone(),
         };
         // Whether I wait for anybody, is asked again before I propose.
-        Answer { closed, acked, suspects: Vec::new(), formed: self.is_formed }
+        Answer { closed, acked, suspects: Vec::new() }
     }
 
     /// Answers an invitation that had to wait.
@@ -390,8 +387,7 @@ impl Agreement {
             self.outcomes.push_back(Outcome::Resumed);
         }
         self.forget_done(&value);
-        self.is_formed |= value.formed;
-        self.forms = false;
+        (self.is_formed, self.forms) = (value.formed, false);
         // The streams of the next view are there when the driver has taken this; who is still suspected, is so in them too.
         self.suspected = self.roster.members.iter().map(|known| suspected.contains(&known.member)).collect();
         let installed = Installed { roster: self.roster.clone(), me, value: value.clone(), gone };

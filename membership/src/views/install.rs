@@ -194,7 +194,7 @@ impl Views {
         let view = view.with_joining(roster.joining.clone()).with_stateless(roster.stateless().collect());
         (self.untold, self.owes_old) = (untold, old.is_open);
         let mut next = Running::new(hands.config, view, &roster.members, self.memory.take());
-        next.is_open = old.is_open || value.formed;
+        next.is_open = value.formed;
         show_what_is_firm(&mut next, &roster, &self.peers);
         next.is_leaving = old.is_leaving;
         let mut detector = Detector::new(hands.now, roster.members.len(), me, self.peers.detector);
